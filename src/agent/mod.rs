@@ -1,0 +1,1 @@
+//! The worker's endpoint, sans-I/O.

@@ -1,0 +1,6 @@
+//! Codes of the attestation part.
+
+use super::codes;
+
+codes! { ATTESTATION:
+}

@@ -1,0 +1,6 @@
+//! Codes of the dispatch part.
+
+use super::codes;
+
+codes! { DISPATCH:
+}

@@ -1,0 +1,6 @@
+//! Codes of the egress part.
+
+use super::codes;
+
+codes! { EGRESS:
+}

@@ -1,0 +1,6 @@
+//! Codes of the fleet part.
+
+use super::codes;
+
+codes! { FLEET:
+}

@@ -1,0 +1,6 @@
+//! Codes of the identity part.
+
+use super::codes;
+
+codes! { IDENTITY:
+}

@@ -1,0 +1,6 @@
+//! Codes of the placement part.
+
+use super::codes;
+
+codes! { PLACEMENT:
+}

@@ -1,0 +1,171 @@
+//! SHA-256 digests, and the one way in which this crate makes a fingerprint of several fields.
+
+use alloc::string::String;
+use core::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+
+use crate::code::{self, Code, Coded};
+
+/// A SHA-256 digest (FIPS 180-4). Its text form is exactly 64 lowercase hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256Digest([u8; 32]);
+
+/// The text is not 64 lowercase hex digits. Upper case is refused, so that a digest has one spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is exactly 64 lowercase hex digits")]
+pub struct DigestError;
+
+impl Coded for DigestError {
+    fn code(&self) -> Code {
+        code::DIGEST_MALFORMED
+    }
+}
+
+impl Sha256Digest {
+    /// The digest of `bytes`. Cost: one pass of SHA-256.
+    ///
+    /// ```
+    /// use leasehold::digest::Sha256Digest;
+    /// let digest = Sha256Digest::of(b"abc");
+    /// assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    /// ```
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// A digest from its 32 bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for Sha256Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        // `hex` takes upper case too, and one value must not have two spellings.
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(DigestError);
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 64];
+        hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(core::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Sha256Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        } else {
+            <[u8; 32]>::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+/// Hashes several fields under one domain, each with its length before it, so that no two different lists of
+/// fields have the same input.
+///
+/// ```
+/// use leasehold::digest::FieldHasher;
+/// let one = FieldHasher::new("example.v1").field(b"ab").field(b"c").finish();
+/// let two = FieldHasher::new("example.v1").field(b"a").field(b"bc").finish();
+/// assert_ne!(one, two);
+/// ```
+#[derive(Clone)]
+pub struct FieldHasher(Sha256);
+
+impl FieldHasher {
+    /// A hasher for `domain`: a name that is unique to one kind of fingerprint, with a version.
+    #[must_use]
+    pub fn new(domain: &str) -> Self {
+        Self(Sha256::new()).field(b"leasehold").field(domain.as_bytes())
+    }
+
+    /// Adds one field.
+    #[must_use]
+    pub fn field(mut self, bytes: &[u8]) -> Self {
+        // usize is at most 64 bits on every target that Rust has, so the widening keeps the length.
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds an integer as a field of eight bytes.
+    #[must_use]
+    pub fn number(self, value: u64) -> Self {
+        self.field(&value.to_be_bytes())
+    }
+
+    /// The digest of everything added.
+    #[must_use]
+    pub fn finish(self) -> Sha256Digest {
+        Sha256Digest(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for FieldHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FieldHasher").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    /// ATTACKS A7: one documented rule, lowercase and 64 digits.
+    #[test]
+    fn a7_only_64_lowercase_hex_digits_are_a_digest() {
+        let good = Sha256Digest::of(b"x").to_string();
+        assert_eq!(good.parse::<Sha256Digest>().unwrap(), Sha256Digest::of(b"x"));
+        for bad in
+            ["", "00", &good.to_uppercase(), &good[1..], &alloc::format!("{good}0"), &good.replace('a', "g")]
+        {
+            assert_eq!(bad.parse::<Sha256Digest>(), Err(DigestError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_serde_forms_round_trip() {
+        let digest = Sha256Digest::of(b"y");
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(serde_json::from_str::<Sha256Digest>(&json).unwrap(), digest);
+        let bytes = postcard::to_allocvec(&digest).unwrap();
+        assert_eq!(bytes.len(), 32);
+        assert_eq!(postcard::from_bytes::<Sha256Digest>(&bytes).unwrap(), digest);
+    }
+}

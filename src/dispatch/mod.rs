@@ -1,0 +1,1 @@
+//! Did this request reach that device, once, and what came back?

@@ -1,0 +1,1 @@
+//! May this lease holder reach that host, at which addresses, with which injected secret?

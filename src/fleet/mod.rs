@@ -1,0 +1,1 @@
+//! Who may run this, until when, and who had it before?

@@ -1,0 +1,1 @@
+//! The enforcement point, sans-I/O: a view of the live leases that permits are checked against.

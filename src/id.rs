@@ -1,0 +1,187 @@
+//! Validated names. Every id that comes from outside is bounded ASCII in one spelling, so that two ids are
+//! the same thing exactly when their bytes are equal.
+
+use alloc::{string::String, sync::Arc};
+use core::{borrow::Borrow, fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::code::{self, Code, Coded};
+
+/// The longest id, in bytes.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// Why a text is not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// The text is empty.
+    #[error("an id is never empty")]
+    Empty,
+    /// The text is longer than [`MAX_ID_BYTES`].
+    #[error("an id has at most {MAX_ID_BYTES} bytes, this has {0}")]
+    TooLong(usize),
+    /// The byte at this offset is outside the grammar `[a-z0-9][a-z0-9._:-]*`.
+    #[error("byte {0} is outside the id grammar [a-z0-9][a-z0-9._:-]*")]
+    Grammar(usize),
+}
+
+impl Coded for IdError {
+    fn code(&self) -> Code {
+        code::ID_MALFORMED
+    }
+}
+
+/// Checks `text` against the id grammar `[a-z0-9][a-z0-9._:-]*`, at most [`MAX_ID_BYTES`] bytes.
+///
+/// Lower case only: ids that differ in case alone would be one name to people and two to programs.
+pub(crate) fn check(text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(IdError::TooLong(text.len()));
+    }
+    for (at, byte) in text.bytes().enumerate() {
+        let letter = byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if !(letter || at > 0 && matches!(byte, b'.' | b'_' | b':' | b'-')) {
+            return Err(IdError::Grammar(at));
+        }
+    }
+    Ok(())
+}
+
+macro_rules! ids {
+    ($($(#[$meta:meta])* $name:ident)+) => {$(
+        $(#[$meta])*
+        ///
+        /// Grammar `[a-z0-9][a-z0-9._:-]*`, 1 to [`MAX_ID_BYTES`] bytes. Cloning is a reference count.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses an id.
+            ///
+            /// # Errors
+            /// [`IdError`], code `id.malformed`, where `text` is empty, too long or outside the grammar.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The id's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = IdError;
+            fn try_from(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::new(&text).map_err(de::Error::custom)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A fleet: the audience that evidence, grants and nonces are addressed to.
+    FleetId
+    /// A worker of the fleet.
+    WorkerId
+    /// A device: what holds the private key of a paired certificate and runs at most one worker incarnation.
+    DeviceId
+    /// One piece of work, across all its attempts.
+    RunId
+    /// One permission for one attempt of a run.
+    GrantId
+    /// A tool that runs may use.
+    ToolId
+    /// A party that sends operations: a service, an operator, or a worker's session.
+    ClientId
+    /// An issuer whose signed grants a fleet accepts.
+    IssuerId
+    /// A rule of an egress policy.
+    RuleId
+    /// A scope name: the egress rules or secrets that a lease may use.
+    ScopeId
+    /// A capability request to a device.
+    RequestId
+    /// A pairing session.
+    SessionId
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    /// ATTACKS F15: spaces, control characters, other cases and a megabyte are refused by the type.
+    #[test]
+    fn f15_hostile_ids_are_refused_by_the_type() {
+        let megabyte = "a".repeat(1 << 20);
+        let cases: &[(&str, IdError)] = &[
+            ("", IdError::Empty),
+            ("a b", IdError::Grammar(1)),
+            (" a", IdError::Grammar(0)),
+            ("a\n", IdError::Grammar(1)),
+            ("a\u{0}", IdError::Grammar(1)),
+            ("Worker", IdError::Grammar(0)),
+            ("wORKER", IdError::Grammar(1)),
+            ("-a", IdError::Grammar(0)),
+            ("..", IdError::Grammar(0)),
+            ("a/b", IdError::Grammar(1)),
+            ("\u{ff41}", IdError::Grammar(0)),
+            (&megabyte, IdError::TooLong(1 << 20)),
+        ];
+        for (text, want) in cases {
+            assert_eq!(WorkerId::new(text).unwrap_err(), *want, "{:.20}", text);
+        }
+        assert_eq!(WorkerId::new("w-1.eu:a_b").unwrap().to_string(), "w-1.eu:a_b");
+    }
+
+    #[test]
+    fn serde_cannot_skip_the_check() {
+        assert!(serde_json::from_str::<WorkerId>("\"a b\"").is_err());
+        assert_eq!(serde_json::from_str::<WorkerId>("\"w1\"").unwrap().as_str(), "w1");
+    }
+}

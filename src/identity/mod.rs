@@ -1,0 +1,1 @@
+//! Is this peer the device that it says it is?

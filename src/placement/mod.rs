@@ -1,0 +1,1 @@
+//! Local sandbox or networked worker: where may this tool run at all?

@@ -1,0 +1,1 @@
+//! Messages and frames between coordinator, worker and enforcement point.

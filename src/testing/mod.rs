@@ -1,0 +1,1 @@
+//! What property tests need: strategies, a manual clock, a simulated network, attack scenarios.
