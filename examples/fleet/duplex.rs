@@ -182,3 +182,119 @@ impl Duplex {
         let _ = self.0.socket.shutdown(Shutdown::Both);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, sync::mpsc::sync_channel, thread};
+
+    use super::*;
+    use crate::{
+        link::{Heard, Link},
+        tls::{Authority, Identity, Purpose, Root},
+    };
+
+    struct World {
+        authority: Authority,
+        server: Identity,
+        listener: TcpListener,
+    }
+
+    fn world() -> World {
+        let authority = Authority::new("test").unwrap_or_else(|error| panic!("{error}"));
+        let server =
+            authority.issue("server.test", Purpose::Server).unwrap_or_else(|error| panic!("{error}"));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap_or_else(|error| panic!("{error}"));
+        World { authority, server, listener }
+    }
+
+    impl World {
+        fn call(
+            &self,
+            identity: Option<&Identity>,
+            root: &Root,
+            known: Sha256Digest,
+        ) -> Result<Duplex, Failure> {
+            let socket = TcpStream::connect(self.listener.local_addr()?)?;
+            Duplex::connect(socket, tls::client(identity, root)?, "server.test", Some(known))
+        }
+
+        fn answer(&self) -> Result<Duplex, Failure> {
+            let (socket, _) = self.listener.accept()?;
+            Ok(Duplex::accept(socket, tls::mutual_server(&self.server, &self.authority.root())?)?)
+        }
+
+        /// Both ends of one connection, or what the server said to it.
+        fn pair(&self, identity: Option<&Identity>) -> Result<(Duplex, Duplex), Failure> {
+            thread::scope(|scope| {
+                let client =
+                    scope.spawn(|| self.call(identity, &self.authority.root(), self.server.fingerprint()));
+                let server = self.answer()?;
+                Ok((client.join().unwrap_or_else(|_| Err(Failure::new("panicked")))?, server))
+            })
+        }
+    }
+
+    /// Only a certificate of the fleet's authority comes in, and what it is is known by its fingerprint.
+    #[test]
+    fn strangers_stay_out_and_devices_are_known_by_fingerprint() -> Result<(), Failure> {
+        let world = world();
+        let device = world.authority.issue("device", Purpose::Client)?;
+        let (client, server) = world.pair(Some(&device))?;
+        assert_eq!(server.peer(), Some(device.fingerprint()));
+        assert_eq!(client.peer(), Some(world.server.fingerprint()));
+        let stranger = Authority::new("test")?.issue("device", Purpose::Client)?;
+        assert!(world.pair(Some(&stranger)).is_err(), "another authority of the same name");
+        assert!(world.pair(None).is_err(), "no certificate at all");
+        let other = world.authority.issue("server.test", Purpose::Server)?;
+        thread::scope(|scope| {
+            scope.spawn(|| world.answer());
+            let called = world.call(Some(&device), &world.authority.root(), other.fingerprint());
+            assert!(called.is_err(), "the right name and authority, another certificate");
+        });
+        Ok(())
+    }
+
+    /// Bytes come through whole, in order, in both directions at once, whatever the sizes.
+    #[test]
+    fn both_directions_carry_everything_in_order() -> Result<(), Failure> {
+        let world = world();
+        let device = world.authority.issue("device", Purpose::Client)?;
+        let (client, server) = world.pair(Some(&device))?;
+        let sent: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        thread::scope(|scope| {
+            for side in [&client, &server] {
+                let sent = &sent;
+                scope.spawn(move || side.write_all(sent).and_then(|()| side.finish()));
+                scope.spawn(move || {
+                    let mut got = Vec::new();
+                    let mut buffer = vec![0; 7000];
+                    loop {
+                        match side.read(&mut buffer) {
+                            Ok(0) => break,
+                            Ok(count) => got.extend_from_slice(&buffer[..count]),
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    assert!(got == *sent);
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// Issue, "Bad input": a peer that never reads fills its own queue and is cut; sending to it never waits.
+    #[test]
+    fn a_peer_that_never_reads_is_cut() -> Result<(), Failure> {
+        let world = world();
+        let device = world.authority.issue("device", Purpose::Client)?;
+        let (silent, server) = world.pair(Some(&device))?;
+        let (events, heard) = sync_channel(16);
+        let link = Link::start(server, events, |heard| heard)?;
+        let began = Instant::now();
+        let cut = (0..10_000).any(|_| link.send(vec![0; 60_000]).is_err());
+        assert!(cut && began.elapsed() < Duration::from_secs(2));
+        assert!(matches!(heard.recv_timeout(Duration::from_secs(2)), Ok(Heard::Closed(_))));
+        drop(silent);
+        Ok(())
+    }
+}
