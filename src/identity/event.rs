@@ -1,0 +1,133 @@
+//! What happened to the registry, as it is journaled.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    certificate::DeviceCertificate,
+    record::{DeviceKind, OverlapEnd},
+    revocation::{RevocationReason, RevocationSubject},
+};
+use crate::{
+    digest::Sha256Digest,
+    id::DeviceId,
+    time::{Mono, Now},
+};
+
+/// Declares an event enum that can be serialised but neither built nor deserialised outside this crate, and a
+/// crate-private mirror of it that recovery deserialises. One declaration, so that the two cannot differ.
+macro_rules! events {
+    (
+        $(#[$meta:meta])* $name:ident, stored as $stored:ident;
+        $($(#[$variant_meta:meta])* $variant:ident {
+            $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+        })+
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$variant_meta])* #[non_exhaustive] $variant { $($(#[$field_meta])* $field: $type,)* },)+
+        }
+
+        #[doc = concat!("The form in which recovery reads a [`", stringify!($name), "`].")]
+        #[derive(Clone, Debug, serde::Deserialize)]
+        #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        #[allow(dead_code, reason = "read by the state that embeds this one")]
+        pub(crate) enum $stored {
+            $($variant { $($field: $type,)* },)+
+        }
+
+        impl From<$stored> for $name {
+            fn from(stored: $stored) -> Self {
+                match stored {
+                    $($stored::$variant { $($field,)* } => Self::$variant { $($field,)* },)+
+                }
+            }
+        }
+    };
+}
+pub(super) use events;
+
+/// Why a rotation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RotationEnd {
+    /// The new certificate was used.
+    FirstUse,
+    /// The overlap's deadline passed.
+    Deadline,
+    /// Another rotation took its place before the new certificate was used.
+    Superseded,
+    /// It was given up.
+    Abandoned,
+}
+
+events! {
+    /// One change of the [`DeviceRegistry`](super::DeviceRegistry). Folding the events in order gives the
+    /// registry.
+    DeviceEvent, stored as StoredDeviceEvent;
+
+    /// A device was registered.
+    DeviceRegistered {
+        /// Its id.
+        device: DeviceId,
+        /// What it is.
+        kind: DeviceKind,
+        /// Its certificate.
+        certificate: DeviceCertificate,
+        /// When.
+        at: Now,
+    }
+    /// A known device got another certificate at once; what it had before does not authenticate any more.
+    DeviceReplaced {
+        /// Its id.
+        device: DeviceId,
+        /// What it is now.
+        kind: DeviceKind,
+        /// Its only certificate.
+        certificate: DeviceCertificate,
+        /// When.
+        at: Now,
+    }
+    /// A second certificate authenticates beside the first.
+    RotationBegun {
+        /// The device.
+        device: DeviceId,
+        /// The second certificate.
+        next: DeviceCertificate,
+        /// The overlap ends here at the latest.
+        until: Mono,
+        /// What the deadline does.
+        at_deadline: OverlapEnd,
+    }
+    /// One certificate of two was retired.
+    RotationEnded {
+        /// The device.
+        device: DeviceId,
+        /// The certificate that does not authenticate any more; the other one is in force.
+        retired: Sha256Digest,
+        /// Why.
+        cause: RotationEnd,
+    }
+    /// Something was revoked.
+    Revoked {
+        /// What.
+        subject: RevocationSubject,
+        /// Why.
+        reason: RevocationReason,
+        /// When.
+        at: Now,
+    }
+    /// A revocation was taken back.
+    RevocationCleared {
+        /// Of what.
+        subject: RevocationSubject,
+    }
+    /// A device was forgotten.
+    DeviceRemoved {
+        /// The device.
+        device: DeviceId,
+    }
+}
