@@ -21,4 +21,9 @@ codes! { ATTESTATION:
     JSON_STRING_TOO_LONG = "json.string_too_long", "a string is over its limit";
     JSON_NOT_AN_OBJECT = "json.not_an_object", "the value at the top is not an object where one is due";
     JSON_SHAPE = "json.shape", "strict JSON that does not have the shape its reader asks for";
+    SIGNATURE_KEY_MALFORMED = "signature.key.malformed", "a public key is not in the one encoding of its algorithm, or no point of its curve";
+    SIGNATURE_KEY_WEAK = "signature.key.weak", "a public key has signatures that hold for any message";
+    SIGNATURE_KEY_LABEL = "signature.key.label", "a key id or a key's owner is empty, too long, or has control characters";
+    SIGNATURE_UNSUPPORTED_ALGORITHM = "signature.unsupported_algorithm", "this build has no back end for the key's algorithm";
+    SIGNATURE_SIGNER_FAILED = "signature.signer_failed", "a signer gave no signature";
 }
