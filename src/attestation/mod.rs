@@ -1,7 +1,9 @@
 //! May this worker join, and on what evidence? (RFC 9334: evidence, reference values, appraisal.)
+//!
+//! * [`strict`]: the reader for JSON that nobody has vouched for
+//! * [`signature`]: keys as data, the crypto back end as a trait
 
-use serde::{Deserialize, Serialize};
-
-/// The policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttestationPolicy {}
+pub mod signature;
+pub mod strict;
+mod placeholder;
+pub use placeholder::*;
