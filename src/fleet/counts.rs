@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[allow(clippy::exhaustive_structs)]
 pub struct WorkerFleetCounts {
     /// Workers known to the fleet, retired ones included.
     pub total: u64,
