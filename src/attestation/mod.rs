@@ -3,7 +3,7 @@
 //! * [`strict`]: the reader for JSON that nobody has vouched for
 //! * [`signature`]: keys as data, the crypto back end as a trait
 
+mod placeholder;
 pub mod signature;
 pub mod strict;
-mod placeholder;
 pub use placeholder::*;

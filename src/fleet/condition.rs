@@ -222,7 +222,9 @@ impl Quarantine {
         self.release |= matches!(reason, QuarantineReason::Operator | QuarantineReason::FailedOutput);
         self.cleanup |= matches!(
             reason,
-            QuarantineReason::FailedCleanup | QuarantineReason::FailedOutput | QuarantineReason::NotAcknowledged
+            QuarantineReason::FailedCleanup
+                | QuarantineReason::FailedOutput
+                | QuarantineReason::NotAcknowledged
         );
         self.evidence_since = Some(version);
     }

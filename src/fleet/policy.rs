@@ -1,8 +1,8 @@
 //! `WorkerFleetPolicy`: every number and rule of a fleet, checked for consistency when it is built.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     attestation::AttestationPolicy,
@@ -186,8 +186,14 @@ impl WorkerFleetPolicyForm {
                 lease.clock_budget_ms.plus(lease.max_staleness_ms) <= lease.grace_ms,
                 "lease.clock_budget_ms + lease.max_staleness_ms <= lease.grace_ms",
             ),
-            (lease.clock_budget_ms < lease.ttl_min_ms.plus(Millis(1500)), "lease.clock_budget_ms < lease.ttl_min_ms + 1.5 s"),
-            (Millis::ZERO < lease.start_ms && Millis::ZERO < lease.acknowledge_ms, "lease.start_ms and acknowledge_ms > 0"),
+            (
+                lease.clock_budget_ms < lease.ttl_min_ms.plus(Millis(1500)),
+                "lease.clock_budget_ms < lease.ttl_min_ms + 1.5 s",
+            ),
+            (
+                Millis::ZERO < lease.start_ms && Millis::ZERO < lease.acknowledge_ms,
+                "lease.start_ms and acknowledge_ms > 0",
+            ),
             (Millis::ZERO < lease.ttl_min_ms, "lease.ttl_min_ms > 0"),
             (lease.longest_ms <= year, "lease.longest_ms <= one year"),
             (Millis::ZERO < liveness.heartbeat_every_ms, "liveness.heartbeat_every_ms > 0"),
@@ -200,7 +206,10 @@ impl WorkerFleetPolicyForm {
             (runs.grant_lifetime_max_ms <= year, "runs.grant_lifetime_max_ms <= one year"),
             ((1..=16_000_000).contains(&limits.workers), "limits.workers is 1 to 16 million"),
             ((1..=1024).contains(&limits.window), "limits.window is 1 to 1 024"),
-            ((1..=65_536).contains(&limits.transitions_per_call), "limits.transitions_per_call is 1 to 65 536"),
+            (
+                (1..=65_536).contains(&limits.transitions_per_call),
+                "limits.transitions_per_call is 1 to 65 536",
+            ),
             (
                 Millis::ZERO < self.challenge_ttl_ms && self.challenge_ttl_ms <= Millis::from_secs(3600),
                 "challenge_ttl_ms is 1 ms to 1 h",
@@ -211,9 +220,30 @@ impl WorkerFleetPolicyForm {
 }
 
 /// The policy of a fleet: validated when it is built, immutable, cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "WorkerFleetPolicyForm", into = "WorkerFleetPolicyForm")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerFleetPolicy(Arc<WorkerFleetPolicyForm>);
+
+impl Serialize for WorkerFleetPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The journal's compact format has no field names; a policy keeps them, so that it stays readable there.
+        if serializer.is_human_readable() {
+            self.0.serialize(serializer)
+        } else {
+            serializer.serialize_str(&self.to_json())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WorkerFleetPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form = if deserializer.is_human_readable() {
+            WorkerFleetPolicyForm::deserialize(deserializer)?
+        } else {
+            serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)?
+        };
+        Self::try_from(form).map_err(de::Error::custom)
+    }
+}
 
 impl TryFrom<WorkerFleetPolicyForm> for WorkerFleetPolicy {
     type Error = PolicyError;
@@ -243,9 +273,7 @@ impl core::ops::Deref for WorkerFleetPolicy {
 impl WorkerFleetPolicy {
     /// The digest of everything that the policy says.
     pub fn digest(&self) -> Sha256Digest {
-        // The serde form is the policy; its compact encoding has one spelling for each value.
-        let bytes: Vec<u8> = postcard::to_allocvec(&*self.0).unwrap_or_default();
-        FieldHasher::new("fleet-policy.v1").field(&bytes).finish()
+        FieldHasher::new("fleet-policy.v1").field(self.to_json().as_bytes()).finish()
     }
 
     /// The policy in its serde form, as JSON.

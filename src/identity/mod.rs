@@ -20,7 +20,6 @@ mod limits;
 mod record;
 mod registry;
 mod revocation;
-mod slab;
 mod snapshot;
 
 pub use authenticate::{AuthError, AuthenticatedDevice};

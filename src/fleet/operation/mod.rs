@@ -9,12 +9,13 @@ mod worker;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use operator::{
-    Drain, ForceCleanup, Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, SetPolicy, Undrain,
+    Drain, ForceCleanup, Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, SetPolicy,
+    Undrain,
 };
 pub use service::{Acquire, Acquired, RevokeRun, Revoked};
 pub use worker::{
-    AcknowledgeRevocation, Attest, Attested, Challenge, Challenged, Complete, Remaining, Renew, ReportCleanup,
-    RunOutcome, Start, Verdict, WorkerHandle,
+    AcknowledgeRevocation, Attest, Attested, Challenge, Challenged, Complete, Remaining, Renew,
+    ReportCleanup, RunOutcome, Start, Verdict, WorkerHandle,
 };
 
 use crate::code::Coded;

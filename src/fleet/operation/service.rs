@@ -52,7 +52,6 @@ impl RevokeRun {
     }
 }
 
-
 /// The lease is being taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -181,7 +181,11 @@ pub struct ReportCleanup {
 
 impl ReportCleanup {
     /// A report, and what an inspection saw.
-    pub const fn new(worker: WorkerHandle, report: WorkerCleanupReport, inspection: Option<Inspection>) -> Self {
+    pub const fn new(
+        worker: WorkerHandle,
+        report: WorkerCleanupReport,
+        inspection: Option<Inspection>,
+    ) -> Self {
         Self { worker, report, inspection }
     }
 }
