@@ -1,1 +1,9 @@
 //! May this worker join, and on what evidence? (RFC 9334: evidence, reference values, appraisal.)
+//!
+//! * [`strict`]: the reader for JSON that nobody has vouched for
+//! * [`signature`]: keys as data, the crypto back end as a trait
+
+mod placeholder;
+pub mod signature;
+pub mod strict;
+pub use placeholder::*;

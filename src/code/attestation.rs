@@ -3,4 +3,27 @@
 use super::codes;
 
 codes! { ATTESTATION:
+    JSON_STRICT = "json.strict", "the document is strict JSON within the limits";
+    JSON_TOO_LARGE = "json.too_large", "a document is over its byte limit";
+    JSON_BYTE_ORDER_MARK = "json.byte_order_mark", "a document starts with a byte order mark";
+    JSON_UTF8 = "json.utf8", "a document is not UTF-8";
+    JSON_GRAMMAR = "json.grammar", "a byte that the grammar of RFC 8259 does not allow there";
+    JSON_TRUNCATED = "json.truncated", "a document is empty or ends inside its value";
+    JSON_TRAILING = "json.trailing", "bytes follow the value";
+    JSON_CONTROL = "json.control", "an unescaped control character in a string";
+    JSON_ESCAPE = "json.escape", "an escape that JSON does not have";
+    JSON_LONE_SURROGATE = "json.lone_surrogate", "half of a surrogate pair in a string";
+    JSON_DUPLICATE_KEY = "json.duplicate_key", "the same key twice in one object, after unescaping";
+    JSON_NUMBER_RANGE = "json.number_range", "a number that a double cannot hold finitely";
+    JSON_NUMBER_INTEGER = "json.number_integer", "a number that is not an integer within 2^53 - 1, or is minus zero";
+    JSON_TOO_DEEP = "json.too_deep", "containers are nested over the limit";
+    JSON_TOO_MANY_MEMBERS = "json.too_many_members", "more members and elements than the limit";
+    JSON_STRING_TOO_LONG = "json.string_too_long", "a string is over its limit";
+    JSON_NOT_AN_OBJECT = "json.not_an_object", "the value at the top is not an object where one is due";
+    JSON_SHAPE = "json.shape", "strict JSON that does not have the shape its reader asks for";
+    SIGNATURE_KEY_MALFORMED = "signature.key.malformed", "a public key is not in the one encoding of its algorithm, or no point of its curve";
+    SIGNATURE_KEY_WEAK = "signature.key.weak", "a public key has signatures that hold for any message";
+    SIGNATURE_KEY_LABEL = "signature.key.label", "a key id or a key's owner is empty, too long, or has control characters";
+    SIGNATURE_UNSUPPORTED_ALGORITHM = "signature.unsupported_algorithm", "this build has no back end for the key's algorithm";
+    SIGNATURE_SIGNER_FAILED = "signature.signer_failed", "a signer gave no signature";
 }
