@@ -20,7 +20,8 @@ pub struct Audit {
     by_worker: BTreeMap<WorkerId, Fence>,
     by_run: BTreeMap<RunId, Fence>,
     fences: BTreeSet<Fence>,
-    allowed: u64,
+    /// Requests that the proxy allowed. They are compared at the end, since its notes come by another way.
+    allowed: Vec<(Option<Fence>, String)>,
     violations: Vec<String>,
 }
 
@@ -80,13 +81,7 @@ impl Audit {
                     self.broken(format!("{run} has two terminal records"));
                 }
             }
-            Note::Egress { allowed: true, fence, target, .. } => {
-                self.allowed += 1;
-                // Invariant 9.
-                if !fence.is_some_and(|fence| self.fences.contains(&fence)) {
-                    self.broken(format!("egress to {target} was allowed without a lease"));
-                }
-            }
+            Note::Egress { allowed: true, fence, target, .. } => self.allowed.push((*fence, target.clone())),
             Note::Recovered { live, replayed } if live != replayed => {
                 // Invariant 8.
                 self.broken("the journal replays to another state than the one that decided".into());
@@ -109,8 +104,15 @@ impl Audit {
         for run in open {
             self.broken(format!("{run} has no terminal record"));
         }
-        if served > self.allowed {
-            self.broken(format!("the origin served {served} requests, the proxy allowed {}", self.allowed));
+        let allowed = std::mem::take(&mut self.allowed);
+        if served > allowed.len() as u64 {
+            self.broken(format!("the origin served {served} requests, the proxy allowed {}", allowed.len()));
+        }
+        // Invariant 9.
+        for (fence, target) in allowed {
+            if !fence.is_some_and(|fence| self.fences.contains(&fence)) {
+                self.broken(format!("egress to {target} was allowed without a lease"));
+            }
         }
         self.violations
     }

@@ -177,6 +177,20 @@ impl Duplex {
         self.0.socket.shutdown(Shutdown::Write)
     }
 
+    /// Says the end, and waits a moment for the peer's: closing while its bytes are still under way would throw away
+    /// what it was just told.
+    pub fn part(&self) {
+        let _ = self.finish();
+        let _ = self.0.socket.set_read_timeout(Some(Duration::from_millis(500)));
+        let mut buffer = [0; 4096];
+        for _ in 0..64 {
+            if !matches!(self.read(&mut buffer), Ok(count) if count > 0) {
+                break;
+            }
+        }
+        self.close();
+    }
+
     /// Ends both directions now. A read or write that waits in another thread returns.
     pub fn close(&self) {
         let _ = self.0.socket.shutdown(Shutdown::Both);

@@ -32,6 +32,7 @@ mod jobs;
 mod link;
 mod note;
 mod origin;
+mod proxy;
 mod relay;
 mod report;
 mod scratch;

@@ -217,3 +217,6 @@ pub fn expected(work: &Work, input: &[u8]) -> Option<(&'static str, Vec<u8>)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
