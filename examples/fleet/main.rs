@@ -33,6 +33,7 @@ mod link;
 mod note;
 mod origin;
 mod proxy;
+mod queue;
 mod relay;
 mod report;
 mod scratch;
