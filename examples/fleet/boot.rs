@@ -9,6 +9,7 @@ use leasehold::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    hexed::Bytes,
     jobs::{Job, Ports},
     tls::{Identity, Root},
 };
@@ -31,10 +32,10 @@ pub struct Paired {
     pub device: DeviceId,
     /// The worker that may run on it.
     pub worker: WorkerId,
-    /// The SHA-256 of its certificate.
-    pub fingerprint: Sha256Digest,
-    /// The end of that certificate, in milliseconds since the Unix epoch.
-    pub not_after: u64,
+    /// Its certificate, as DER.
+    pub certificate: Bytes,
+    /// The public half of the key that the node signs evidence with.
+    pub evidence_key: Bytes,
     /// Where its scratch directories are, so that the coordinator can look, too.
     pub scratch: PathBuf,
 }
@@ -51,6 +52,8 @@ pub struct Coordinator {
     pub devices: Vec<Paired>,
     /// The certificate of the egress proxy, which may follow the leases.
     pub proxy: Sha256Digest,
+    /// The executable that workers must be, as the supervisor measured it.
+    pub image: Sha256Digest,
     /// What is to be done.
     pub jobs: Vec<Job>,
     /// The artifact store.
@@ -83,6 +86,10 @@ pub struct Worker {
     pub paired: Paired,
     /// That device's certificate and key.
     pub identity: Identity,
+    /// The seed of the key that it signs evidence with.
+    pub evidence_seed: Bytes,
+    /// The executable that it is, as the supervisor measured it before it started it.
+    pub image: Sha256Digest,
     /// What the certificates of the fleet chain to.
     pub root: Root,
     /// What the certificates of origins chain to.

@@ -29,7 +29,7 @@ struct Shared {
     raw: Mutex<Vec<u8>>,
     /// Taken before bytes leave `tls` for the socket, so that two writers keep the order of records.
     order: Mutex<()>,
-    peer: Option<Sha256Digest>,
+    leaf: Option<Vec<u8>>,
 }
 
 /// A TLS connection after its handshake. Clones are the same connection.
@@ -93,22 +93,24 @@ impl Duplex {
         }
         socket.set_read_timeout(None)?;
         connection.set_buffer_limit(None);
-        let peer = connection
-            .peer_certificates()
-            .and_then(|chain| chain.first())
-            .map(|leaf| Sha256Digest::of(leaf.as_ref()));
+        let leaf = connection.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
         Ok(Self(Arc::new(Shared {
             tls: Mutex::new(connection),
             socket,
             raw: Mutex::new(Vec::new()),
             order: Mutex::new(()),
-            peer,
+            leaf,
         })))
     }
 
-    /// The SHA-256 of the peer's leaf certificate, where it showed one.
+    /// The peer's leaf certificate, where it showed one.
+    pub fn leaf(&self) -> Option<&[u8]> {
+        self.0.leaf.as_deref()
+    }
+
+    /// The SHA-256 of that certificate.
     pub fn peer(&self) -> Option<Sha256Digest> {
-        self.0.peer
+        self.leaf().map(Sha256Digest::of)
     }
 
     /// How long one read and one write may wait for the socket.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use leasehold::id::RunId;
+use leasehold::{attestation::signature::Ed25519Signer, digest::Sha256Digest};
 
 use crate::{
     Failure, Show,
@@ -20,6 +20,7 @@ use crate::{
     chaos::Dice,
     child::{Child, Order, Told},
     escape::shown,
+    hexed::Bytes,
     jobs::{self, JobFile},
     note::Note,
     origin::{self, Origin},
@@ -56,6 +57,13 @@ impl Drop for Place {
     }
 }
 
+/// A device with the keys that only it has.
+struct Device {
+    paired: Paired,
+    identity: Identity,
+    evidence_seed: Bytes,
+}
+
 /// A worker process, and what is needed to start it again.
 struct Seat {
     boot: boot::Worker,
@@ -70,7 +78,8 @@ struct Supervisor {
     origins: Root,
     coordinator_identity: Identity,
     proxy_identity: Identity,
-    devices: Vec<(Paired, Identity)>,
+    devices: Vec<Device>,
+    image: Sha256Digest,
     origin: Origin,
     jobs: JobFile,
     coordinator: Option<Child>,
@@ -114,6 +123,7 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         place,
         root: authority.root(),
         devices,
+        image: Sha256Digest::of(&std::fs::read(std::env::current_exe()?)?),
         origin,
         jobs,
         coordinator: None,
@@ -135,18 +145,19 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     supervisor.end(&told)
 }
 
-fn device(number: u32, authority: &Authority, place: &Path) -> Result<(Paired, Identity), Failure> {
+fn device(number: u32, authority: &Authority, place: &Path) -> Result<Device, Failure> {
     let name = format!("worker-{number}");
     let identity = authority.issue(&name, Purpose::Client)?;
+    let seed = tls::entropy::<32>()?;
     let id = |_| Failure::new("a worker's number makes no id");
     let paired = Paired {
         device: format!("device-{number}").parse().map_err(id)?,
         worker: name.parse().map_err(id)?,
-        fingerprint: identity.fingerprint(),
-        not_after: identity.not_after,
+        certificate: identity.certificate(),
+        evidence_key: Bytes(Ed25519Signer::from_seed(&name, &seed).public_key().to_vec()),
         scratch: place.join("scratch").join(name),
     };
-    Ok((paired, identity))
+    Ok(Device { paired, identity, evidence_seed: Bytes(seed.to_vec()) })
 }
 
 impl Supervisor {
@@ -154,8 +165,9 @@ impl Supervisor {
         let boot = boot::Coordinator {
             identity: self.coordinator_identity.clone(),
             clients: self.root.clone(),
-            devices: self.devices.iter().map(|(paired, _)| paired.clone()).collect(),
+            devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
             proxy: self.proxy_identity.fingerprint(),
+            image: self.image,
             jobs: self.jobs.jobs.clone(),
             store: self.place.0.join("store"),
             state: self.place.0.join("state"),
@@ -170,7 +182,7 @@ impl Supervisor {
             identity: self.proxy_identity.clone(),
             root: self.root.clone(),
             coordinator,
-            devices: self.devices.iter().map(|(paired, _)| paired.clone()).collect(),
+            devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
             origin: self.origin.ports,
         };
         self.proxy = Some(Child::start("proxy", 1, "egress-proxy", &boot, &self.notes)?);
@@ -181,11 +193,13 @@ impl Supervisor {
         let Some(coordinator) = self.coordinator_at else {
             return Err(Failure::new("the proxy was ready before the coordinator"));
         };
-        for (paired, identity) in std::mem::take(&mut self.devices) {
+        for Device { paired, identity, evidence_seed } in std::mem::take(&mut self.devices) {
             let name = paired.worker.to_string();
             let boot = boot::Worker {
                 paired,
                 identity,
+                evidence_seed,
+                image: self.image,
                 root: self.root.clone(),
                 origins: self.origins.clone(),
                 coordinator,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use leasehold::{digest::Sha256Digest, time::Wall};
+use leasehold::digest::Sha256Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose,
@@ -39,8 +39,6 @@ const VALIDITY: Duration = Duration::from_secs(6 * 3600);
 pub struct Identity {
     certificate: Bytes,
     key: Bytes,
-    /// The end of the certificate's validity, in milliseconds since the Unix epoch.
-    pub not_after: u64,
 }
 
 impl Identity {
@@ -49,9 +47,9 @@ impl Identity {
         Sha256Digest::of(&self.certificate.0)
     }
 
-    /// The end of validity on the wall clock.
-    pub fn expires(&self) -> Wall {
-        Wall(self.not_after)
+    /// The certificate's DER.
+    pub fn certificate(&self) -> Bytes {
+        self.certificate.clone()
     }
 
     fn chain(&self) -> Vec<CertificateDer<'static>> {
@@ -123,13 +121,9 @@ impl Authority {
             Purpose::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
             Purpose::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
         };
-        let not_after = validity(&mut params);
+        validity(&mut params);
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Identity {
-            certificate: Bytes(certificate.der().to_vec()),
-            key: Bytes(key.serialize_der()),
-            not_after,
-        })
+        Ok(Identity { certificate: Bytes(certificate.der().to_vec()), key: Bytes(key.serialize_der()) })
     }
 }
 
@@ -139,15 +133,19 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-/// Sets the validity of `params` and gives its end in milliseconds. Certificates count whole seconds, so the end
-/// is cut down: a lease may never outlive the certificate by a fraction.
-fn validity(params: &mut CertificateParams) -> u64 {
+fn validity(params: &mut CertificateParams) {
     let now = SystemTime::now();
-    let end = now + VALIDITY;
-    let seconds = end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     params.not_before = (now - Duration::from_secs(60)).into();
-    params.not_after = (SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into();
-    seconds.saturating_mul(1000)
+    params.not_after = (now + VALIDITY).into();
+}
+
+/// Bytes that nobody can guess, from the system by way of the TLS provider.
+pub fn entropy<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    match ring::default_provider().secure_random.fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(Failure::new("the system gives no random bytes")),
+    }
 }
 
 /// The configuration of a server that asks every client for a certificate, as the coordinator and the proxy do.
