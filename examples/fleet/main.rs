@@ -37,6 +37,7 @@ mod queue;
 mod relay;
 mod report;
 mod scratch;
+mod server;
 mod store;
 mod supervise;
 mod tls;
