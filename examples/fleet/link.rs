@@ -22,6 +22,9 @@ const QUEUE: usize = 1 << 20;
 /// How long one write may wait for the peer's window.
 const WRITE: Duration = Duration::from_secs(5);
 
+/// How long a finished link waits for the peer's own end.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// What a link reports to its core thread.
 pub enum Heard {
     /// Plaintext, in order.
@@ -101,7 +104,9 @@ fn write(duplex: &Duplex, queue: &Receiver<Say>, queued: &AtomicUsize) {
         }
         queued.fetch_sub(bytes.len(), Ordering::Relaxed);
     }
+    // The other thread goes on reading for a moment: closing while bytes are under way would throw away the last words.
     let _ = duplex.finish();
+    thread::sleep(LINGER);
     duplex.close();
 }
 
