@@ -69,7 +69,8 @@ impl Audit {
                 self.broken(format!("{run} went on under {fence}, which is not its lease"));
             }
             Note::LeaseEnded { run, worker, fence, .. } => {
-                if self.by_run.remove(run) != Some(*fence) || self.by_worker.remove(worker) != Some(*fence) {
+                let was = (self.by_run.remove(run), self.by_worker.remove(worker));
+                if was != (Some(*fence), Some(*fence)) {
                     self.broken(format!("lease {fence} ended and was not there"));
                 }
             }
