@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use leasehold::code::Coded;
+
 use crate::head::HeadError;
 
 /// A failure that somebody will read.
@@ -12,6 +14,11 @@ impl Failure {
     /// A failure in these words.
     pub fn new(words: impl Into<String>) -> Self {
         Self(words.into())
+    }
+
+    /// A refusal of the library: its code and its words.
+    pub fn coded(refusal: impl Coded) -> Self {
+        Self(format!("{}: {refusal}", refusal.code()))
     }
 }
 

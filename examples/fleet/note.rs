@@ -65,6 +65,8 @@ pub enum Note {
         started_ms: Option<u64>,
         ended_ms: u64,
     },
+    /// A worker's latch closed.
+    Quarantined { peer: String, reason: String },
     /// Somebody was refused something.
     Refused { peer: String, act: String, code: String, message: String },
     /// Somebody looked at a scratch directory after it was removed. `by` is who looked.
