@@ -32,4 +32,16 @@ codes! { EGRESS:
     EGRESS_ADDRESS_TEREDO = "egress.address.teredo", "a Teredo address";
     EGRESS_ADDRESS_ISATAP = "egress.address.isatap", "an ISATAP interface id with a non-public IPv4 inside";
     EGRESS_ADDRESS_DENIED = "egress.address.denied", "an address on the policy's deny list";
+    EGRESS_HOST_MATCH = "egress.host.match", "the host rule matches the host";
+    EGRESS_HOST_NOT_ALLOWED = "egress.host.not_allowed", "no rule matches the host";
+    EGRESS_HOST_DENIED = "egress.host.denied", "the host is on the policy's deny list";
+    EGRESS_HOST_EMPTY = "egress.host.empty", "the host is empty";
+    EGRESS_HOST_NOT_ASCII = "egress.host.not_ascii", "the host of a request has a byte outside ASCII";
+    EGRESS_HOST_CHARACTER = "egress.host.character", "the host has a byte outside letters, digits, hyphen, underscore and dot";
+    EGRESS_HOST_EMPTY_LABEL = "egress.host.empty_label", "the host has an empty label";
+    EGRESS_HOST_LABEL_TOO_LONG = "egress.host.label_too_long", "a label of the host is over 63 bytes";
+    EGRESS_HOST_TOO_LONG = "egress.host.too_long", "the host is over 253 bytes";
+    EGRESS_HOST_NUMERIC = "egress.host.numeric", "the host ends in a number and is not a canonical dotted quad";
+    EGRESS_HOST_LITERAL = "egress.host.literal", "the host looks like an IPv6 literal and is none";
+    EGRESS_HOST_RULE = "egress.policy.host", "a host rule is not a host name, suffix or address literal";
 }
