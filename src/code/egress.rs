@@ -44,4 +44,7 @@ codes! { EGRESS:
     EGRESS_HOST_NUMERIC = "egress.host.numeric", "the host ends in a number and is not a canonical dotted quad";
     EGRESS_HOST_LITERAL = "egress.host.literal", "the host looks like an IPv6 literal and is none";
     EGRESS_HOST_RULE = "egress.policy.host", "a host rule is not a host name, suffix or address literal";
+    EGRESS_SECRET_SOURCE = "egress.secret.source", "a secret reference names a source other than `vault:`";
+    EGRESS_SECRET_MALFORMED = "egress.secret.malformed", "a secret reference is outside its grammar";
+    EGRESS_SCOPE_TOO_MANY = "egress.scope.too_many", "an egress or secret scope has too many entries";
 }
