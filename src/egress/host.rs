@@ -142,10 +142,11 @@ impl Host {
     /// # Errors
     /// [`HostError`], codes `egress.host.*`.
     pub fn parse(text: &str) -> Result<Self, HostError> {
-        if !text.starts_with('[') && text.contains(':') {
-            if let Ok(ip) = parse_literal(text) {
-                return Ok(Self(Kind::Ip(ip.to_canonical())));
-            }
+        if !text.starts_with('[')
+            && text.contains(':')
+            && let Ok(ip) = parse_literal(text)
+        {
+            return Ok(Self(Kind::Ip(ip.to_canonical())));
         }
         check(text).map(Self::from_written)
     }

@@ -329,17 +329,17 @@ impl HostIndex {
             if whole {
                 asked |= self.named;
             }
-            if asked & bit != 0 {
-                if let Some(entry) = self.names.get(suffix) {
-                    if entry.denied_below || whole && entry.denied {
-                        return Err(Denied);
-                    }
-                    if whole {
-                        search.ask(self.group(entry.exact));
-                    }
-                    if search.found.is_none() {
-                        search.ask(self.group(entry.suffix));
-                    }
+            if asked & bit != 0
+                && let Some(entry) = self.names.get(suffix)
+            {
+                if entry.denied_below || whole && entry.denied {
+                    return Err(Denied);
+                }
+                if whole {
+                    search.ask(self.group(entry.exact));
+                }
+                if search.found.is_none() {
+                    search.ask(self.group(entry.suffix));
                 }
             }
             depth = depth.saturating_sub(1);

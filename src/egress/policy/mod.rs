@@ -23,7 +23,6 @@ pub use lint::{PolicyWarning, PublicSuffixes, lint};
 pub use rule::{EgressLimits, Scheme};
 pub use service::EgressProxyPolicyService;
 
-pub(super) use index::Denied;
 pub(super) use rule::{Credential, Rule};
 pub(super) use service::{NoRule, Wanted};
 

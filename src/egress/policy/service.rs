@@ -168,10 +168,6 @@ impl EgressProxyPolicyService {
             || hidden.is_some_and(|inner| self.0.denied.contains(inner));
         (verdict, denied)
     }
-
-    pub(in crate::egress) fn judges_nat64(&self) -> bool {
-        self.0.nat64 == Nat64::JudgeInner
-    }
 }
 
 fn halves(digest: &Sha256Digest) -> [[u8; 16]; 2] {
