@@ -26,4 +26,15 @@ codes! { ATTESTATION:
     SIGNATURE_KEY_LABEL = "signature.key.label", "a key id or a key's owner is empty, too long, or has control characters";
     SIGNATURE_UNSUPPORTED_ALGORITHM = "signature.unsupported_algorithm", "this build has no back end for the key's algorithm";
     SIGNATURE_SIGNER_FAILED = "signature.signer_failed", "a signer gave no signature";
+    DSSE_VERIFIED = "dsse.verified", "enough distinct trusted owners signed the envelope's payload";
+    DSSE_BASE64 = "dsse.base64", "a payload or signature is not padded base64 in one alphabet";
+    DSSE_NO_SIGNATURES = "dsse.no_signatures", "an envelope has no signature";
+    DSSE_TOO_MANY_SIGNATURES = "dsse.too_many_signatures", "an envelope has more signatures than the limit";
+    DSSE_PAYLOAD_TYPE = "dsse.payload_type", "a payload type is over its bound, or not the one that is due";
+    DSSE_UNTRUSTED = "dsse.untrusted", "no signature is one of a trusted key over this payload and type";
+    DSSE_THRESHOLD = "dsse.threshold", "fewer distinct keys of distinct owners signed than the threshold";
+    DSSE_ROOT_EMPTY = "dsse.root.empty", "a trust root has no key";
+    DSSE_ROOT_TOO_MANY_KEYS = "dsse.root.too_many_keys", "a trust root is over its bound";
+    DSSE_ROOT_THRESHOLD = "dsse.root.threshold", "a threshold is 0 or more than the owners can reach";
+    DSSE_ROOT_CONFLICT = "dsse.root.conflict", "one key is listed for two owners";
 }
