@@ -37,4 +37,11 @@ codes! { ATTESTATION:
     DSSE_ROOT_TOO_MANY_KEYS = "dsse.root.too_many_keys", "a trust root is over its bound";
     DSSE_ROOT_THRESHOLD = "dsse.root.threshold", "a threshold is 0 or more than the owners can reach";
     DSSE_ROOT_CONFLICT = "dsse.root.conflict", "one key is listed for two owners";
+    VERSION_MALFORMED = "version.malformed", "a version, an interface or a range of versions is not of its one form";
+    STATEMENT_TYPE = "statement.type", "a statement's _type is not that of in-toto Statement v1";
+    STATEMENT_SUBJECT = "statement.subject", "a statement has no subject, or one without a digest";
+    STATEMENT_PREDICATE_TYPE = "statement.predicate_type", "a statement's predicate is of an unknown type or major version";
+    EVIDENCE_VERSION = "evidence.version", "a plain document states another version, or none";
+    EVIDENCE_SUBJECTS = "evidence.subjects", "the subjects are not image, build and artifact, each at most once";
+    EVIDENCE_REPEATED = "evidence.repeated", "a predicate repeats members that belong to the subjects or the statement";
 }

@@ -59,7 +59,7 @@ impl EnvelopeLimits {
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct EnvelopeForm {
+pub(crate) struct EnvelopeForm {
     pub(super) payload: String,
     #[serde(rename = "payloadType")]
     pub(super) payload_type: String,
@@ -67,18 +67,20 @@ pub(super) struct EnvelopeForm {
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct SignatureForm {
+pub(crate) struct SignatureForm {
     #[serde(default)]
     pub(super) keyid: String,
     pub(super) sig: String,
 }
 
+#[derive(Clone, PartialEq, Eq)]
 struct Signature {
     keyid: String,
     bytes: Vec<u8>,
 }
 
 /// An envelope that was read and not yet believed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
@@ -93,7 +95,11 @@ impl Envelope {
     /// [`DsseError`] for JSON that is not strict, missing or ill-typed members, base64 that is not strict, no or too
     /// many signatures, and a payload type over [`MAX_PAYLOAD_TYPE_BYTES`].
     pub fn parse(bytes: &[u8], limits: &EnvelopeLimits) -> Result<Self, DsseError> {
-        let form: EnvelopeForm = strict::read(bytes, &limits.json)?;
+        Self::from_form(strict::read(bytes, &limits.json)?, limits)
+    }
+
+    /// An envelope from a form that was read strictly, as a member of another document.
+    pub(crate) fn from_form(form: EnvelopeForm, limits: &EnvelopeLimits) -> Result<Self, DsseError> {
         if form.signatures.is_empty() {
             return Err(DsseError::NoSignatures);
         }

@@ -29,4 +29,7 @@ pub use self::{
     seal::{pae, seal},
 };
 
-pub(crate) use self::base64::{decode, encode};
+pub(crate) use self::{
+    base64::{decode, encode},
+    envelope::EnvelopeForm,
+};
