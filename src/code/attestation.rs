@@ -44,4 +44,9 @@ codes! { ATTESTATION:
     EVIDENCE_VERSION = "evidence.version", "a plain document states another version, or none";
     EVIDENCE_SUBJECTS = "evidence.subjects", "the subjects are not image, build and artifact, each at most once";
     EVIDENCE_REPEATED = "evidence.repeated", "a predicate repeats members that belong to the subjects or the statement";
+    NONCE_MALFORMED = "nonce.malformed", "the bytes do not have the length of a nonce";
+    NONCE_FORGED = "nonce.forged", "not a nonce that this coordinator made for this device, certificate, fleet and role";
+    NONCE_EPOCH = "nonce.epoch", "a nonce of another epoch";
+    NONCE_EXPIRED = "nonce.expired", "a nonce's time is over";
+    NONCE_FUTURE = "nonce.future", "a nonce was issued after now";
 }
