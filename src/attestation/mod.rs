@@ -5,11 +5,12 @@
 //! * [`dsse`]: signed envelopes
 //! * [`challenge`]: nonces that cost no memory
 //! * [`evidence`]: what a worker states, and its two wire forms
+//! * [`policy`]: which evidence lets a worker join
 
 pub mod challenge;
 pub mod dsse;
 pub mod evidence;
-mod placeholder;
+pub mod policy;
 pub mod signature;
 pub mod strict;
 mod version;
@@ -17,6 +18,6 @@ mod version;
 pub use self::{
     challenge::NonceError,
     evidence::{EvidenceForm, WorkerAttestation, WorkerClaims},
+    policy::AttestationPolicy,
     version::{Compatibility, MAX_WIT_BYTES, ProtocolRange, Version, VersionError, WitInterface, WitName},
 };
-pub use placeholder::*;

@@ -49,4 +49,14 @@ codes! { ATTESTATION:
     NONCE_EPOCH = "nonce.epoch", "a nonce of another epoch";
     NONCE_EXPIRED = "nonce.expired", "a nonce's time is over";
     NONCE_FUTURE = "nonce.future", "a nonce was issued after now";
+    ATTESTATION_POLICY_INVALID = "attestation.policy.invalid", "an attestation policy contradicts itself";
+    LINT_UNSIGNED = "attestation.lint.unsigned", "the policy takes unsigned documents";
+    LINT_LIFETIME = "attestation.lint.lifetime", "evidence may live for more than a week";
+    LINT_SKEW = "attestation.lint.skew", "a skew of more than five minutes";
+    LINT_WAIVED = "attestation.lint.waived", "a check is waived";
+    LINT_NO_REFERENCE = "attestation.lint.no_reference", "a requirement is empty, so it refuses every worker";
+    LINT_ALLOWED_AND_DENIED = "attestation.lint.allowed_and_denied", "something is trusted and denied";
+    LINT_UNREACHABLE = "attestation.lint.unreachable", "a part of the policy can never matter";
+    LINT_EXPIRED = "attestation.lint.expired", "a reference value or a key has expired";
+    LINT_ROLES = "attestation.lint.roles", "one key has roles that should watch each other";
 }
