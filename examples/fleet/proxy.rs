@@ -1,11 +1,12 @@
-//! The egress proxy's socket side: reads a request, asks for a verdict, and carries out what that allows.
+//! The egress proxy's socket side: reads a request, has it judged, and carries out what the permit allows.
 //!
 //! One request per connection, so that no verdict is ever used twice. Who asks is known by the certificate; under
-//! which lease, by `proxy-authorization: Lease EPOCH.COUNTER`, which must be that device's own and live.
+//! which lease, by `proxy-authorization: Lease EPOCH.COUNTER`, which must be that worker's own and live.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,8 +16,11 @@ use std::{
 };
 
 use leasehold::{
+    attestation::{EgressBinding, signature::Ed25519Signer},
     digest::Sha256Digest,
-    lease::{Epoch, Fence},
+    egress::{Bearer, ConnectPlan, EgressProxyPolicyService, EgressRequest, LeaseCheck},
+    id::WorkerId,
+    time::{Millis, Now},
 };
 use rustls::ServerConfig;
 use serde_json::json;
@@ -25,10 +29,18 @@ use crate::{
     Failure,
     duplex::Duplex,
     escape::{self, shown},
-    head::{self, Field, Framing, HeadError, Request},
+    head::{self, Framing, Request},
+    hexed::Bytes,
     note::Note,
+    policy,
     relay::{self, IDLE, Moved, Streams, Timed},
 };
+
+mod asked;
+#[cfg(test)]
+mod tests;
+
+use asked::{Asked, Refused, bad_head, hop_by_hop};
 
 /// The most connections at once.
 const CONNECTIONS: usize = 256;
@@ -36,86 +48,42 @@ const CONNECTIONS: usize = 256;
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a whole exchange with an origin may take.
 const EXCHANGE: Duration = Duration::from_secs(20);
+/// The most bytes of a body where the rule has no limit of its own.
+const MAX_BODY: u64 = 1 << 20;
+/// How long a binding is good for.
+const BINDING: Millis = Millis::from_secs(600);
+/// Where a worker asks for the proxy's word that its traffic goes through here; a nonce in hex follows.
+pub const BINDING_PATH: &str = "/.well-known/leasehold/binding?nonce=";
 
-/// A request as it arrived, for judgement.
-pub struct Asked {
-    /// The certificate of who asks.
-    pub peer: Sha256Digest,
-    /// The lease that it is asked under.
-    pub fence: Fence,
-    /// The method.
-    pub method: String,
-    /// The target: a URL, or an authority for CONNECT.
-    pub target: String,
-    /// The header fields without those that were for this proxy.
-    pub fields: Vec<Field>,
-    /// The bytes of the body.
-    pub body: u64,
-}
-
-/// What may be done.
-pub struct Allowed {
-    /// The rule that allows it.
-    pub rule: String,
-    /// The host that was judged.
-    pub host: String,
-    /// Host and port, as the origin is to be addressed.
-    pub authority: String,
-    /// Path and query, as they were judged.
-    pub path: String,
-    /// The addresses that were judged, and no others.
-    pub addresses: Vec<SocketAddr>,
-    /// The header fields as they are to be sent.
-    pub fields: Vec<Field>,
-    /// The most bytes of the request.
-    pub max_request: u64,
-    /// The most bytes of the response.
-    pub max_response: u64,
-}
-
-/// A refusal, for the one who asked.
-#[derive(Debug)]
-pub struct Refused {
-    /// The HTTP status.
-    pub status: u16,
-    /// The stable code.
-    pub code: String,
-    /// In words.
-    pub message: String,
-}
-
-impl Refused {
-    /// A refusal.
-    pub fn new(status: u16, code: impl ToString, message: impl ToString) -> Self {
-        Self { status, code: code.to_string(), message: message.to_string() }
-    }
-}
-
-/// Who decides.
-pub trait Judge: Send + Sync {
-    /// Whether the request may leave, and how.
-    fn judge(&self, asked: &Asked) -> Result<Allowed, Refused>;
-    /// Whether the lease is still live.
-    fn live(&self, fence: Fence) -> bool;
-    /// Who has this certificate, for people.
-    fn name(&self, peer: Sha256Digest) -> String;
-}
-
-/// The proxy: a judge, and what is under way.
-pub struct Proxy<J> {
-    /// Who decides.
-    pub judge: J,
-    /// What is under way.
-    pub streams: Streams,
+/// Everything that the proxy decides with.
+pub struct Judgement {
+    /// The policy.
+    pub policy: EgressProxyPolicyService,
+    /// Where names lead. There is no other resolver.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Whose certificate is whose.
+    pub workers: BTreeMap<Sha256Digest, WorkerId>,
+    /// Which leases are live.
+    pub leases: Arc<dyn LeaseCheck + Send + Sync>,
+    /// Signs that a worker's traffic goes through here.
+    pub signer: Ed25519Signer,
+    /// The time.
+    pub clock: Arc<dyn Fn() -> Now + Send + Sync>,
     /// Who hears about it.
-    tell: fn(&Note),
+    pub tell: fn(&Note),
+}
+
+/// The proxy: what it decides with, and what is under way.
+pub struct Proxy {
+    judgement: Judgement,
+    streams: Streams,
     connections: AtomicUsize,
 }
 
-impl<J: Judge + 'static> Proxy<J> {
-    /// A proxy that does as `judge` says.
-    pub fn new(judge: J, tell: fn(&Note)) -> Arc<Self> {
-        Arc::new(Self { judge, streams: Streams::default(), tell, connections: AtomicUsize::new(0) })
+impl Proxy {
+    /// A proxy that decides with `judgement`.
+    pub fn new(judgement: Judgement) -> Arc<Self> {
+        Arc::new(Self { judgement, streams: Streams::default(), connections: AtomicUsize::new(0) })
     }
 
     /// Takes connections until the process ends.
@@ -143,7 +111,12 @@ impl<J: Judge + 'static> Proxy<J> {
 
     /// Cuts what moves under leases that are over.
     pub fn cut(&self) -> usize {
-        self.streams.cut(|fence| self.judge.live(fence))
+        let now = (self.judgement.clock)().mono;
+        self.streams.cut(|fence| self.judgement.leases.standing(fence, now).is_ok())
+    }
+
+    fn tell(&self, note: &Note) {
+        (self.judgement.tell)(note);
     }
 
     fn connection(&self, socket: TcpStream, config: Arc<ServerConfig>) {
@@ -152,11 +125,10 @@ impl<J: Judge + 'static> Proxy<J> {
             Err(error) => {
                 let (peer, act) = ("a stranger".into(), "TLS handshake with the proxy".into());
                 let (code, message) = ("tls.handshake".into(), error.to_string());
-                return (self.tell)(&Note::Refused { peer, act, code, message });
+                return self.tell(&Note::Refused { peer, act, code, message });
             }
         };
-        let Some(peer) = duplex.peer() else { return duplex.close() };
-        if let Err(refused) = self.exchange(&duplex, peer) {
+        if let Err(refused) = self.exchange(&duplex) {
             let body = json!({ "code": refused.code, "message": refused.message });
             // The same escaping as in logs: what a worker sent may stand in the message.
             let body = escape::line(&body).unwrap_or_default();
@@ -174,107 +146,120 @@ impl<J: Judge + 'static> Proxy<J> {
         duplex.part();
     }
 
-    fn exchange(&self, client: &Duplex, peer: Sha256Digest) -> Result<(), Refused> {
+    /// The worker behind a connection's certificate.
+    fn worker(&self, client: &Duplex) -> Result<(Sha256Digest, WorkerId), Refused> {
+        let unpaired =
+            || Refused::new(403, "proxy.device.unknown", "no worker of the fleet has this certificate");
+        let certificate = client.peer().ok_or_else(unpaired)?;
+        let worker = self.judgement.workers.get(&certificate).ok_or_else(unpaired)?;
+        Ok((certificate, worker.clone()))
+    }
+
+    fn exchange(&self, client: &Duplex) -> Result<(), Refused> {
         let internal = |error: std::io::Error| Refused::new(500, "proxy.internal", error);
         client.set_timeouts(Some(IDLE), Some(IDLE)).map_err(internal)?;
-        let head = head::request(|buffer| client.read(buffer), HEAD);
-        let (asked, rest) = match head.map_err(bad_head).and_then(|request| asked(peer, request)) {
-            Ok(asked) => asked,
-            Err(refused) => {
-                self.refuse(peer, None, "", &refused);
-                return Err(refused);
-            }
+        let refuse = |peer: &str, target: &str, asked: Option<&Asked>, refused: Refused| {
+            self.tell(&Note::Egress {
+                peer: peer.to_owned(),
+                fence: asked.map(|asked| asked.fence),
+                allowed: false,
+                code: refused.code.clone(),
+                message: shown(&refused.message),
+                target: shown(target),
+            });
+            refused
         };
-        let allowed = match self.judge.judge(&asked) {
-            Ok(allowed) => allowed,
-            Err(refused) => {
-                self.refuse(peer, Some(asked.fence), &asked.target, &refused);
-                return Err(refused);
-            }
-        };
-        let target = shown(&asked.target);
-        (self.tell)(&Note::Egress {
-            peer: self.judge.name(peer),
+        let (certificate, worker) = self.worker(client).map_err(|no| refuse("a stranger", "", None, no))?;
+        let peer = worker.as_str();
+        let request = head::request(|buffer| client.read(buffer), HEAD)
+            .map_err(|error| refuse(peer, "", None, bad_head(error)))?;
+        if request.target.starts_with('/') {
+            return self.answer(client, &request, certificate, worker);
+        }
+        let target = request.target.clone();
+        let asked = Asked::read(request).map_err(|no| refuse(peer, &target, None, no))?;
+        let plan =
+            self.judge(&asked, worker.clone()).map_err(|no| refuse(peer, &target, Some(&asked), no))?;
+        self.tell(&Note::Egress {
+            peer: peer.to_owned(),
             fence: Some(asked.fence),
             allowed: true,
             code: "egress.allowed".into(),
-            message: format!("rule {}", shown(&allowed.rule)),
-            target,
+            message: format!("rule {}", plan.rule()),
+            target: shown(&target),
         });
-        let moved = if asked.method == "CONNECT" {
-            self.tunnel(client, &asked, &allowed, rest)
-        } else {
-            self.forward(client, &asked, &allowed, rest)
+        let moved = match plan.is_tunnel() {
+            true => self.tunnel(client, &asked, &plan),
+            false => self.forward(client, &asked, &plan),
         };
         match moved {
-            Ok(moved) => {
-                let peer = self.judge.name(peer);
-                (self.tell)(&Note::Moved {
-                    peer,
-                    fence: asked.fence,
-                    sent: moved.sent,
-                    received: moved.received,
-                });
+            Ok(Moved { sent, received }) => {
+                self.tell(&Note::Moved { peer: peer.to_owned(), fence: asked.fence, sent, received });
                 Ok(())
             }
             Err(refused) => {
-                let (peer, act) = (self.judge.name(peer), format!("carry out {}", shown(&asked.target)));
-                let (code, message) = (refused.code.clone(), refused.message.clone());
-                (self.tell)(&Note::Refused { peer, act, code, message });
+                let (act, code) = (format!("carry out {}", shown(&target)), refused.code.clone());
+                let message = shown(&refused.message);
+                self.tell(&Note::Refused { peer: peer.to_owned(), act, code, message });
                 Err(refused)
             }
         }
     }
 
-    fn refuse(&self, peer: Sha256Digest, fence: Option<Fence>, target: &str, refused: &Refused) {
-        (self.tell)(&Note::Egress {
-            peer: self.judge.name(peer),
-            fence,
-            allowed: false,
-            code: refused.code.clone(),
-            message: refused.message.clone(),
-            target: shown(target),
-        });
+    /// The decision, and its permit redeemed: what is dialled next is what was judged.
+    fn judge(&self, asked: &Asked, worker: WorkerId) -> Result<ConnectPlan, Refused> {
+        let Judgement { policy, names, leases, clock, .. } = &self.judgement;
+        let fields = asked.header_fields();
+        let request = match asked.method.as_str() {
+            "CONNECT" => EgressRequest::tunnel(&asked.method, &asked.target),
+            method => EgressRequest::url(method, &asked.target),
+        };
+        let request = request.headers(&fields).body_bytes(asked.body);
+        let bearer = Bearer { worker, fence: asked.fence };
+        let step = policy.judge(&request, &bearer, &**leases, clock().mono);
+        let verdict = step.with_answers(|name| names.get(name).cloned().unwrap_or_default());
+        let permit =
+            verdict.into_permit().map_err(|refusal| Refused::coded(refusal.http_status(), &refusal))?;
+        permit.redeem(&bearer, &**leases, clock().mono).map_err(|error| Refused::coded(403, &error))
     }
 
+    /// A connection to the first of the pinned addresses that answers. No name is looked up here.
     fn dial(
         &self,
         client: &Duplex,
-        asked: &Asked,
-        allowed: &Allowed,
+        plan: &ConnectPlan,
     ) -> Result<(TcpStream, relay::Registered<'_>), Refused> {
         let unreachable = |error: std::io::Error| Refused::new(502, "proxy.upstream.unreachable", error);
-        let upstream = relay::dial(&allowed.addresses).map_err(unreachable)?;
-        let registered = self.streams.register(asked.fence, client, &upstream).map_err(unreachable)?;
+        let upstream = relay::dial(plan.addresses()).map_err(unreachable)?;
+        let reached = upstream.peer_addr().map_err(unreachable)?;
+        plan.confirm(reached).map_err(|error| Refused::coded(502, &error))?;
+        let registered = self.streams.register(plan.fence(), client, &upstream).map_err(unreachable)?;
         // The lease may have ended between verdict and registration, and then nobody cut this one.
-        if self.judge.live(asked.fence) {
-            Ok((upstream, registered))
-        } else {
-            Err(Refused::new(403, "egress.lease.over", "the lease ended on the way"))
+        let now = (self.judgement.clock)().mono;
+        match self.judgement.leases.standing(plan.fence(), now) {
+            Ok(_) => Ok((upstream, registered)),
+            Err(over) => Err(Refused::coded(403, &over)),
         }
     }
 
-    fn forward(
-        &self,
-        client: &Duplex,
-        asked: &Asked,
-        allowed: &Allowed,
-        rest: Vec<u8>,
-    ) -> Result<Moved, Refused> {
+    fn forward(&self, client: &Duplex, asked: &Asked, plan: &ConnectPlan) -> Result<Moved, Refused> {
         let failed = |error: std::io::Error| Refused::new(502, "proxy.upstream.failed", error);
-        let body = head::body(
-            Timed::new(Reading(client), EXCHANGE),
-            rest,
-            Framing::Length(asked.body),
-            allowed.max_request,
-        )
-        .map_err(|error| Refused::new(413, "proxy.request.body", error))?;
-        let (mut upstream, _registered) = self.dial(client, asked, allowed)?;
+        let limits = plan.limits();
+        let timed = Timed::new(Reading(client), EXCHANGE);
+        let max_request = limits.max_request_bytes.unwrap_or(MAX_BODY);
+        let body = head::body(timed, asked.rest.clone(), Framing::Length(asked.body), max_request)
+            .map_err(|error| Refused::new(413, "proxy.request.body", error))?;
+        let fields =
+            plan.headers(&asked.header_fields(), &()).map_err(|error| Refused::coded(400, &error))?;
+        let (mut upstream, _registered) = self.dial(client, plan)?;
+        let path = plan.path_and_query();
         let mut message =
-            format!("{} {} HTTP/1.1\r\nhost: {}\r\n", asked.method, allowed.path, allowed.authority)
+            format!("{} {path} HTTP/1.1\r\nhost: {}:{}\r\n", plan.method(), plan.host(), plan.port())
                 .into_bytes();
-        for (name, value) in &allowed.fields {
-            message.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        for field in fields.iter() {
+            message.extend([field.name().as_bytes(), b": "].concat());
+            field.expose_value().iter().for_each(|part| message.extend(*part));
+            message.extend(b"\r\n");
         }
         if !body.is_empty() {
             message.extend(format!("content-length: {}\r\n", body.len()).into_bytes());
@@ -288,14 +273,15 @@ impl<J: Judge + 'static> Proxy<J> {
         let framing = head::framing(&response.fields)
             .map_err(|error| Refused::new(502, "proxy.upstream.framing", Failure::from(error)))?;
         // These have no body, whatever their fields say (RFC 9112 section 6.3).
-        let bodiless = asked.method == "HEAD" || matches!(response.status, 100..=199 | 204 | 304);
+        let bodiless = plan.method() == "HEAD" || matches!(response.status, 100..=199 | 204 | 304);
         let framing = if bodiless { Framing::Length(0) } else { framing };
         // Read whole before a byte is passed on: an answer that is too long or cut is refused, not cut again.
-        let answer = head::body(timed, response.rest, framing, allowed.max_response)
+        let max_response = limits.max_response_bytes.unwrap_or(MAX_BODY);
+        let answer = head::body(timed, response.rest, framing, max_response)
             .map_err(|error| Refused::new(502, "proxy.upstream.body", error))?;
         let mut head = format!("HTTP/1.1 {} Origin\r\n", response.status).into_bytes();
-        let named: Vec<String> = hop_by_hop(&response.fields);
-        for (name, value) in response.fields.iter().filter(|(name, _)| !named.contains(name)) {
+        let own = hop_by_hop(&response.fields);
+        for (name, value) in response.fields.iter().filter(|(name, _)| !own.contains(name)) {
             head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
         head.extend(format!("content-length: {}\r\nconnection: close\r\n\r\n", answer.len()).into_bytes());
@@ -305,33 +291,57 @@ impl<J: Judge + 'static> Proxy<J> {
         Ok(Moved { sent: message.len() as u64, received: answer.len() as u64 })
     }
 
-    fn tunnel(
-        &self,
-        client: &Duplex,
-        asked: &Asked,
-        allowed: &Allowed,
-        rest: Vec<u8>,
-    ) -> Result<Moved, Refused> {
-        if !rest.is_empty() {
+    fn tunnel(&self, client: &Duplex, asked: &Asked, plan: &ConnectPlan) -> Result<Moved, Refused> {
+        if !asked.rest.is_empty() {
             return Err(Refused::new(400, "proxy.connect.early", "bytes before the tunnel was open"));
         }
         // From here on a refusal is a closed connection: inside of the tunnel, HTTP would be the origin's word.
-        let closed = |code: &str, message: String| {
+        let closed = |refused: Refused| {
             client.close();
-            Refused::new(403, code, message)
+            refused
         };
         client
             .write_all(b"HTTP/1.1 200 Open\r\n\r\n")
-            .map_err(|error| closed("proxy.client", error.to_string()))?;
+            .map_err(|error| closed(Refused::new(499, "proxy.client", error)))?;
         let (first, named) =
-            relay::hello(client).map_err(|error| closed("egress.tunnel.hello", error.to_string()))?;
-        if named.as_deref() != Some(allowed.host.as_str()) {
-            let named = named.map_or("no server".into(), |name| shown(&name));
-            return Err(closed("egress.tunnel.server_name", format!("the tunnel's hello names {named}")));
-        }
-        let dialled = self.dial(client, asked, allowed);
-        let (upstream, _registered) = dialled.inspect_err(|_| client.close())?;
-        Ok(relay::tunnel(client, &upstream, &first, allowed.max_request, allowed.max_response))
+            relay::hello(client).map_err(|error| closed(Refused::new(403, "proxy.tunnel.hello", error)))?;
+        plan.check_server_name(named.as_deref()).map_err(|error| closed(Refused::coded(403, &error)))?;
+        let (upstream, _registered) = self.dial(client, plan).map_err(closed)?;
+        let limits = plan.limits();
+        let max_sent = limits.max_request_bytes.unwrap_or(MAX_BODY);
+        let max_received = limits.max_response_bytes.unwrap_or(MAX_BODY);
+        Ok(relay::tunnel(client, &upstream, &first, max_sent, max_received))
+    }
+
+    /// What is asked of the proxy itself: its signed word that this worker's traffic goes through it.
+    fn answer(
+        &self,
+        client: &Duplex,
+        request: &Request,
+        certificate: Sha256Digest,
+        worker: WorkerId,
+    ) -> Result<(), Refused> {
+        let nonce = request.target.strip_prefix(BINDING_PATH).filter(|_| request.method == "GET");
+        let nonce = nonce.ok_or_else(|| Refused::new(404, "proxy.route.unknown", "no such page here"))?;
+        let nonce: Bytes = serde_json::from_value(nonce.into())
+            .map_err(|_| Refused::new(400, "proxy.binding.nonce", "a nonce is lowercase hex"))?;
+        let issued = (self.judgement.clock)().wall;
+        let internal = |error: &dyn ToString| Refused::new(500, "proxy.internal", error.to_string());
+        let binding = EgressBinding {
+            worker,
+            audience: policy::fleet().map_err(|error| internal(&error))?,
+            certificate,
+            policy: self.judgement.policy.digest(),
+            nonce: nonce.0,
+            issued,
+            expires: issued.plus(BINDING),
+        };
+        let sealed = binding.seal(&[&self.judgement.signer]).map_err(|error| internal(&error))?;
+        let head =
+            format!("HTTP/1.1 200 Signed\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", sealed.len());
+        // A worker that is gone asks again when it is back.
+        let _ = client.write_all(&[head.into_bytes(), sealed].concat());
+        Ok(())
     }
 }
 
@@ -343,79 +353,3 @@ impl std::io::Read for Reading<'_> {
         self.0.read(buffer)
     }
 }
-
-fn bad_head(error: HeadError) -> Refused {
-    let (status, code) = match error {
-        HeadError::TooLarge => (431, "proxy.head.too_large"),
-        HeadError::TooSlow => (408, "proxy.head.too_slow"),
-        _ => (400, "proxy.head.malformed"),
-    };
-    Refused::new(status, code, Failure::from(error))
-}
-
-/// The fields that belong to one connection: those that RFC 9110 section 7.6.1 lists, the framing, and those that
-/// `connection` names.
-fn hop_by_hop(fields: &[Field]) -> Vec<String> {
-    let listed = [
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let named = fields.iter().filter(|(name, _)| name == "connection").flat_map(|(_, value)| {
-        String::from_utf8_lossy(value)
-            .split(',')
-            .map(|name| name.trim().to_ascii_lowercase())
-            .collect::<Vec<_>>()
-    });
-    listed.into_iter().map(str::to_owned).chain(named).collect()
-}
-
-/// The request without what was for this proxy, and the first bytes of its body.
-fn asked(peer: Sha256Digest, request: Request) -> Result<(Asked, Vec<u8>), Refused> {
-    let unproved = |message: &str| Refused::new(407, "proxy.lease.missing", message);
-    let claimed = head::only(&request.fields, "proxy-authorization")
-        .ok_or_else(|| unproved("one proxy-authorization field names the lease"))?;
-    let fence = std::str::from_utf8(claimed)
-        .ok()
-        .and_then(|text| text.strip_prefix("Lease "))
-        .and_then(fence)
-        .ok_or_else(|| unproved("the lease is named as `Lease EPOCH.COUNTER`"))?;
-    if head::only(&request.fields, "host").is_none() {
-        return Err(Refused::new(400, "proxy.head.malformed", "one host field is required"));
-    }
-    let body = match head::framing(&request.fields).map_err(bad_head)? {
-        Framing::Unsaid => 0,
-        Framing::Length(length) => length,
-        Framing::Chunked => {
-            return Err(Refused::new(411, "proxy.request.chunked", "a body comes with its length"));
-        }
-    };
-    let named = hop_by_hop(&request.fields);
-    if named.iter().any(|name| name == "host") {
-        return Err(Refused::new(400, "proxy.head.malformed", "the connection field names host"));
-    }
-    // The host is the target's, whatever the field says (RFC 9112 section 3.2.2).
-    let own = |name: &str| name == "host" || named.iter().any(|other| other == name);
-    let fields = request.fields.into_iter().filter(|(name, _)| !own(name)).collect();
-    Ok((Asked { peer, fence, method: request.method, target: request.target, fields, body }, request.rest))
-}
-
-/// `EPOCH.COUNTER` in digits only.
-fn fence(text: &str) -> Option<Fence> {
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse().ok()).flatten()
-    };
-    let (epoch, counter) = text.split_once('.')?;
-    Some(Fence::new(Epoch(number(epoch)?), number(counter)?))
-}
-
-#[cfg(test)]
-mod tests;

@@ -55,7 +55,8 @@ pub fn lease(
     let mut artifacts = ArtifactTransport::nothing();
     artifacts.inputs = inputs(job, store)?;
     artifacts.outputs_within = vec![path(OUTPUTS)?];
-    artifacts.outputs_required = required(&job.work).iter().map(|name| path(name)).collect::<Result<_, _>>()?;
+    artifacts.outputs_required =
+        required(&job.work).iter().map(|name| path(name)).collect::<Result<_, _>>()?;
     artifacts.max_output_bytes = MAX_OUTPUT;
     artifacts.max_log_bytes = MAX_LOG;
     artifacts.max_scratch_bytes = MAX_OUTPUT;
