@@ -22,6 +22,8 @@ mod registry;
 mod revocation;
 mod slab;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use authenticate::{AuthError, AuthenticatedDevice};
 pub use certificate::{CertificateError, DeviceCertificate, MAX_CERTIFICATE_BYTES, request_key};
