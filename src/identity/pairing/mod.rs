@@ -25,6 +25,8 @@
 //! both shares, the fleet, and the coordinator's certificate as each side sees it on its own end of the channel, each
 //! with its length before it. Somebody in between has another certificate, and the transcripts differ.
 
+#[cfg(feature = "pake-cpace")]
+mod cpace;
 mod desk;
 mod device;
 mod error;
@@ -40,6 +42,8 @@ mod transcript;
 mod turn;
 mod verified;
 
+#[cfg(feature = "pake-cpace")]
+pub use cpace::Cpace;
 pub use desk::PairingDesk;
 pub use device::{DevicePairing, DeviceProfile, DeviceStep, PairedDevice};
 pub use error::PairingError;
