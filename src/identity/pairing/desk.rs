@@ -263,8 +263,8 @@ impl PairingDesk {
         now: Now,
     ) -> Result<Turn<VerifiedPairing>, PairingError> {
         let replaces = self.state.open(session, now)?.target().replaces();
-        let exchange = self.live.get(session).and_then(|live| live.exchange.as_ref());
-        let exchange = exchange.ok_or(PairingError::SecretLost)?;
+        let live = self.live.get(session).ok_or(PairingError::SecretLost)?;
+        let exchange = live.exchange.as_ref().ok_or(PairingError::Approval)?;
         let (peer, request) = (exchange.peer(), exchange.request().to_vec());
         let command = PairingCommand::Approve { session: session.clone(), transcript: *transcript };
         let events = self.apply(&command, now)?;

@@ -1,6 +1,6 @@
 //! Pairing against an active man in the middle, and the sessions as replayable state.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -29,6 +29,8 @@ enum Act {
     ToAttacker(usize, usize),
     /// A device asks again.
     Fetch(usize),
+    /// The attacker says how it ended, with a certificate of its own making for the device's own key.
+    Forge(usize),
     /// The operator looks at the oldest question.
     Operator,
     /// Time passes.
@@ -47,6 +49,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..2_usize).prop_map(Act::Impersonate),
         2 => (any(), any()).prop_map(|(attacker, message)| Act::ToAttacker(attacker, message)),
         1 => (0..2_usize).prop_map(Act::Fetch),
+        1 => (0..2_usize).prop_map(Act::Forge),
         3 => Just(Act::Operator),
         1 => (0..20_000_u64).prop_map(Act::Wait),
         2 => Just(Act::Honest),
@@ -215,6 +218,11 @@ impl World {
                 let fetch = self.devices[*device].fetch();
                 self.pool.push(fetch);
             }
+            Act::Forge(n) => {
+                let certificate = certificate(u8::try_from(*n).unwrap(), 99);
+                let status = message::Status::Issued { certificate, tag: [0; 32] };
+                self.pool.push(Message::Status { session: self.sessions[*n].clone(), status }.encode());
+            }
             Act::Operator => self.operator(),
             Act::Wait(span) => self.now = self.now.plus(Millis(*span)),
             Act::Honest => self.honest(),
@@ -332,6 +340,33 @@ fn honest_devices_pair_by_every_method() {
         let stored: PairingSnapshot = postcard::from_bytes(&snapshot).unwrap();
         let restored = PairingState::restore(stored, PairingPolicy::default()).unwrap();
         assert_eq!(&restored, world.desk.state());
+    }
+}
+
+/// ATTACKS P1: the PIN, guessed in a loop and in parallel: three exchanges, started or finished, and it is dead.
+#[test]
+fn p1_a_pin_is_dead_after_three_guesses() {
+    for finish in [true, false] {
+        let (mut desk, registry, mut entropy) = (desk(), registry(), Counter(3));
+        let mut tools = PairingTools::new(&mut entropy).with_pake(&ToyPake);
+        let offer = desk.offer(PairingMethod::Pin, PairingTarget::AnyNew, &registry, START, &mut tools);
+        let offered = offer.unwrap().durable();
+        for pin in ["135790", "135791", "135792"] {
+            let guess = DeviceCode::from_pin(offered.session.clone(), pin).unwrap();
+            let mut guesser = device(7, guess, tools.entropy);
+            let answer = desk.receive(guesser.message(), &registry, START, &mut tools).unwrap().durable();
+            let wrong = guesser.receive(&coordinator(), &answer.reply.unwrap(), START);
+            assert_eq!(wrong, Err(PairingError::Confirmation));
+            if finish {
+                let confirm = Message::Confirm { session: offered.session.clone(), proof: [7; 32] }.encode();
+                let refused = desk.receive(&confirm, &registry, START, &mut tools).unwrap().durable().refused;
+                assert_eq!(refused, Some(PairingError::Confirmation));
+            }
+        }
+        let honest = device(0, carried(PairingMethod::Pin, &offered), tools.entropy);
+        let late = desk.receive(honest.message(), &registry, START, &mut tools).map(Turn::durable);
+        let expected = if finish { PairingError::Ended(PairingEnd::Locked) } else { PairingError::Attempts };
+        assert_eq!(late.map(|_| ()), Err(expected));
     }
 }
 
