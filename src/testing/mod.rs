@@ -6,6 +6,7 @@
     reason = "what fails here is a test, and it says so at once"
 )]
 
+pub mod fuzz_identity;
 mod world;
 
 pub use world::{Outcome, World, WorldRules};
