@@ -38,6 +38,7 @@ pub mod lease;
 pub mod placement;
 pub mod protocol;
 pub mod shell;
+mod slab;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
