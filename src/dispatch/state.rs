@@ -1,6 +1,8 @@
 //! The hard state of dispatch and the questions that can be asked of it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+#[cfg(any(test, feature = "testing"))]
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::Serialize;
@@ -190,5 +192,22 @@ impl DispatchState {
 
     pub(crate) fn device_slot(&self, device: &DeviceId) -> Option<Slot> {
         self.devices.find(device.as_str().as_bytes())
+    }
+
+    /// The indexes by what they name, without slots: two states that are equal must agree in this too.
+    #[cfg(any(test, feature = "testing"))]
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn index_view(
+        &self,
+    ) -> (BTreeMap<CapabilityName, Vec<u64>>, Vec<u64>, Vec<(Mono, u64)>, u64, u64, u64) {
+        let ready = self.by_capability.iter();
+        (
+            ready.map(|(name, set)| (name.clone(), set.iter().map(|(used, _)| *used).collect())).collect(),
+            self.sendable.iter().map(|(head, _)| *head).collect(),
+            self.timers.keys().copied().collect(),
+            self.bytes,
+            self.open,
+            self.in_flight,
+        )
     }
 }

@@ -63,10 +63,8 @@ impl DispatchState {
             if !live.is_fresh(self, *slot, at) {
                 continue;
             }
-            for slot in device.queue.values().take(device.credit()) {
-                let Some(record) = self.requests.get(*slot).filter(|record| record.deadline > at) else {
-                    continue;
-                };
+            let waiting = device.queue.values().filter_map(|slot| self.requests.get(*slot));
+            for record in waiting.filter(|record| record.deadline > at).take(device.credit()) {
                 if events.len() >= most {
                     return self.decided(events, More::More);
                 }
