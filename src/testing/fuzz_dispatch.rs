@@ -42,7 +42,10 @@ impl Script<'_> {
     }
 
     fn device(&mut self) -> DeviceId {
-        DeviceId::new(&format!("d{}", self.below(4))).unwrap()
+        // Mostly the two that everything happens on.
+        let drawn = self.byte();
+        let at = if drawn < 224 { drawn % 2 } else { drawn % 4 };
+        DeviceId::new(&format!("d{at}")).unwrap()
     }
 
     fn request(&mut self) -> RequestId {
@@ -97,7 +100,7 @@ fn policy() -> DispatchPolicyDocument {
         max_request_bytes: 8,
         max_result_bytes: 8,
         max_total_bytes: 60,
-        longest_ttl_ms: Millis(200),
+        longest_ttl_ms: Millis(270),
         retention_ms: Millis(150),
         staleness_ms: Millis(120),
         max_deliveries: 3,
@@ -126,9 +129,15 @@ pub fn fuzz_dispatch(data: &[u8]) {
         executed: BTreeSet::new(),
         finished: BTreeMap::new(),
     };
+    world.begin(&mut script);
     for _ in 0..512 {
         if script.0.is_empty() {
             break;
+        }
+        // Mostly as a driver does it, and sometimes late.
+        if script.below(4) > 0 {
+            world.due();
+            world.sends();
         }
         world.step(&mut script);
         world.compare();
@@ -206,21 +215,33 @@ impl World {
         }
     }
 
+    /// Two devices that hold everything, so that most stories come to the point.
+    fn begin(&mut self, script: &mut Script<'_>) {
+        let all = CapabilitySet::parse(CAPABILITIES).unwrap();
+        for name in ["d0", "d1"] {
+            let device = DeviceId::new(name).unwrap();
+            let expects = self.model.grant(&device, &all, self.now);
+            let order = DispatchCommand::Grant { device: device.clone(), capabilities: all.clone() };
+            let decided = self.state.decide_operator(self.now(), &order);
+            self.settle(decided, expects, "grant");
+            self.connect_as(&device, false, all.clone(), u32::from(script.below(3)));
+        }
+    }
+
     fn step(&mut self, script: &mut Script<'_>) {
-        match script.below(20) {
-            0 => self.now += u64::from(script.below(64)),
-            1..=4 => self.enqueue(script),
-            5 => self.client(script),
-            6 => self.operator(script),
-            7 | 8 => self.connect(script),
-            9 => self.break_off(script),
-            10 => self.small_talk(script),
-            11 | 12 => self.down(script),
-            13 | 14 => self.up(script),
-            15 => self.work(script),
-            16 => self.replay(script),
-            17 => self.due(),
-            18 => self.sends(),
+        match script.below(24) {
+            0 => self.now += u64::from(script.below(48)),
+            1..=3 => self.enqueue(script),
+            4 => self.client(script),
+            5 => self.operator(script),
+            6 | 7 => self.connect(script),
+            8 => self.break_off(script),
+            9 => self.small_talk(script),
+            10..=13 => self.down(script),
+            14..=17 => self.up(script),
+            18..=20 => self.work(script),
+            21 => self.replay(script),
+            22 => self.due(),
             _ => self.restart(script),
         }
     }
@@ -237,7 +258,7 @@ impl World {
             capability: CapabilityName::new(CAPABILITIES[usize::from(script.below(3))]).unwrap(),
             payload: Payload::new(&[7; 10][..usize::from(script.below(10))]),
             result_limit: u32::from(script.below(10)),
-            ttl_ms: Millis(u64::from(script.byte()) % 210),
+            ttl_ms: Millis((60 + u64::from(script.byte())) % 280),
         };
         let expects = self.model.enqueue(&client, &ask, self.now);
         let decided = self.state.enqueue(&self.live, self.now(), &client, &ask);
@@ -317,9 +338,18 @@ impl World {
     /// The agent connects, in its life or in a new one.
     fn connect(&mut self, script: &mut Script<'_>) {
         let device = script.device();
-        let lives_on = script.below(3) > 0;
-        let last = self.agents.get(&device).map_or(0, |agent| agent.ledger.incarnation().0);
-        if !lives_on || !self.agents.contains_key(&device) {
+        let lives_on = script.below(5) > 0;
+        let claims = match script.below(3) {
+            0 => script.capabilities(),
+            _ => CapabilitySet::parse(CAPABILITIES).unwrap(),
+        };
+        let window = u32::from(script.below(4));
+        self.connect_as(&device, lives_on, claims, window);
+    }
+
+    fn connect_as(&mut self, device: &DeviceId, lives_on: bool, claims: CapabilitySet, window: u32) {
+        let last = self.agents.get(device).map_or(0, |agent| agent.ledger.incarnation().0);
+        if !lives_on || !self.agents.contains_key(device) {
             let limits = LedgerLimits { requests: 4, payload_bytes: 8 };
             let agent = Agent {
                 ledger: AgentLedger::new(Incarnation(last + 1), limits),
@@ -330,13 +360,11 @@ impl World {
             };
             self.agents.insert(device.clone(), agent);
         }
-        self.cut(&device);
-        let incarnation = self.agents[&device].ledger.incarnation();
-        let claims = script.capabilities();
-        let window = u32::from(script.below(4));
-        let expects = self.model.connect(&device, incarnation, &claims, window, self.now);
+        self.cut(device);
+        let incarnation = self.agents[device].ledger.incarnation();
+        let expects = self.model.connect(device, incarnation, &claims, window, self.now);
         let hello = DeviceMessage::Connect { incarnation, claims, window };
-        let decided = self.state.decide_device(self.now(), &device, &hello);
+        let decided = self.state.decide_device(self.now(), device, &hello);
         self.settle(decided, expects, "connect");
     }
 
@@ -382,9 +410,10 @@ impl World {
         }
         let decided = self.state.decide_device(self.now(), device, &message);
         self.settle(decided, expects, "message");
-        if self.said.len() < 64 {
-            self.said.push((device.clone(), message));
+        if self.said.len() >= 8 {
+            self.said.remove(0);
         }
+        self.said.push((device.clone(), message));
     }
 
     /// The next thing on its way to a device arrives there.
