@@ -80,6 +80,17 @@ pub enum DisconnectReason {
 
 events! {
     /// One change of the hard state of dispatch.
+    ///
+    /// An event can neither be built nor read back outside this crate (ATTACKS F24):
+    ///
+    /// ```compile_fail,E0639
+    /// use leasehold::{dispatch::DispatchEvent, id::RequestId};
+    /// let forged = DispatchEvent::RequestForgotten { request: RequestId::new("r").unwrap() };
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// let forged: leasehold::dispatch::DispatchEvent = serde_json::from_str("{}").unwrap();
+    /// ```
     DispatchEvent, DispatchEventRecord {
         /// The operator's grants of a device are now these. The first such event makes the device known.
         DeviceGranted {
