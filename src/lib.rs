@@ -34,6 +34,7 @@ pub mod gate;
 pub mod id;
 pub mod identity;
 mod index;
+mod journaled;
 pub mod lease;
 pub mod placement;
 pub mod protocol;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     device::{Device, Session},
     error::DispatchError,
-    event::{DeviceStanding, DispatchEvent, DispatchEventRecord},
+    event::{DeviceStanding, DispatchEvent, StoredDispatchEvent},
     policy::DispatchPolicy,
     record::{CapabilityRequestRecord, Incarnation, Mediation, RequestState},
     state::DispatchState,
@@ -47,7 +47,7 @@ pub(crate) struct SnapshotForm {
 #[derive(Deserialize)]
 struct JournalForm {
     version: u64,
-    events: Vec<DispatchEventRecord>,
+    events: Vec<StoredDispatchEvent>,
 }
 
 impl DispatchState {
