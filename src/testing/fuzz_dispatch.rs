@@ -114,7 +114,7 @@ fn policy() -> DispatchPolicyDocument {
 /// Laws checked after every step: final states stay final (invariant 14); state, counts and indexes agree with the
 /// model, and with what journal and snapshot give back (invariant 8); bounds hold (invariant 13); nothing is
 /// executed twice; nothing new goes to a device that is stale, draining, quarantined or revoked.
-pub fn fuzz_dispatch(data: &[u8]) {
+pub fn story(data: &[u8]) {
     let mut script = Script(data);
     let document = policy();
     let mut world = World {
@@ -619,8 +619,8 @@ mod tests {
 
         /// Invariants 8, 13 and 14, ATTACKS D1 to D6, over random stories.
         #[test]
-        fn dispatch_agrees_with_its_model(story in prop::collection::vec(any::<u8>(), 0..1_500)) {
-            fuzz_dispatch(&story);
+        fn dispatch_agrees_with_its_model(bytes in prop::collection::vec(any::<u8>(), 0..1_500)) {
+            super::story(&bytes);
         }
     }
 }
