@@ -6,6 +6,8 @@
     reason = "what fails here is a test, and it says so at once"
 )]
 
+mod dispatch_model;
+pub mod fuzz_dispatch;
 pub mod fuzz_identity;
 mod world;
 
