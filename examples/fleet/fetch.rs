@@ -19,6 +19,7 @@ use crate::{
     duplex::Duplex,
     escape::shown,
     head::{self, Response},
+    proxy::BINDING_PATH,
     tls,
 };
 
@@ -74,12 +75,29 @@ impl Write for Stream {
     }
 }
 
-/// Gets `url`. `lease` is the value that shows the proxy which lease this is for.
-pub fn get(route: &Route, lease: &str, url: &str) -> Result<Fetched, Failure> {
+/// Asks the proxy for its signed word that this worker's traffic goes through it, over a nonce.
+pub fn binding(route: &Route, nonce: &[u8]) -> Result<Vec<u8>, Failure> {
+    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut stream = open(route)?;
+    let fields = "host: proxy\r\nconnection: close\r\n";
+    stream.write_all(format!("GET {BINDING_PATH}{nonce} HTTP/1.1\r\n{fields}\r\n").as_bytes())?;
+    match read(&mut stream)? {
+        Fetched::Answer { status: 200, body } => Ok(body),
+        Fetched::Answer { status, .. } => Err(Failure::new(format!("the proxy answered {status}"))),
+        Fetched::Refused { code, message } => Err(Failure::new(format!("{code}: {message}"))),
+    }
+}
+
+fn open(route: &Route) -> Result<Stream, Failure> {
     let socket = TcpStream::connect_timeout(&route.address, PATIENCE)?;
     let duplex = Duplex::connect(socket, Arc::clone(&route.config), tls::PROXY, Some(route.fingerprint))?;
     duplex.set_timeouts(Some(PATIENCE), Some(PATIENCE))?;
-    let mut stream = Stream(duplex);
+    Ok(Stream(duplex))
+}
+
+/// Gets `url`. `lease` is the value that shows the proxy which lease this is for.
+pub fn get(route: &Route, lease: &str, url: &str) -> Result<Fetched, Failure> {
+    let mut stream = open(route)?;
     let Some(rest) = url.strip_prefix("https://") else {
         // Whatever else it is, the proxy is who judges it.
         let authority = url.split('/').nth(2).unwrap_or_default();

@@ -61,7 +61,7 @@ impl Ledger {
             FleetEvent::WorkerRegistered { slot, worker, .. } => {
                 self.workers.insert(*slot, worker.clone());
             }
-            FleetEvent::IncarnationBegan { slot, incarnation } => {
+            FleetEvent::IncarnationBegan { slot, incarnation, .. } => {
                 if let Some(worker) = self.workers.get(slot) {
                     notes.push(Note::Joined { worker: worker.clone(), incarnation: *incarnation });
                 }
@@ -106,13 +106,13 @@ impl Ledger {
                     notes.push(Note::LeaseEnded { run, worker, fence: *fence, how });
                 }
             }
-            FleetEvent::EvidenceRefused { slot, failures } => {
+            FleetEvent::EvidenceRefused { slot, failures, .. } => {
                 let peer = self.workers.get(slot).map_or("a worker".into(), WorkerId::to_string);
                 let code = failures.first().cloned().unwrap_or_default();
                 let message = failures.join(", ");
                 notes.push(Note::Refused { peer, act: "attest".into(), code, message });
             }
-            FleetEvent::Quarantined { slot, reason } => {
+            FleetEvent::Quarantined { slot, reason, .. } => {
                 let peer = self.workers.get(slot).map_or("a worker".into(), WorkerId::to_string);
                 notes.push(Note::Quarantined { peer, reason: word(reason) });
             }

@@ -24,6 +24,7 @@ mod chaos;
 mod child;
 mod duplex;
 mod escape;
+mod evidence;
 mod failure;
 mod fetch;
 mod head;
