@@ -6,8 +6,10 @@
 //! wire form of its reports has no room for what only the coordinator may say.
 
 pub mod chunk;
+pub mod endpoint;
 mod error;
 pub mod frame;
+pub(crate) mod link;
 pub mod message;
 
 pub use self::error::ProtocolError;
