@@ -146,15 +146,11 @@ impl PublicKey {
 
 fn check_ed25519(bytes: &[u8]) -> Result<(), KeyError> {
     let mut y = <[u8; 32]>::try_from(bytes).map_err(|_| KeyError::Malformed(Algorithm::Ed25519))?;
-    if let [_, .., top] = &mut y {
-        *top &= 0x7f;
-    }
+    let [_, .., top] = &mut y;
+    *top &= 0x7f;
     // 2^255 - 19 and above are second spellings of small coordinates.
-    if let [low, middle @ .., top] = &y
-        && *low >= 0xed
-        && *top == 0x7f
-        && middle.iter().all(|byte| *byte == 0xff)
-    {
+    let [low, middle @ .., top] = &y;
+    if *low >= 0xed && *top == 0x7f && middle.iter().all(|byte| *byte == 0xff) {
         return Err(KeyError::Malformed(Algorithm::Ed25519));
     }
     if SMALL_ORDER_Y.contains(&hex::encode(y).as_str()) {
