@@ -78,6 +78,11 @@ impl<E> Link<E> {
         self.up
     }
 
+    /// The time that it was given last.
+    pub(crate) const fn last(&self) -> Mono {
+        self.last
+    }
+
     pub(crate) const fn heard(&self) -> Mono {
         self.heard
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Document, WireBytes, WireCode};
 use crate::{
     code::{self, Code},
-    fleet::{Attested, LeaseStage, LossReason, Remaining, Verdict},
+    fleet::{Attested, Debt, LeaseStage, LossReason, Remaining, Verdict, WorkerLifecycleState},
     id::FleetId,
     lease::{Epoch, Fence, WorkerLease},
     protocol::frame::FrameKind,
@@ -77,8 +77,8 @@ pub enum WorkerAnswer {
     },
     /// The worker is bound.
     Attested(Attested),
-    /// The heartbeat was heard.
-    Alive {},
+    /// The heartbeat was heard, and this is how the fleet sees the worker.
+    Alive(Standing),
     /// The inputs follow.
     Fetching {},
     /// The run may start, or go on, for this long from when the request was sent.
@@ -101,10 +101,26 @@ pub struct Welcome {
     pub renew_every: Millis,
     /// Stop this long before a lease seems to end.
     pub clock_budget: Millis,
+    /// Start what was assigned within this span, or it is taken to be lost.
+    pub start_within: Millis,
     /// Whether the incarnation that the worker named goes on. Without it the worker attests and joins anew.
     pub resumed: bool,
     /// The lease that this worker holds.
     pub held: Option<HeldLeaseNotice>,
+}
+
+/// How the fleet sees a worker: what a worker sets itself right by, whatever answer or notice it has missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// The public view of its condition.
+    pub state: WorkerLifecycleState,
+    /// The lease that it holds.
+    pub lease: Option<Fence>,
+    /// What it owes for a lease that it lost.
+    pub owes: Option<Debt>,
+    /// Whether evidence over a new nonce is wanted from it.
+    pub evidence_wanted: bool,
 }
 
 /// Why a request was refused: the code, and its meaning. The facts stay in the coordinator's log.

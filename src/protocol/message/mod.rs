@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
-    coordinator::{CoordinatorMessage, HeldLeaseNotice, Refusal, Welcome, WorkerAnswer},
+    coordinator::{CoordinatorMessage, HeldLeaseNotice, Refusal, Standing, Welcome, WorkerAnswer},
     feed::{FeedChange, FeedLease, FeedMessage, GateMessage},
     text::{WireBytes, WireCode},
     worker::{WorkerMessage, WorkerRequest},

@@ -27,6 +27,15 @@ impl WireCode {
     }
 }
 
+impl WireCode {
+    /// The code with this text, where it has the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b);
+        let fits = (1..=MAX_CODE_BYTES).contains(&text.len());
+        (fits && text.bytes().all(plain)).then(|| Self(Arc::from(text)))
+    }
+}
+
 impl From<Code> for WireCode {
     fn from(code: Code) -> Self {
         Self(Arc::from(code.as_str()))
@@ -48,11 +57,7 @@ impl fmt::Debug for WireCode {
 impl<'de> Deserialize<'de> for WireCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let plain = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b));
-        if text.is_empty() || text.len() > MAX_CODE_BYTES || !plain {
-            return Err(de::Error::custom("not a code"));
-        }
-        Ok(Self(Arc::from(text)))
+        Self::parse(&text).ok_or_else(|| de::Error::custom("not a code"))
     }
 }
 
