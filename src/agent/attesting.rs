@@ -49,9 +49,9 @@ impl Attesting {
     }
 
     /// The connection is gone, and a nonce asked for on it with it.
-    pub(super) fn disconnected(&mut self, now: Now) {
+    pub(super) fn disconnected(&mut self, now: Mono) {
         if self.step == Step::Challenging {
-            self.step = Step::Wanted(now.mono);
+            self.step = Step::Wanted(now);
         }
     }
 

@@ -138,6 +138,7 @@ impl Agent {
     }
 
     fn link_lost(&mut self, why: Code) {
+        self.attesting.disconnected(self.link.last());
         self.open = false;
         self.heartbeat_at = None;
         self.requests.disconnected();

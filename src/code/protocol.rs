@@ -52,6 +52,5 @@ codes! { PROTOCOL:
     EPOCH_STORE_BUSY = "epoch.store_busy", "another process holds the durable epoch";
     JOURNAL_FAILED = "journal.failed", "a journal write failed or is in doubt";
     CLOCK_FAILED = "clock.failed", "the clock could not be read or resumed";
-    SECRET_UNKNOWN = "secret.unknown", "the secret store has no such secret";
     RESOLVE_FAILED = "resolve.failed", "the name could not be resolved";
 }

@@ -8,6 +8,7 @@ use alloc::{
 use super::error::{FeedError, ViewError};
 use crate::{
     code::{self, Code, Coded as _},
+    egress::{LeaseCheck, LeaseRefusal, LeaseStanding},
     lease::{Epoch, Fence},
     protocol::{
         endpoint::EndpointError,
@@ -205,6 +206,11 @@ impl LeaseView {
         bearing.at.plus(now.since(bearing.here)).plus(self.rules.clock_budget)
     }
 
+    /// When the fleet's line can be at `end` at the earliest, by the view's own clock, less the clock budget.
+    fn here(&self, bearing: Bearing, end: Mono) -> Mono {
+        bearing.here.plus(end.minus(self.rules.clock_budget).since(bearing.at))
+    }
+
     /// Begins a subscription: the number for [`GateMessage::Subscribe`](crate::protocol::message::GateMessage), sent
     /// at `now`. What the view knows stays usable until it is too stale.
     pub fn subscribe(&mut self, now: Mono) -> u64 {
@@ -356,10 +362,25 @@ impl LeaseView {
     pub fn next_deadline(&self) -> Option<Mono> {
         let bearing = self.bearing?;
         let stale = self.fresh_until()?.plus(Millis(1));
-        let first = self.by_end.first().map(|(end, _)| {
-            let left = end.minus(self.rules.clock_budget).since(bearing.at);
-            bearing.here.plus(left)
-        });
+        let first = self.by_end.first().map(|(end, _)| self.here(bearing, *end));
         Some(first.map_or(stale, |first| first.min(stale)))
+    }
+}
+
+/// What egress asks before every permit and every use of one. `expires` is on the view's own clock.
+impl LeaseCheck for LeaseView {
+    fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+        let lease = self.check(fence, now).map_err(|error| match error {
+            ViewError::Unsynced | ViewError::Stale(_) => LeaseRefusal::ViewStale,
+            ViewError::Unknown => LeaseRefusal::Unknown,
+            ViewError::Expired => LeaseRefusal::Expired,
+        })?;
+        let bearing = self.bearing.ok_or(LeaseRefusal::ViewStale)?;
+        Ok(LeaseStanding {
+            worker: lease.worker.clone(),
+            expires: self.here(bearing, lease.expires),
+            egress: lease.egress.clone(),
+            secrets: lease.secrets.clone(),
+        })
     }
 }

@@ -1,13 +1,14 @@
-//! The traits through which time, names, secrets, storage and bytes come in, and their std implementations.
+//! The traits through which time, entropy, names, secrets, storage and bytes come in, and their std
+//! implementations.
 //!
 //! The core never calls any of these: drivers do, between turns. Each trait says what an implementation must keep;
 //! each std implementation is small enough to be read before it is trusted, and can be replaced.
 
+mod entropy;
 mod epoch;
 mod inspector;
 mod journal;
 mod resolver;
-mod secret;
 mod transport;
 
 #[cfg(feature = "std")]
@@ -19,6 +20,8 @@ mod file_epoch;
 #[cfg(feature = "std")]
 mod file_journal;
 
+#[cfg(all(feature = "std", unix))]
+pub use self::entropy::OsEntropy;
 #[cfg(feature = "std")]
 pub use self::{
     clock::{ClockMark, SystemClock},
@@ -30,11 +33,14 @@ pub use self::{
     transport::Blocking,
 };
 pub use self::{
+    entropy::{Entropy, EntropyError},
     epoch::{EpochStore, EpochStoreError, MemoryEpochStore},
     inspector::Inspector,
     journal::{Journal, JournalError, MemoryJournal},
     resolver::{MAX_ADDRESSES, ResolveError, Resolver},
-    secret::{MemorySecretStore, Secret, SecretError, SecretStore},
     transport::{Arrived, Transport, TransportError},
 };
-pub use crate::time::Clock;
+pub use crate::{
+    egress::{Secret, SecretError, SecretStore},
+    time::Clock,
+};
