@@ -40,6 +40,13 @@ pub struct Paired {
     pub scratch: PathBuf,
 }
 
+impl Paired {
+    /// The SHA-256 of its certificate.
+    pub fn fingerprint(&self) -> Sha256Digest {
+        Sha256Digest::of(&self.certificate.0)
+    }
+}
+
 /// What the coordinator is told.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,12 +59,14 @@ pub struct Coordinator {
     pub devices: Vec<Paired>,
     /// The certificate of the egress proxy, which may follow the leases.
     pub proxy: Sha256Digest,
+    /// The public half of the key that the proxy signs bindings with.
+    pub proxy_key: Bytes,
+    /// Where the local origin is, which the egress policy names.
+    pub origin: Ports,
     /// The executable that workers must be, as the supervisor measured it.
     pub image: Sha256Digest,
     /// What is to be done.
     pub jobs: Vec<Job>,
-    /// The artifact store.
-    pub store: PathBuf,
     /// Where journal and epoch are kept.
     pub state: PathBuf,
 }
@@ -74,6 +83,8 @@ pub struct Proxy {
     pub coordinator: Server,
     /// The devices whose requests it judges.
     pub devices: Vec<Paired>,
+    /// The seed of the key that it signs bindings with.
+    pub signing_seed: Bytes,
     /// Where the local origin is.
     pub origin: Ports,
 }
@@ -98,6 +109,4 @@ pub struct Worker {
     pub coordinator: Server,
     /// Its way to the network.
     pub proxy: Server,
-    /// The artifact store.
-    pub store: PathBuf,
 }

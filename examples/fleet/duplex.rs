@@ -298,7 +298,7 @@ mod tests {
         Ok(())
     }
 
-    /// Issue, "Bad input": a peer that never reads fills its own queue and is cut; sending to it never waits.
+    /// Issue 2, "Bad input": a peer that never reads fills its own queue and is cut; sending to it never waits.
     #[test]
     fn a_peer_that_never_reads_is_cut() -> Result<(), Failure> {
         let world = world();

@@ -38,7 +38,7 @@ const MAX_LINE: u64 = 64 << 10;
 /// The most jobs of one file.
 const MAX_JOBS: usize = 10_000;
 /// The largest input file.
-pub const MAX_INPUT: u64 = 64 << 20;
+const MAX_INPUT: u64 = 4 << 20;
 /// The longest job id, so that ids made from it stay ids.
 const MAX_ID: usize = 64;
 
@@ -263,7 +263,7 @@ fn found(named: &Path) -> Result<PathBuf, String> {
             && facts.is_file()
         {
             if facts.len() > MAX_INPUT {
-                return Err("the input file is over 64 MiB".into());
+                return Err("the input file is over 4 MiB".into());
             }
             return path.canonicalize().map_err(|error| error.to_string());
         }

@@ -16,8 +16,8 @@ use std::{
 
 use crate::duplex::Duplex;
 
-/// The most bytes that may wait for one peer.
-const QUEUE: usize = 1 << 20;
+/// The most bytes that may wait for one peer: a few of the largest artifacts.
+const QUEUE: usize = 16 << 20;
 
 /// How long one write may wait for the peer's window.
 const WRITE: Duration = Duration::from_secs(5);

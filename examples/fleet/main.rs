@@ -27,6 +27,7 @@ mod escape;
 mod evidence;
 mod failure;
 mod fetch;
+mod gatekeeper;
 mod head;
 mod hexed;
 mod jobs;
@@ -42,11 +43,11 @@ mod report;
 mod request;
 mod scratch;
 mod server;
-mod store;
 mod supervise;
 mod tls;
 mod transform;
 mod work;
+mod worker;
 
 pub use failure::Failure;
 
@@ -99,7 +100,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.role {
         None => supervise::run(&arguments.show),
-        Some(_) => Err(Failure::new("not yet")),
+        Some(Role::EgressProxy) => gatekeeper::run().map(|()| ExitCode::SUCCESS),
+        Some(Role::Worker) => worker::run().map(|()| ExitCode::SUCCESS),
+        Some(Role::Coordinator) => Err(Failure::new("not yet")),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("fleet: {}", escape::shown(&failure.to_string()));

@@ -13,7 +13,7 @@ use leasehold::{
     capability::CapabilitySet,
     digest::Sha256Digest,
     egress::EgressPolicy,
-    fleet::{WorkerFleetPolicy, WorkerFleetPolicyForm},
+    fleet::{LeaseRules, WorkerFleetPolicy, WorkerFleetPolicyForm},
     id::{FleetId, IssuerId, RuleId},
     lease::{CleanupRule, EgressScope},
     time::Millis,
@@ -130,6 +130,22 @@ fn attestation(
 
 /// Short times, so that a show that kills workers does not take long: a lease must be renewed within two seconds, and
 /// lasts four at most.
+pub fn leases() -> LeaseRules {
+    let mut rules = LeaseRules::default();
+    rules.ttl_max_ms = Millis(2000);
+    rules.ttl_min_ms = Millis(500);
+    rules.renew_every_ms = Millis(600);
+    rules.longest_ms = Millis(4000);
+    rules.clock_budget_ms = Millis(200);
+    rules.max_staleness_ms = Millis(800);
+    rules.grace_ms = Millis(1000);
+    rules.start_ms = Millis(3000);
+    rules.acknowledge_ms = Millis(3000);
+    rules.cleanup = CleanupRule::Inspected;
+    rules
+}
+
+/// The whole policy of the fleet.
 pub fn fleet_policy(
     image: Sha256Digest,
     devices: &[Paired],
@@ -137,16 +153,7 @@ pub fn fleet_policy(
     egress: Sha256Digest,
 ) -> Result<WorkerFleetPolicy, Failure> {
     let mut form = WorkerFleetPolicyForm::new(fleet()?, attestation(image, devices, proxy_key, egress)?);
-    form.lease.ttl_max_ms = Millis(2000);
-    form.lease.ttl_min_ms = Millis(500);
-    form.lease.renew_every_ms = Millis(600);
-    form.lease.longest_ms = Millis(4000);
-    form.lease.clock_budget_ms = Millis(200);
-    form.lease.max_staleness_ms = Millis(800);
-    form.lease.grace_ms = Millis(1000);
-    form.lease.start_ms = Millis(3000);
-    form.lease.acknowledge_ms = Millis(3000);
-    form.lease.cleanup = CleanupRule::Inspected;
+    form.lease = leases();
     form.liveness.heartbeat_every_ms = Millis(300);
     form.liveness.offline_after_ms = Millis(2000);
     form.runs.max_attempts = 9;

@@ -14,24 +14,23 @@ use crate::{
     Failure,
     jobs::{Job, Work},
     policy,
-    store::Store,
     work::{INPUT, OUTPUTS, TASK},
 };
 
 /// How long a grant is good for.
 const GRANT: Millis = Millis::from_secs(300);
 /// The most bytes that a job may give back.
-const MAX_OUTPUT: u64 = 64 << 20;
+pub const MAX_OUTPUT: u64 = 8 << 20;
 /// The most bytes of its log.
-const MAX_LOG: u64 = 1 << 20;
+const MAX_LOG: u64 = 64 << 10;
 
 /// Everything that says what one attempt may do. `attempt` counts from 1; `number` makes the grant's name.
 pub fn lease(
     job: &Job,
     attempt: u32,
     number: u64,
+    inputs: &Inputs,
     fleet: &FleetId,
-    store: &Store,
     ttl: Millis,
     now: Now,
 ) -> Result<WorkerLeaseRequest, Failure> {
@@ -53,7 +52,9 @@ pub fn lease(
     let workspace = WorkspaceScope::new(path(&workspace(&job.id, attempt))?, [path("in")?, path(OUTPUTS)?])
         .map_err(Failure::coded)?;
     let mut artifacts = ArtifactTransport::nothing();
-    artifacts.inputs = inputs(job, store)?;
+    artifacts.inputs =
+        ArtifactManifest::new(inputs.iter().map(|(path, content)| Artifact::of(path.clone(), content)))
+            .map_err(Failure::coded)?;
     artifacts.outputs_within = vec![path(OUTPUTS)?];
     artifacts.outputs_required =
         required(&job.work).iter().map(|name| path(name)).collect::<Result<_, _>>()?;
@@ -75,23 +76,21 @@ pub fn workspace(run: &RunId, attempt: u32) -> String {
     format!("{run}.{attempt}")
 }
 
-/// What goes into every attempt of a job, kept in the store.
-fn inputs(job: &Job, store: &Store) -> Result<ArtifactManifest, Failure> {
-    let mut entries = Vec::new();
-    let mut add = |name: &str, content: &[u8]| {
-        store.put(content)?;
-        entries.push(Artifact::of(RelativePath::new(name).map_err(Failure::coded)?, content));
-        Ok::<(), Failure>(())
-    };
-    add(TASK, &serde_json::to_vec(job)?)?;
+/// Files by path.
+pub type Inputs = Vec<(RelativePath, Vec<u8>)>;
+
+/// What goes into every attempt of a job.
+pub fn inputs(job: &Job) -> Result<Inputs, Failure> {
+    let path = |text: &str| RelativePath::new(text).map_err(Failure::coded);
+    let mut inputs = vec![(path(TASK)?, serde_json::to_vec(job)?)];
     if let Some(content) = input(job)? {
-        add(INPUT, &content)?;
+        inputs.push((path(INPUT)?, content));
     }
-    ArtifactManifest::new(entries).map_err(Failure::coded)
+    Ok(inputs)
 }
 
 /// What the job works on, where it works on something.
-pub fn input(job: &Job) -> Result<Option<Vec<u8>>, Failure> {
+fn input(job: &Job) -> Result<Option<Vec<u8>>, Failure> {
     match (&job.work, job.work.file()) {
         (Work::Transform { text: Some(text), .. }, _) => Ok(Some(text.clone().into_bytes())),
         (_, Some(file)) => Ok(Some(std::fs::read(file)?)),

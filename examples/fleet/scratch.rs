@@ -4,8 +4,14 @@
 //! somebody asked for it to be removed. The coordinator's process looks at the same place by itself.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
+};
+
+use leasehold::{
+    digest::Sha256Digest,
+    lease::{Fence, RelativePath, Removal, WorkerCleanupReport},
 };
 
 use crate::Failure;
@@ -13,26 +19,33 @@ use crate::Failure;
 /// The areas of a scratch directory, in the order of [`Cleanup`].
 const AREAS: [&str; 4] = ["workspace", "artifacts", "logs", "scratch"];
 
-/// What became of one area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Area {
-    /// Entries that are gone.
-    pub removed: u32,
-    /// Entries that are still there.
-    pub remaining: u32,
-}
-
 /// What became of the whole directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cleanup {
     /// Inputs, and what the job changed in them.
-    pub workspace: Area,
+    pub workspace: Removal,
     /// Outputs, which the store has copies of.
-    pub artifacts: Area,
+    pub artifacts: Removal,
     /// The log.
-    pub logs: Area,
+    pub logs: Removal,
     /// Everything else the job left, and the directory itself.
-    pub scratch: Area,
+    pub scratch: Removal,
+}
+
+impl Cleanup {
+    /// The report that binds this to a lease.
+    pub fn report(self, fence: Fence, lease: Sha256Digest) -> WorkerCleanupReport {
+        let Self { workspace, artifacts, logs, scratch } = self;
+        WorkerCleanupReport { fence, lease, workspace, artifacts, logs, scratch }
+    }
+
+    /// Entries that are gone, and entries that are not.
+    pub fn sums(self) -> (u32, u32) {
+        let areas = [self.workspace, self.artifacts, self.logs, self.scratch];
+        areas
+            .iter()
+            .fold((0, 0), |(removed, remaining), area| (removed + area.removed, remaining + area.remaining))
+    }
 }
 
 /// A scratch directory.
@@ -49,6 +62,18 @@ impl Scratch {
             fs::create_dir(path.join(area))?;
         }
         Ok(Self(path))
+    }
+
+    /// Writes a piece of an input. At offset 0 the file begins, or begins anew.
+    pub fn write(&self, path: &RelativePath, offset: u64, content: &[u8]) -> Result<(), Failure> {
+        // A relative path of the library cannot climb out.
+        let to = self.workspace().join(path.as_str());
+        if let Some(directory) = to.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let mut file =
+            OpenOptions::new().create(true).append(offset > 0).write(true).truncate(offset == 0).open(to)?;
+        Ok(file.write_all(content)?)
     }
 
     /// Where inputs are.
@@ -79,7 +104,7 @@ pub fn remove(path: &Path) -> Cleanup {
     // What could not be removed is seen by the look, so the error adds nothing.
     let _ = fs::remove_dir_all(path);
     let after = AREAS.map(|area| entries(&path.join(area)));
-    let area = |at: usize| Area { removed: before[at].saturating_sub(after[at]), remaining: after[at] };
+    let area = |at: usize| Removal { removed: before[at].saturating_sub(after[at]), remaining: after[at] };
     // Whatever lies beside the named areas counts as scratch, with the directory itself.
     let others = |all: u32, named: [u32; 4]| all.saturating_sub(named.iter().take(3).sum());
     let (was, is) = (others(all_before, before), others(entries(path), after));
@@ -87,7 +112,7 @@ pub fn remove(path: &Path) -> Cleanup {
         workspace: area(0),
         artifacts: area(1),
         logs: area(2),
-        scratch: Area { removed: was.saturating_sub(is), remaining: is },
+        scratch: Removal { removed: was.saturating_sub(is), remaining: is },
     }
 }
 
@@ -121,7 +146,7 @@ mod tests {
         assert_eq!(entries(&path), 7);
         assert!(Scratch::make(path.clone()).is_err(), "attempts do not share a directory");
         let cleanup = remove(&path);
-        let gone = |removed| Area { removed, remaining: 0 };
+        let gone = |removed| Removal { removed, remaining: 0 };
         let want = Cleanup { workspace: gone(1), artifacts: gone(1), logs: gone(2), scratch: gone(3) };
         assert_eq!(cleanup, want);
         assert_eq!(entries(&path), 0);

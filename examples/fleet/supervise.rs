@@ -44,7 +44,7 @@ impl Place {
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let path = std::env::temp_dir().join(format!("leasehold-fleet-{}-{stamp}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&path)?;
-        for part in ["store", "scratch", "state"] {
+        for part in ["scratch", "state"] {
             DirBuilder::new().mode(0o700).create(path.join(part))?;
         }
         Ok(Self(path))
@@ -78,6 +78,7 @@ struct Supervisor {
     origins: Root,
     coordinator_identity: Identity,
     proxy_identity: Identity,
+    proxy_seed: [u8; 32],
     devices: Vec<Device>,
     image: Sha256Digest,
     origin: Origin,
@@ -116,6 +117,7 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     let mut supervisor = Supervisor {
         coordinator_identity: authority.issue(tls::COORDINATOR, Purpose::Server)?,
         proxy_identity: authority.issue(tls::PROXY, Purpose::Both)?,
+        proxy_seed: tls::entropy()?,
         origins: origin_authority.root(),
         report: Report::new(jobs.jobs.len(), show.events.as_deref())?,
         audit: Audit::of(jobs.jobs.iter().map(|job| job.id.clone())),
@@ -167,9 +169,10 @@ impl Supervisor {
             clients: self.root.clone(),
             devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
             proxy: self.proxy_identity.fingerprint(),
+            proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &self.proxy_seed).public_key().to_vec()),
+            origin: self.origin.ports,
             image: self.image,
             jobs: self.jobs.jobs.clone(),
-            store: self.place.0.join("store"),
             state: self.place.0.join("state"),
         };
         self.coordinator = Some(Child::start("coordinator", 1, "coordinator", &boot, &self.notes)?);
@@ -183,6 +186,7 @@ impl Supervisor {
             root: self.root.clone(),
             coordinator,
             devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
+            signing_seed: Bytes(self.proxy_seed.to_vec()),
             origin: self.origin.ports,
         };
         self.proxy = Some(Child::start("proxy", 1, "egress-proxy", &boot, &self.notes)?);
@@ -204,7 +208,6 @@ impl Supervisor {
                 origins: self.origins.clone(),
                 coordinator,
                 proxy,
-                store: self.place.0.join("store"),
             };
             let process = Child::start(&name, 1, "worker", &boot, &self.notes)?;
             self.seats.insert(name, Seat { boot, starts: 1, process: Some(process) });

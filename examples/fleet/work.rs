@@ -1,9 +1,8 @@
-//! What a worker does with one lease: inputs in and checked, the job, outputs and log out, everything removed.
+//! What a worker does under one lease: inputs checked, the job, outputs and log gathered.
 
 use std::{
     fs,
     io::Write,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,14 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leasehold::digest::Sha256Digest;
+use leasehold::{
+    digest::Sha256Digest,
+    lease::{Artifact, ArtifactManifest, OutputClaim, RelativePath},
+};
 
 use crate::{
     Failure,
     fetch::{self, Fetched, Route},
     jobs::{Job, Work},
-    scratch::{self, Cleanup, Scratch},
-    store::Store,
+    scratch::Scratch,
     transform,
 };
 
@@ -35,21 +36,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The longest that a job made to overrun or to be killed waits for that.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// An artifact by name and content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// Its path in the workspace.
-    pub path: String,
-    /// Its digest.
-    pub sha256: Sha256Digest,
-    /// Its size.
-    pub bytes: u64,
-}
-
 /// What a job may use besides its directory.
 pub struct Surroundings {
-    /// Where artifacts come from and go to.
-    pub store: Store,
     /// The way to the network, which is the proxy.
     pub route: Route,
     /// The lease, as the proxy is shown it.
@@ -73,17 +61,24 @@ pub enum Verdict {
     Stopped,
 }
 
-/// What is left of an attempt when its directory is gone.
-#[derive(Debug)]
-pub struct Finished {
+/// What an attempt made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
     /// How it ended.
     pub verdict: Verdict,
-    /// Its outputs, which the store has.
-    pub outputs: Vec<Named>,
-    /// The whole log stream, which the store has.
-    pub log: Sha256Digest,
-    /// What the second look found.
-    pub cleanup: Cleanup,
+    /// Its outputs.
+    pub outputs: Vec<(RelativePath, Vec<u8>)>,
+    /// The whole log stream.
+    pub log: Vec<u8>,
+}
+
+impl Made {
+    /// What the worker says that it made: digests of exactly these bytes.
+    pub fn claim(&self) -> Result<OutputClaim, Failure> {
+        let entries = self.outputs.iter().map(|(path, content)| Artifact::of(path.clone(), content));
+        let outputs = ArtifactManifest::new(entries).map_err(Failure::coded)?;
+        Ok(OutputClaim { outputs, log: Sha256Digest::of(&self.log) })
+    }
 }
 
 /// The log stream of a job.
@@ -95,44 +90,34 @@ impl Log {
     }
 }
 
-/// Runs the attempt in a new directory at `path` and removes that.
-///
-/// A failure on the way is the attempt's verdict; the directory is removed in any case.
-pub fn perform(path: PathBuf, inputs: &[Named], around: &Surroundings) -> Finished {
-    let mut finished = attempt(&path, inputs, around).unwrap_or_else(|failure| {
-        let log = around.store.put(format!("{failure}\n").as_bytes());
-        (Verdict::Failed(failure.to_string()), Vec::new(), log.unwrap_or_else(|_| Sha256Digest::of(b"")))
+/// Runs the attempt whose inputs lie in the workspace of `place`. A failure on the way is the attempt's verdict.
+pub fn perform(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) -> Made {
+    let mut made = attempt(place, inputs, around).unwrap_or_else(|failure| Made {
+        log: format!("{failure}\n").into_bytes(),
+        verdict: Verdict::Failed(failure.to_string()),
+        outputs: Vec::new(),
     });
     if around.stop.load(Ordering::Relaxed) {
-        finished.0 = Verdict::Stopped;
+        made.verdict = Verdict::Stopped;
     }
-    let (verdict, outputs, log) = finished;
-    Finished { verdict, outputs, log, cleanup: scratch::remove(&path) }
+    made
 }
 
-fn attempt(
-    path: &Path,
-    inputs: &[Named],
-    around: &Surroundings,
-) -> Result<(Verdict, Vec<Named>, Sha256Digest), Failure> {
-    let place = Scratch::make(path.to_owned())?;
-    for input in inputs {
-        // `get` checks the bytes against the digest that the lease names.
-        let bytes = around.store.get(&input.sha256)?;
-        if bytes.len() as u64 != input.bytes {
-            return Err(Failure::new("an input has another size than the lease says"));
+fn attempt(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) -> Result<Made, Failure> {
+    for input in inputs.entries() {
+        // What lies there is what the job reads, whatever arrived.
+        let bytes = fs::read(place.workspace().join(input.path.as_str()))?;
+        if Artifact::of(input.path.clone(), &bytes) != *input {
+            return Err(Failure::new(format!(
+                "the input {} is not the one that the lease names",
+                input.path
+            )));
         }
-        let to = place.workspace().join(&input.path);
-        if let Some(directory) = to.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        fs::write(to, bytes)?;
     }
     let job: Job = serde_json::from_slice(&fs::read(place.workspace().join(TASK))?)?;
     let mut log = Log(fs::File::create(place.log())?);
     log.line(&format!("{} attempt {}", job.id, around.attempt))?;
-    let verdict = match run(&job.work, &place, &mut log, around) {
-        Ok(()) if around.stop.load(Ordering::Relaxed) => Verdict::Stopped,
+    let verdict = match run(&job.work, place, &mut log, around) {
         Ok(()) => Verdict::Done,
         Err(failure) => {
             log.line(&failure.to_string())?;
@@ -145,12 +130,11 @@ fn attempt(
         let entry = entry?;
         let name =
             entry.file_name().into_string().map_err(|_| Failure::new("an output's name is not text"))?;
-        let (sha256, bytes) = around.store.put_file(&entry.path())?;
-        outputs.push(Named { path: format!("{OUTPUTS}/{name}"), sha256, bytes });
+        let path = RelativePath::new(&format!("{OUTPUTS}/{name}")).map_err(Failure::coded)?;
+        outputs.push((path, fs::read(entry.path())?));
     }
-    outputs.sort_by(|a, b| a.path.cmp(&b.path));
-    let (log, _) = around.store.put_file(&place.log())?;
-    Ok((verdict, outputs, log))
+    outputs.sort();
+    Ok(Made { verdict, outputs, log: fs::read(place.log())? })
 }
 
 /// Waits, and is over early when it shall stop.

@@ -1,8 +1,11 @@
 //! Attempts in real directories.
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::{
     jobs::Transform,
+    scratch,
     tls::{self, Authority, Purpose},
 };
 
@@ -19,7 +22,6 @@ impl Drop for World {
 
 fn world(name: &str) -> Result<World, Failure> {
     let root = std::env::temp_dir().join(format!("leasehold-work-{name}-{}", std::process::id()));
-    fs::create_dir_all(root.join("store"))?;
     let authority = Authority::new("test")?;
     let device = authority.issue("device", Purpose::Client)?;
     let route = Route {
@@ -29,7 +31,6 @@ fn world(name: &str) -> Result<World, Failure> {
         origins: tls::client(None, &authority.root())?,
     };
     let around = Surroundings {
-        store: Store::at(root.join("store")),
         route,
         lease: "Lease 1.1".into(),
         attempt: 1,
@@ -40,16 +41,23 @@ fn world(name: &str) -> Result<World, Failure> {
 }
 
 impl World {
-    fn named(&self, path: &str, content: &[u8]) -> Result<Named, Failure> {
-        let sha256 = self.around.store.put(content)?;
-        Ok(Named { path: path.into(), sha256, bytes: content.len() as u64 })
+    fn perform(&self, work: &Work, input: &[u8], promised: &[u8]) -> Result<Made, Failure> {
+        let job = serde_json::json!({ "id": "test", "do": work }).to_string().into_bytes();
+        let place = Scratch::make(self.root.join("scratch/test"))?;
+        place.write(&path(TASK)?, 0, &job)?;
+        place.write(&path(INPUT)?, 0, input)?;
+        let entries = [Artifact::of(path(TASK)?, &job), Artifact::of(path(INPUT)?, promised)];
+        let made = perform(&place, &ArtifactManifest::new(entries).map_err(Failure::coded)?, &self.around);
+        let cleanup = scratch::remove(&self.root.join("scratch/test"));
+        let areas = [cleanup.workspace, cleanup.artifacts, cleanup.logs, cleanup.scratch];
+        assert!(areas.iter().all(|area| area.remaining == 0));
+        assert_eq!(scratch::entries(&self.root.join("scratch/test")), 0);
+        Ok(made)
     }
+}
 
-    fn perform(&self, work: &Work, input: &[u8]) -> Result<Finished, Failure> {
-        let job = serde_json::json!({ "id": "test", "do": work });
-        let inputs = [self.named(TASK, job.to_string().as_bytes())?, self.named(INPUT, input)?];
-        Ok(perform(self.root.join("scratch/test"), &inputs, &self.around))
-    }
+fn path(text: &str) -> Result<RelativePath, Failure> {
+    RelativePath::new(text).map_err(Failure::coded)
 }
 
 /// Every checked kind makes what the second making expects, and leaves nothing.
@@ -62,18 +70,11 @@ fn outputs_are_what_they_must_be_and_nothing_is_left() -> Result<(), Failure> {
         (Work::Transform { with: Transform::SortLines, file: None, text: Some(String::new()) }, b"b\na\n"),
     ];
     for (work, input) in table {
-        let finished = world.perform(work, input)?;
-        let (path, want) = expected(work, input).ok_or_else(|| Failure::new("an expectation"))?;
-        assert_eq!(finished.verdict, Verdict::Done);
-        assert_eq!(finished.outputs, [world.named(path, &want)?]);
-        let log = world.around.store.get(&finished.log)?;
-        assert_eq!(log, b"test attempt 1\n");
-        let left = finished.cleanup.workspace.remaining
-            + finished.cleanup.artifacts.remaining
-            + finished.cleanup.logs.remaining
-            + finished.cleanup.scratch.remaining;
-        assert_eq!((left, scratch::entries(&world.root.join("scratch/test"))), (0, 0));
-        assert_eq!(finished.cleanup.artifacts.removed, 2);
+        let made = world.perform(work, input, input)?;
+        let (name, want) = expected(work, input).ok_or_else(|| Failure::new("an expectation"))?;
+        assert_eq!(made.verdict, Verdict::Done);
+        assert_eq!(made.outputs, [(path(name)?, want)]);
+        assert_eq!(made.log, b"test attempt 1\n");
     }
     Ok(())
 }
@@ -82,15 +83,12 @@ fn outputs_are_what_they_must_be_and_nothing_is_left() -> Result<(), Failure> {
 #[test]
 fn what_ends_badly_ends_clean() -> Result<(), Failure> {
     let world = world("bad")?;
-    let failed = world.perform(&Work::Fail { message: "no".into() }, b"")?;
+    let failed = world.perform(&Work::Fail { message: "no".into() }, b"", b"")?;
     assert_eq!(failed.verdict, Verdict::Failed("no".into()));
-    let input = world.named(INPUT, b"right")?;
-    fs::write(world.root.join("store").join(input.sha256.to_string()), b"wrong")?;
-    let tampered = perform(world.root.join("scratch/test"), &[input], &world.around);
-    assert!(matches!(tampered.verdict, Verdict::Failed(why) if why.contains("other bytes")));
+    let tampered = world.perform(&Work::Hash { file: "x".into() }, b"wrong", b"right")?;
+    assert!(matches!(tampered.verdict, Verdict::Failed(why) if why.contains("not the one")));
     world.around.stop.store(true, Ordering::Relaxed);
-    let stopped = world.perform(&Work::Overrun { attempts: 1 }, b"")?;
+    let stopped = world.perform(&Work::Overrun { attempts: 1 }, b"", b"")?;
     assert_eq!(stopped.verdict, Verdict::Stopped);
-    assert_eq!(scratch::entries(&world.root.join("scratch/test")), 0);
     Ok(())
 }
