@@ -57,8 +57,8 @@ pub struct Coordinator {
     pub clients: Root,
     /// The devices of the fleet.
     pub devices: Vec<Paired>,
-    /// The certificate of the egress proxy, which may follow the leases.
-    pub proxy: Sha256Digest,
+    /// The certificate of the egress proxy, which may follow the leases, as DER.
+    pub proxy: Bytes,
     /// The public half of the key that the proxy signs bindings with.
     pub proxy_key: Bytes,
     /// Where the local origin is, which the egress policy names.

@@ -130,6 +130,7 @@ impl Gatekeeper {
             let wait = due.map_or(AGAIN, |due| Duration::from_millis(due.0).min(AGAIN));
             match heard.recv_timeout(wait) {
                 Ok(Event::Link(number, _)) if number != self.connection || self.link.is_none() => {}
+                Ok(Event::Link(_, Heard::Sent(_))) => {}
                 Ok(Event::Link(_, Heard::Bytes(bytes))) => self.give(Input::Received(&bytes))?,
                 Ok(Event::Link(_, Heard::Closed(_))) => {
                     self.link = None;

@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_millis(100);
 pub enum Heard {
     /// Plaintext, in order.
     Bytes(Vec<u8>),
+    /// So many bytes of what was to be said have been said.
+    Sent(usize),
     /// The last report of a link, and why it ended.
     Closed(String),
 }
@@ -55,14 +57,17 @@ impl Link {
     pub fn start<E: Send + 'static>(
         duplex: Duplex,
         events: SyncSender<E>,
-        wrap: impl Fn(Heard) -> E + Send + 'static,
+        wrap: impl Fn(Heard) -> E + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let (say, queue) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         duplex.set_timeouts(None, Some(WRITE))?;
         let writer = duplex.clone();
         let counter = Arc::clone(&queued);
-        thread::Builder::new().name("writer".into()).spawn(move || write(&writer, &queue, &counter))?;
+        let (told, said) = (events.clone(), wrap.clone());
+        thread::Builder::new().name("writer".into()).spawn(move || {
+            write(&writer, &queue, &counter, |bytes| told.send(said(Heard::Sent(bytes))).is_ok())
+        })?;
         let reader = duplex.clone();
         thread::Builder::new().name("reader".into()).spawn(move || read(&reader, &events, wrap))?;
         Ok(Self { duplex, say, queued })
@@ -97,9 +102,9 @@ impl Drop for Link {
     }
 }
 
-fn write(duplex: &Duplex, queue: &Receiver<Say>, queued: &AtomicUsize) {
+fn write(duplex: &Duplex, queue: &Receiver<Say>, queued: &AtomicUsize, said: impl Fn(usize) -> bool) {
     while let Ok(Say::Bytes(bytes)) = queue.recv() {
-        if duplex.write_all(&bytes).is_err() {
+        if duplex.write_all(&bytes).is_err() || !said(bytes.len()) {
             break;
         }
         queued.fetch_sub(bytes.len(), Ordering::Relaxed);

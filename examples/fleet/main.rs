@@ -22,6 +22,7 @@ mod audit;
 mod boot;
 mod chaos;
 mod child;
+mod coordinator;
 mod duplex;
 mod escape;
 mod evidence;
@@ -43,6 +44,7 @@ mod report;
 mod request;
 mod scratch;
 mod server;
+mod service;
 mod supervise;
 mod tls;
 mod transform;
@@ -102,7 +104,7 @@ fn main() -> ExitCode {
         None => supervise::run(&arguments.show),
         Some(Role::EgressProxy) => gatekeeper::run().map(|()| ExitCode::SUCCESS),
         Some(Role::Worker) => worker::run().map(|()| ExitCode::SUCCESS),
-        Some(Role::Coordinator) => Err(Failure::new("not yet")),
+        Some(Role::Coordinator) => coordinator::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("fleet: {}", escape::shown(&failure.to_string()));

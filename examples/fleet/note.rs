@@ -69,6 +69,8 @@ pub enum Note {
     Quarantined { peer: String, reason: String },
     /// Somebody was refused something.
     Refused { peer: String, act: String, code: String, message: String },
+    /// The coordinator closed a connection.
+    Closed { peer: String, code: String },
     /// Somebody looked at a scratch directory after it was removed. `by` is who looked.
     Cleaned { fence: Fence, by: String, removed: u32, remaining: u32 },
     /// A request to leave the fleet was judged.

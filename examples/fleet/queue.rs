@@ -105,12 +105,16 @@ impl Queue {
         waiting.record(Outcome::Lost, reason, now)
     }
 
+    /// A job that waits is not run any more: its terminal record.
+    pub fn cancel(waiting: &Waiting, now: Mono) -> Note {
+        waiting.record(Outcome::Cancelled, "the fleet drains", now)
+    }
+
     /// Begins nothing new. Gives the terminal records of the jobs that wait.
     pub fn drain(&mut self, now: Mono) -> Vec<Note> {
         self.draining = true;
         let waiting = std::mem::take(&mut self.waiting);
-        let cancelled = |waiting: &Waiting| waiting.record(Outcome::Cancelled, "the fleet drains", now);
-        waiting.iter().map(cancelled).collect()
+        waiting.iter().map(|waiting| Self::cancel(waiting, now)).collect()
     }
 
     /// Whether every job has its terminal record.

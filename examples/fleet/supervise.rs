@@ -168,7 +168,7 @@ impl Supervisor {
             identity: self.coordinator_identity.clone(),
             clients: self.root.clone(),
             devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
-            proxy: self.proxy_identity.fingerprint(),
+            proxy: self.proxy_identity.certificate(),
             proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &self.proxy_seed).public_key().to_vec()),
             origin: self.origin.ports,
             image: self.image,

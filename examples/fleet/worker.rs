@@ -146,6 +146,8 @@ impl Worker {
         match event {
             // A connection that was given up may still have said something.
             Event::Link(number, _) if number != self.connection || self.link.is_none() => Ok(()),
+            // The agent bounds what waits by itself.
+            Event::Link(_, Heard::Sent(_)) => Ok(()),
             Event::Link(_, Heard::Bytes(bytes)) => self.give(Input::Received(&bytes)),
             Event::Link(_, Heard::Closed(_)) => {
                 self.link = None;
