@@ -357,6 +357,10 @@ impl Process {
         let epoch = epochs.next(live.epoch()).map_err(Failure::coded)?;
         let recovered = WorkerFleetManager::recover(None, &journal, setup, epoch, self.clock.now());
         let recovered = recovered.map_err(Failure::coded)?;
+        if recovered.state().last_fence() <= live.last_fence() {
+            // Invariant 2.
+            tell(&Note::Fault { message: "a recovered coordinator's fences are not larger".into() });
+        }
         let (live, replayed) = (picture(live), picture(recovered.state()));
         tell(&Note::Recovered { live, replayed });
         Ok(())
@@ -374,7 +378,6 @@ fn picture(state: &FleetState) -> String {
             format!("{} {:?} {:?} {lease:?} {:?}", worker.id, worker.handle, worker.quarantined, worker.owes)
         })
         .collect();
-    let last = state.last_fence().counter;
-    let devices = state.devices().len();
-    Sha256Digest::of(format!("{runs:?} {workers:?} {last} {devices}").as_bytes()).to_string()
+    let devices: Vec<String> = state.devices().devices().map(|device| format!("{device:?}")).collect();
+    Sha256Digest::of(format!("{runs:?} {workers:?} {devices:?}").as_bytes()).to_string()
 }

@@ -42,6 +42,11 @@ impl Ledger {
         }
     }
 
+    /// Whether every lease has ended.
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
     /// The run and the worker of a lease that has not ended.
     pub fn lease(&self, fence: Fence) -> Option<&(RunId, WorkerId)> {
         self.leases.get(&fence)

@@ -205,9 +205,9 @@ impl Service {
         self.queue.drain(now)
     }
 
-    /// True once, when every job has its terminal record.
+    /// True once, when every job has its terminal record and every lease was given back or lost.
     pub fn is_over(&mut self) -> bool {
-        let over = !self.over && self.queue.is_empty() && self.asked.is_empty();
+        let over = !self.over && self.queue.is_empty() && self.asked.is_empty() && self.ledger.is_empty();
         self.over |= over;
         over
     }
