@@ -127,8 +127,9 @@ fn every_job_ends_once_while_workers_die() -> Outcome {
     assert!(fences.windows(2).all(|pair| pair[0] < pair[1]), "{fences:?}");
     let crash: Vec<&Value> = of("leased").filter(|event| event["run"] == "crash").collect();
     assert!(crash.len() >= 2 && crash[0]["grant"] != crash[1]["grant"], "{crash:?}");
-    // Invariant 6: somebody came too late and was told so.
-    assert!(of("refused").any(|event| event["code"] == "lease.stale_fence"));
+    // Invariant 6: the killed holder of a lease came back with its completion too late, and was told so.
+    let late = |event: &Value| event["peer"].as_str().is_some_and(|peer| peer.starts_with("old holder"));
+    assert!(of("hostile").any(|event| late(event) && event["refused"] == true), "{table}");
     Ok(())
 }
 

@@ -68,7 +68,8 @@ impl Ledger {
             }
             FleetEvent::IncarnationBegan { slot, incarnation, .. } => {
                 if let Some(worker) = self.workers.get(slot) {
-                    notes.push(Note::Joined { worker: worker.clone(), incarnation: *incarnation });
+                    let (worker, slot, incarnation) = (worker.clone(), *slot, *incarnation);
+                    notes.push(Note::Joined { worker, slot, incarnation });
                 }
             }
             FleetEvent::LeaseGranted { lease, .. } => {

@@ -31,6 +31,7 @@ mod fetch;
 mod gatekeeper;
 mod head;
 mod hexed;
+mod hostile;
 mod jobs;
 mod ledger;
 mod link;

@@ -45,7 +45,7 @@ pub enum Note {
     /// A server is ready on this port of loopback.
     Listening { port: u16 },
     /// A worker was accepted into the fleet.
-    Joined { worker: WorkerId, incarnation: u32 },
+    Joined { worker: WorkerId, slot: u32, incarnation: u32 },
     /// A job waits for its first lease.
     Submitted { run: RunId, kind: String },
     /// A lease was granted.

@@ -41,7 +41,6 @@ pub struct Report {
     to_end: Vec<u64>,
     ends: Vec<String>,
     hostile: Vec<String>,
-    late: Vec<String>,
 }
 
 /// A line of the event log.
@@ -91,7 +90,6 @@ impl Report {
             to_end: Vec::new(),
             ends: Vec::new(),
             hostile: Vec::new(),
-            late: Vec::new(),
         })
     }
 
@@ -139,11 +137,12 @@ impl Report {
             }
             Note::Refused { peer, act, code, message } => {
                 *self.refusals.entry(code.clone()).or_default() += 1;
-                let line = format!("{peer}: {act}: {code}: {message}");
-                self.say(&format!("refused {line}"));
-                if code == "lease.stale_fence" {
-                    self.late.push(shown(&line));
-                }
+                self.say(&format!("refused {peer}: {act}: {code}: {message}"));
+            }
+            // A device that connects anew replaces its own connection; every other code is a peer's fault.
+            Note::Closed { peer, code } if code != "connection.replaced" => {
+                *self.refusals.entry(code.clone()).or_default() += 1;
+                self.say(&format!("closed the connection of {peer}: {code}"));
             }
             Note::Egress { allowed: true, .. } => self.egress_allowed += 1,
             Note::Egress { code, .. } => *self.egress_refused.entry(code.clone()).or_default() += 1,
@@ -191,7 +190,6 @@ impl Report {
         table.row("workers", format!("joined {}, killed {}", self.joined, self.killed));
         table.row("scratch", format!("{} entries removed, {} left", self.removed, self.remaining));
         table.codes("refusals", &self.refusals);
-        self.late.iter().for_each(|line| table.row("late", line.clone()));
         table.row("egress allowed", self.egress_allowed.to_string());
         table.codes("egress refused", &self.egress_refused);
         table.row("egress bytes", format!("{} out, {} in", self.moved.0, self.moved.1));

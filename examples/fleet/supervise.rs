@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use leasehold::{attestation::signature::Ed25519Signer, digest::Sha256Digest};
+use leasehold::{
+    attestation::signature::Ed25519Signer, digest::Sha256Digest, fleet::WorkerHandle, lease::Fence,
+};
 
 use crate::{
     Failure, Show,
@@ -21,6 +23,7 @@ use crate::{
     child::{Child, Order, Told},
     escape::shown,
     hexed::Bytes,
+    hostile::{self, Intruder, Overheard},
     jobs::{self, JobFile},
     note::Note,
     origin::{self, Origin},
@@ -32,6 +35,8 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a child may take to end in order.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The device of the hostile peers.
+const INTRUDER: &str = "intruder";
 /// How often one worker is started again before that counts as a fault.
 const STARTS: u32 = 50;
 
@@ -69,6 +74,11 @@ struct Seat {
     boot: boot::Worker,
     starts: u32,
     process: Option<Child>,
+    /// It was killed and has not been started again.
+    dead: bool,
+    handle: Option<WorkerHandle>,
+    /// It was killed in the middle of this lease, and stays away until its last word has come too late.
+    late: Option<Fence>,
 }
 
 /// The running show.
@@ -80,6 +90,7 @@ struct Supervisor {
     proxy_identity: Identity,
     proxy_seed: [u8; 32],
     devices: Vec<Device>,
+    unpaired: Identity,
     image: Sha256Digest,
     origin: Origin,
     jobs: JobFile,
@@ -91,7 +102,12 @@ struct Supervisor {
     audit: Audit,
     notes: Sender<Told>,
     chaos: Option<(Dice, Instant)>,
-    hostile: Option<JoinHandle<()>>,
+    /// Whoever has no good intentions, until they are sent.
+    intruder: Option<Intruder>,
+    /// Hostile peers that are at work.
+    hostile: Vec<JoinHandle<()>>,
+    /// Whether an old holder has come too late already: once is enough to see it.
+    late: bool,
     interrupted: bool,
     over: bool,
 }
@@ -111,8 +127,8 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     }
     let authority = Authority::new("leasehold fleet")?;
     let place = Place::make()?;
-    let devices =
-        (1..=show.workers).map(|number| device(number, &authority, &place.0)).collect::<Result<_, _>>()?;
+    let names = (1..=show.workers).map(|number| format!("worker-{number}")).chain([INTRUDER.to_owned()]);
+    let devices = names.map(|name| device(&name, &authority, &place.0)).collect::<Result<_, _>>()?;
     let (notes, told) = channel();
     let mut supervisor = Supervisor {
         coordinator_identity: authority.issue(tls::COORDINATOR, Purpose::Server)?,
@@ -125,6 +141,7 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         place,
         root: authority.root(),
         devices,
+        unpaired: authority.issue("worker-1", Purpose::Client)?,
         image: tls::measure(&std::fs::read(std::env::current_exe()?)?)?,
         origin,
         jobs,
@@ -133,7 +150,9 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         coordinator_at: None,
         seats: BTreeMap::new(),
         notes,
-        hostile: None,
+        intruder: None,
+        hostile: Vec::new(),
+        late: false,
         interrupted: false,
         over: false,
     };
@@ -147,16 +166,14 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     supervisor.end(&told)
 }
 
-fn device(number: u32, authority: &Authority, place: &Path) -> Result<Device, Failure> {
-    let name = format!("worker-{number}");
-    let identity = authority.issue(&name, Purpose::Client)?;
+fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Failure> {
+    let identity = authority.issue(name, Purpose::Client)?;
     let seed = tls::entropy::<32>()?;
-    let id = |_| Failure::new("a worker's number makes no id");
     let paired = Paired {
-        device: format!("device-{number}").parse().map_err(id)?,
-        worker: name.parse().map_err(id)?,
+        device: format!("device-of-{name}").parse().map_err(Failure::coded)?,
+        worker: name.parse().map_err(Failure::coded)?,
         certificate: identity.certificate(),
-        evidence_key: Bytes(Ed25519Signer::from_seed(&name, &seed).public_key().to_vec()),
+        evidence_key: Bytes(Ed25519Signer::from_seed(name, &seed).public_key().to_vec()),
         scratch: place.join("scratch").join(name),
     };
     Ok(Device { paired, identity, evidence_seed: Bytes(seed.to_vec()) })
@@ -209,8 +226,12 @@ impl Supervisor {
                 coordinator,
                 proxy,
             };
-            let process = Child::start(&name, 1, "worker", &boot, &self.notes)?;
-            self.seats.insert(name, Seat { boot, starts: 1, process: Some(process) });
+            if name == INTRUDER {
+                self.intruder = Some(Intruder { boot, unpaired: self.unpaired.clone() });
+                continue;
+            }
+            let process = Some(Child::start(&name, 1, "worker", &boot, &self.notes)?);
+            self.seats.insert(name, Seat { boot, starts: 1, process, dead: false, handle: None, late: None });
         }
         if let Some((dice, next)) = &mut self.chaos {
             *next = Instant::now() + dice.pause();
@@ -235,7 +256,7 @@ impl Supervisor {
                 }
                 Err(_) => {}
             }
-            let busy = self.hostile.as_ref().is_some_and(|hostile| !hostile.is_finished());
+            let busy = self.hostile.iter().any(|hostile| !hostile.is_finished());
             if self.over || ended && !busy {
                 return Ok(());
             }
@@ -267,7 +288,23 @@ impl Supervisor {
                 let fingerprint = self.proxy_identity.fingerprint();
                 self.begin_workers(Server { port, fingerprint })
             }
-            Note::Doomed { .. } => self.kill(&name, "a job wants it killed in the middle"),
+            Note::Joined { worker, slot, incarnation } => {
+                if let Some(seat) = self.seats.get_mut(worker.as_str()) {
+                    seat.handle = Some(WorkerHandle { slot, generation: incarnation });
+                }
+                Ok(())
+            }
+            Note::Leased { worker, fence, .. } => self.send_intruder(worker.as_str(), fence),
+            Note::LeaseEnded { worker, fence, .. } => self.send_late(worker.as_str(), fence),
+            Note::Doomed { fence, .. } => {
+                let first = !std::mem::replace(&mut self.late, true);
+                if let Some(seat) = self.seats.get_mut(&name) {
+                    seat.late = first.then_some(fence);
+                }
+                self.kill(&name, "a job wants it killed in the middle")
+            }
+            // Said for an old holder whose place is free again.
+            Note::Hostile { .. } if self.seats.contains_key(&name) => self.start_again(&name),
             Note::Interrupted => {
                 self.interrupted = true;
                 self.report.say("draining; Ctrl-C again ends at once");
@@ -282,7 +319,11 @@ impl Supervisor {
     }
 
     fn kill(&mut self, name: &str, why: &str) -> Result<(), Failure> {
-        let Some(process) = self.seats.get_mut(name).and_then(|seat| seat.process.as_mut()) else {
+        let seat = self.seats.get_mut(name).filter(|seat| !seat.dead);
+        let Some(process) = seat.and_then(|seat| {
+            seat.dead = true;
+            seat.process.as_mut()
+        }) else {
             return Ok(());
         };
         process.kill();
@@ -294,14 +335,48 @@ impl Supervisor {
         let Some(seat) = self.seats.get_mut(name) else {
             return self.fault(format!("the {name} process ended"));
         };
-        if seat.starts != start {
+        if seat.starts != start || seat.late.is_some() {
             return Ok(());
         }
+        self.start_again(name)
+    }
+
+    fn start_again(&mut self, name: &str) -> Result<(), Failure> {
+        let Some(seat) = self.seats.get_mut(name) else { return Ok(()) };
+        (seat.late, seat.dead) = (None, false);
         seat.starts += 1;
         if seat.starts > STARTS {
             return self.fault(format!("{name} ended {STARTS} times"));
         }
         seat.process = Some(Child::start(name, seat.starts, "worker", &seat.boot, &self.notes)?);
+        Ok(())
+    }
+
+    fn hostile(&mut self, name: &str, act: impl FnOnce(&dyn Fn(Note)) + Send + 'static) {
+        let (process, notes) = ((name.to_owned(), 0), self.notes.clone());
+        let tell = move |note| {
+            let _ = notes.send(Told { process: process.clone(), note });
+        };
+        self.hostile.push(std::thread::spawn(move || act(&tell)));
+    }
+
+    /// The hostile peers come when there is a first lease to overhear.
+    fn send_intruder(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
+        let handle = self.seats.get(worker).and_then(|seat| seat.handle);
+        if let Some(handle) = handle
+            && let Some(intruder) = self.intruder.take()
+        {
+            self.hostile("hostile", move |tell| intruder.act(Overheard { handle, fence }, tell));
+        }
+        Ok(())
+    }
+
+    /// The lease of a killed worker is over: now its last word comes too late.
+    fn send_late(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
+        let seat = self.seats.get(worker).filter(|seat| seat.late == Some(fence));
+        if let Some((boot, handle)) = seat.and_then(|seat| Some((seat.boot.clone(), seat.handle?))) {
+            self.hostile(worker, move |tell| hostile::late(&boot, Overheard { handle, fence }, tell));
+        }
         Ok(())
     }
 
