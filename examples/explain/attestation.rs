@@ -5,8 +5,9 @@ use leasehold::{
     attestation::{
         AttestationPolicy, EvidenceContext, EvidenceForm, Submission, appraise_submission,
         signature::{DefaultVerifier, TrustedKey},
+        strict::{self, Limits},
     },
-    code,
+    code::{self, Coded as _},
     digest::Sha256Digest,
     id::{DeviceId, FleetId},
     time::Wall,
@@ -57,8 +58,16 @@ fn bytes(name: &str, text: &str) -> Result<Vec<u8>, Refused> {
     STANDARD.decode(text).map_err(|error| Refused::new(code::EXPLAIN_MALFORMED, format!("{name}: {error}")))
 }
 
+/// Reads the line as strictly as a policy file: what the strict reader refuses, serde may explain better.
+fn read(line: &[u8]) -> Result<Line, Refused> {
+    strict::read(line, &Limits::GENERAL).map_err(|error| match serde_json::from_slice::<Line>(line) {
+        Err(reason) => reason.into(),
+        Ok(_) => Refused::new(error.code(), error.to_string()),
+    })
+}
+
 pub fn answer(line: &[u8]) -> Result<Value, Refused> {
-    let line: Line = serde_json::from_slice(line)?;
+    let line: Line = read(line)?;
     let document = bytes("document", &line.document)?;
     let attachments =
         line.attachments.iter().map(|text| bytes("attachments", text)).collect::<Result<Vec<_>, _>>()?;
