@@ -40,6 +40,6 @@ pub mod placement;
 pub mod protocol;
 pub mod shell;
 mod slab;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

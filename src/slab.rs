@@ -78,6 +78,11 @@ impl<T: Keyed> KeyedSlab<T> {
         Some(record)
     }
 
+    /// The records with their slots, in slot order.
+    pub(crate) fn enumerate(&self) -> impl Iterator<Item = (Slot, &T)> {
+        (0..).zip(&self.slots).filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
+    }
+
     /// The records in slot order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten()

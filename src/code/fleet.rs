@@ -34,9 +34,9 @@ codes! { FLEET:
     TIME_BACKWARDS = "time.backwards", "the monotonic line went backwards";
     TIME_WALL_LEAP = "time.wall_leap", "the wall clock leapt further than the policy lets it";
     POLICY_INVALID = "policy.invalid", "a fleet policy contradicts itself or leaves its bounds";
+    POLICY_OTHER_FLEET = "policy.other_fleet", "a fleet policy is for another fleet";
     PRINCIPAL_NOT_ALLOWED = "principal.not_allowed", "this principal may not ask for this";
-    CHALLENGE_TOO_MANY = "challenge.too_many", "a device asked for more challenges than the policy allows";
-    ATTEST_TOO_MANY = "attest.too_many", "a device sent more evidence than the policy allows";
+    DEVICE_TOO_OFTEN = "device.too_often", "a device asks for challenges or appraisals more often than the policy allows";
     ATTEST_NONCE_SPENT = "attest.nonce_spent", "the nonce has been used";
     ATTEST_NONCES_FULL = "attest.nonces_full", "no more spent nonces can be remembered";
     ATTEST_NONCE_TOO_OLD = "attest.nonce_too_old", "the nonce was issued before the event that made new evidence necessary";
@@ -89,5 +89,7 @@ codes! { FLEET:
     JOURNAL_INCONSISTENT = "journal.inconsistent", "a journal or snapshot contradicts itself";
     JOURNAL_MALFORMED = "journal.malformed", "a journal record or snapshot cannot be read";
     JOURNAL_VERSION = "journal.version", "a journal or snapshot is of a version that this build does not read";
+    JOURNAL_NOTHING = "journal.nothing", "neither a snapshot nor a journal is there to recover from";
+    RESTORE_REVOCATIONS = "restore.revocations", "a snapshot's revocations are older than the caller demands";
     EPOCH_NOT_LARGER = "epoch.not_larger", "the epoch is not larger than the last one";
 }

@@ -267,3 +267,40 @@ pub struct FleetRecord {
     /// What happened.
     pub events: Vec<FleetEvent>,
 }
+
+impl FleetEvent {
+    /// The slot of the worker that the event is about, where it is about one.
+    pub fn slot(&self) -> Option<u32> {
+        match self {
+            Self::WorkerRegistered { slot, .. }
+            | Self::IncarnationBegan { slot, .. }
+            | Self::EvidenceAccepted { slot, .. }
+            | Self::EvidenceRefused { slot, .. }
+            | Self::EvidenceWithdrawn { slot }
+            | Self::WorkerHeard { slot }
+            | Self::WorkerSilent { slot }
+            | Self::LeaseGranted { slot, .. }
+            | Self::RunStarted { slot, .. }
+            | Self::LeaseRenewed { slot, .. }
+            | Self::LeaseRevoked { slot, .. }
+            | Self::CleanupAwaited { slot, .. }
+            | Self::LeaseReturned { slot, .. }
+            | Self::LeaseLost { slot, .. }
+            | Self::CleanupVerified { slot, .. }
+            | Self::Quarantined { slot, .. }
+            | Self::QuarantineReleased { slot }
+            | Self::DrainBegan { slot }
+            | Self::DrainEnded { slot }
+            | Self::WorkerRetired { slot }
+            | Self::WorkerForgotten { slot } => Some(*slot),
+            Self::Founded { .. }
+            | Self::EpochBegan { .. }
+            | Self::RestoredStale { .. }
+            | Self::PolicySet { .. }
+            | Self::DeviceChanged { .. }
+            | Self::RunEnded { .. }
+            | Self::FleetQuarantined { .. }
+            | Self::CommandRemembered { .. } => None,
+        }
+    }
+}

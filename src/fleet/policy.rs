@@ -9,9 +9,13 @@ use crate::{
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     id::FleetId,
+    identity::DeviceLimits,
     lease::CleanupRule,
     time::Millis,
 };
+
+/// The longest overlap of a certificate rotation.
+const MAX_OVERLAP: Millis = Millis::from_secs(30 * 86_400);
 
 /// A policy that contradicts itself, with the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -221,13 +225,19 @@ impl WorkerFleetPolicyForm {
 
 /// The policy of a fleet: validated when it is built, immutable, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerFleetPolicy(Arc<WorkerFleetPolicyForm>);
+pub struct WorkerFleetPolicy(Arc<Valid>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Valid {
+    form: WorkerFleetPolicyForm,
+    devices: DeviceLimits,
+}
 
 impl Serialize for WorkerFleetPolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // The journal's compact format has no field names; a policy keeps them, so that it stays readable there.
         if serializer.is_human_readable() {
-            self.0.serialize(serializer)
+            self.0.form.serialize(serializer)
         } else {
             serializer.serialize_str(&self.to_json())
         }
@@ -249,16 +259,19 @@ impl TryFrom<WorkerFleetPolicyForm> for WorkerFleetPolicy {
     type Error = PolicyError;
 
     fn try_from(form: WorkerFleetPolicyForm) -> Result<Self, PolicyError> {
-        match form.broken_rule() {
-            Some(rule) => Err(PolicyError { rule }),
-            None => Ok(Self(Arc::new(form))),
+        if let Some(rule) = form.broken_rule() {
+            return Err(PolicyError { rule });
         }
+        let devices = form.limits.devices;
+        let devices = DeviceLimits::new(devices, devices.saturating_mul(2).max(64), MAX_OVERLAP)
+            .map_err(|_| PolicyError { rule: "limits.devices is 1 to 8 million" })?;
+        Ok(Self(Arc::new(Valid { form, devices })))
     }
 }
 
 impl From<WorkerFleetPolicy> for WorkerFleetPolicyForm {
     fn from(policy: WorkerFleetPolicy) -> Self {
-        (*policy.0).clone()
+        policy.0.form.clone()
     }
 }
 
@@ -266,7 +279,7 @@ impl core::ops::Deref for WorkerFleetPolicy {
     type Target = WorkerFleetPolicyForm;
 
     fn deref(&self) -> &WorkerFleetPolicyForm {
-        &self.0
+        &self.0.form
     }
 }
 
@@ -278,6 +291,10 @@ impl WorkerFleetPolicy {
 
     /// The policy in its serde form, as JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&*self.0).unwrap_or_default()
+        serde_json::to_string(&self.0.form).unwrap_or_default()
+    }
+
+    pub(crate) fn device_limits(&self) -> DeviceLimits {
+        self.0.devices
     }
 }

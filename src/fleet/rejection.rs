@@ -53,6 +53,9 @@ pub enum CommandError {
     /// This principal may not ask for this.
     #[error("this principal may not ask for this")]
     Principal,
+    /// The device asked for more challenges or appraisals than the policy allows.
+    #[error("the device asks too often")]
+    TooOften,
     /// The sequence number is below the client's window.
     #[error("sequence {sequence} is below the window, which begins at {base}")]
     TooOld {
@@ -78,6 +81,7 @@ impl Coded for CommandError {
             Self::Halted => code::FLEET_HALTED,
             Self::Time(error) => error.code(),
             Self::Principal => code::PRINCIPAL_NOT_ALLOWED,
+            Self::TooOften => code::DEVICE_TOO_OFTEN,
             Self::TooOld { .. } => code::COMMAND_TOO_OLD,
             Self::Conflict { .. } => code::COMMAND_ID_CONFLICT,
             Self::SessionsFull => code::COMMAND_SESSIONS_FULL,
@@ -129,9 +133,6 @@ pub enum ChallengeError {
     /// The device is not authenticated.
     #[error(transparent)]
     Device(#[from] AuthError),
-    /// The device asked too often.
-    #[error("the device asked for too many challenges")]
-    TooMany,
 }
 
 impl Coded for ChallengeError {
@@ -139,7 +140,6 @@ impl Coded for ChallengeError {
         match self {
             Self::Command(error) => error.code(),
             Self::Device(error) => error.code(),
-            Self::TooMany => code::CHALLENGE_TOO_MANY,
         }
     }
 }
@@ -181,9 +181,6 @@ pub enum AttestError {
     /// The device runs another worker.
     #[error("the device already runs another worker")]
     DeviceBusy,
-    /// The device sent evidence too often.
-    #[error("the device sent evidence too often")]
-    TooMany,
     /// The fleet is full.
     #[error("the fleet holds as many workers as its policy allows")]
     Full,
@@ -202,7 +199,6 @@ impl Coded for AttestError {
             Self::BeforeRestore => code::ATTEST_BEFORE_RESTORE,
             Self::OtherDevice => code::ATTEST_OTHER_DEVICE,
             Self::DeviceBusy => code::ATTEST_DEVICE_BUSY,
-            Self::TooMany => code::ATTEST_TOO_MANY,
             Self::Full => code::FLEET_FULL,
         }
     }
@@ -412,6 +408,12 @@ pub enum ManageError {
     /// The run is not leased.
     #[error("the run is not leased")]
     NoLease,
+    /// No cleanup is owed.
+    #[error("no cleanup is owed")]
+    NothingOwed,
+    /// The policy is for another fleet.
+    #[error("the policy is for another fleet")]
+    OtherFleet,
     /// No latch that an operator opens is closed.
     #[error("no operator's release is owed")]
     NothingToRelease,
@@ -431,6 +433,8 @@ impl Coded for ManageError {
             Self::StaleFence { .. } => code::LEASE_STALE_FENCE,
             Self::RunUnknown => code::RUN_UNKNOWN,
             Self::NoLease => code::LEASE_NONE,
+            Self::NothingOwed => code::LEASE_NOT_CLEANING_UP,
+            Self::OtherFleet => code::POLICY_OTHER_FLEET,
             Self::NothingToRelease => code::WORKER_NOT_QUARANTINED,
             Self::Policy(error) => error.code(),
             Self::Device(error) => error.code(),

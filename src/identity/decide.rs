@@ -133,6 +133,53 @@ impl DeviceRegistry {
         }
     }
 
+    /// Whether a pairing may bring `device`, with this key where it is known. Asked again when it is completed.
+    pub(super) fn may_pair(
+        &self,
+        device: &DeviceId,
+        key: Option<&Sha256Digest>,
+        replaces: bool,
+    ) -> Result<(), DeviceError> {
+        if self.revocations().device(device).is_some() {
+            return Err(DeviceError::Revoked(RevocationSubject::Device(device.clone())));
+        }
+        if let Some(key) = key {
+            self.may_pair_key(key)?;
+            if let Some(owner) = self.by_key(key).filter(|owner| owner.device() != device) {
+                return Err(DeviceError::KeyInUse(owner.device().clone()));
+            }
+        }
+        match (self.get(device).is_some(), replaces) {
+            (true, false) => Err(DeviceError::Exists(device.clone())),
+            (false, true) => Err(DeviceError::Unknown(device.clone())),
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+
+    /// A revoked key pairs nothing, under no id.
+    pub(super) fn may_pair_key(&self, key: &Sha256Digest) -> Result<(), DeviceError> {
+        if self.revocations().key(key).is_some() {
+            return Err(DeviceError::Revoked(RevocationSubject::Key(*key)));
+        }
+        Ok(())
+    }
+
+    /// Whether an issued certificate may still be handed out.
+    pub(super) fn still_good(
+        &self,
+        device: &DeviceId,
+        fingerprint: &Sha256Digest,
+        key: &Sha256Digest,
+    ) -> Result<(), DeviceError> {
+        if self.revocations().device(device).is_some() {
+            return Err(DeviceError::Revoked(RevocationSubject::Device(device.clone())));
+        }
+        if self.revocations().certificate(fingerprint).is_some() {
+            return Err(DeviceError::Revoked(RevocationSubject::Certificate(*fingerprint)));
+        }
+        self.may_pair_key(key)
+    }
+
     fn known(&self, device: &DeviceId) -> Result<&DeviceRecord, DeviceError> {
         self.get(device).ok_or_else(|| DeviceError::Unknown(device.clone()))
     }

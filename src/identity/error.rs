@@ -93,6 +93,9 @@ pub enum RestoreError {
     /// More devices or revocations than the limits allow.
     #[error("the snapshot is over the limits of the registry")]
     Limits,
+    /// The pairing sessions repeat an id, or are more than the policy allows.
+    #[error("the stored pairing sessions are inconsistent")]
+    Pairing,
 }
 
 impl Coded for RestoreError {
@@ -102,6 +105,7 @@ impl Coded for RestoreError {
             Self::Revocations => code::DEVICE_SNAPSHOT_REVOCATIONS,
             Self::Collision(_) => code::DEVICE_SNAPSHOT_COLLISION,
             Self::Limits => code::DEVICE_SNAPSHOT_LIMITS,
+            Self::Pairing => code::PAIRING_SNAPSHOT,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`DeviceRegistry`] maps a device to its certificates and keys, rotates them with overlap, and refuses what
 //! was revoked. It is a functional core: [`DeviceCommand`] -> [`DeviceRegistry::decide`] -> [`DeviceEvent`].
+//! [`pairing`] is how a device gets in.
 //!
 //! The trust boundary: this crate speaks no TLS. It believes its host that the certificate it is shown was
 //! really presented, with proof of its key, on the connection in question. A TLS library does not call its
@@ -17,10 +18,13 @@ mod der;
 mod error;
 mod event;
 mod limits;
+pub mod pairing;
 mod record;
 mod registry;
 mod revocation;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use authenticate::{AuthError, AuthenticatedDevice};
 pub use certificate::{CertificateError, DeviceCertificate, MAX_CERTIFICATE_BYTES, request_key};

@@ -216,12 +216,11 @@ impl DeviceRegistry {
         let Some(slot) = self.slot(device) else { return };
         self.unindex(slot << 1);
         self.unindex(slot << 1 | 1);
-        if let Some(record) = self.devices.get_mut(slot) {
-            if let Some(rotation) = record.rotation.take() {
-                if record.current.fingerprint() == retired {
-                    record.current = rotation.next;
-                }
-            }
+        if let Some(record) = self.devices.get_mut(slot)
+            && let Some(rotation) = record.rotation.take()
+            && record.current.fingerprint() == retired
+        {
+            record.current = rotation.next;
         }
         self.index(slot << 1);
     }

@@ -206,11 +206,27 @@ impl ArtifactTransport {
         self.outputs_within.iter().any(|within| path.is_within(within))
     }
 
-    /// Judges what a worker claims to have made against what arrived and against what the lease allows.
+    /// Judges what a worker claims to have made against what arrived and against what the lease allows and demands.
     ///
     /// # Errors
     /// [`ArtifactError`] with the first entry that does not agree.
     pub fn judge(&self, claimed: &OutputClaim, received: &ReceivedArtifacts) -> Result<(), ArtifactError> {
+        self.judge_partial(claimed, received)?;
+        match self.outputs_required.iter().find(|path| claimed.outputs.get(path).is_none()) {
+            Some(path) => Err(ArtifactError::Missing(path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::judge`] for a run that failed: nothing is demanded, and everything else holds.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] with the first entry that does not agree.
+    pub fn judge_partial(
+        &self,
+        claimed: &OutputClaim,
+        received: &ReceivedArtifacts,
+    ) -> Result<(), ArtifactError> {
         for entry in claimed.outputs.entries() {
             if !self.allows(&entry.path) {
                 return Err(ArtifactError::NotAllowed(entry.path.clone()));
@@ -223,9 +239,6 @@ impl ArtifactTransport {
             received.outputs.entries().iter().find(|e| claimed.outputs.get(&e.path).is_none())
         {
             return Err(ArtifactError::Unclaimed(extra.path.clone()));
-        }
-        if let Some(path) = self.outputs_required.iter().find(|path| claimed.outputs.get(path).is_none()) {
-            return Err(ArtifactError::Missing(path.clone()));
         }
         let bytes =
             claimed.outputs.entries().iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));

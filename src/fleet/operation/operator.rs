@@ -6,6 +6,7 @@ use super::Operation;
 use crate::{
     fleet::{condition::WorkerLifecycleState, policy::WorkerFleetPolicy, rejection::ManageError},
     id::WorkerId,
+    identity::DeviceCommand,
     lease::Fence,
 };
 
@@ -70,6 +71,26 @@ pub struct ForceCleanup {
 pub struct SetPolicy {
     /// The policy. Its fleet must be the same.
     pub policy: WorkerFleetPolicy,
+}
+
+/// Changes the device registry: registers, rotates, revokes. A revoked device loses its lease at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ManageDevice {
+    /// What shall change.
+    pub command: DeviceCommand,
+}
+
+impl ManageDevice {
+    /// Asks for `command`.
+    pub const fn new(command: DeviceCommand) -> Self {
+        Self { command }
+    }
+}
+
+impl Operation for ManageDevice {
+    type Answer = Managed;
+    type Error = ManageError;
 }
 
 impl Operation for QuarantineAll {

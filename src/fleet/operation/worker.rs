@@ -1,6 +1,6 @@
 //! What a worker may ask. Each travels over the device's own authenticated connection.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,9 @@ pub struct Attested {
     pub state: WorkerLifecycleState,
     /// What the worker owes for a lease that it lost.
     pub owes: Option<Debt>,
+    /// The codes of the checks that failed. Not empty: the evidence of a known worker was refused, the worker is
+    /// quarantined, and nothing else of this answer authorises anything.
+    pub failures: Vec<String>,
 }
 
 /// The worker has begun the run of its lease.
