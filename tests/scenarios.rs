@@ -111,7 +111,7 @@ fn a_line_that_is_not_understood_is_an_error_and_the_next_one_is_read() {
     endless.resize(9 << 20, b'1');
     let cases: &[(&[u8], &str)] = &[
         (b"", "json.truncated"),
-        (b"nonsense", "json.syntax"),
+        (b"nonsense", "json.not_an_object"),
         (b"[1]", "json.not_an_object"),
         (b"{\"kind\":\"address\",\"ip\":\"::1\",\"ip\":\"::2\"}", "json.duplicate_key"),
         (b"{\"kind\":\"nothing\"}", "explain.unknown_kind"),
