@@ -164,6 +164,23 @@ impl Coded for AnchorError {
 }
 
 /// Pinned coordinators and authorities: bounded, replayable. Nothing pinned accepts nothing.
+///
+/// ```
+/// use leasehold::{digest::Sha256Digest, identity::*, time::{Now, Wall}};
+/// let certificate = |name: &[u8]| {
+///     DeviceCertificate::new(Sha256Digest::of(name), Sha256Digest::of(&[name, b" key"].concat()), Wall(0), Wall(99))
+/// };
+/// let (now, role) = (Now::new(0, 1), AnchorRole::Coordinator);
+/// let (old, next) = (certificate(b"old")?, certificate(b"next")?);
+/// let mut anchors = TrustAnchors::new();
+/// anchors.apply(&AnchorCommand::Pin { role, certificate: old }, now)?;
+/// let (by, succeeds) = (old.fingerprint(), old.fingerprint());
+/// anchors.apply(&AnchorCommand::Announce { by, role, succeeds, next }, now)?;
+/// assert!(anchors.authenticate_fingerprint(role, old.fingerprint(), now).is_ok());
+/// anchors.apply(&AnchorCommand::ConfirmUse { fingerprint: next.fingerprint() }, now)?;
+/// assert!(anchors.authenticate_fingerprint(role, old.fingerprint(), now).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustAnchors {
     anchors: BTreeMap<Sha256Digest, Anchor>,
