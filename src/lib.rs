@@ -34,10 +34,12 @@ pub mod gate;
 pub mod id;
 pub mod identity;
 mod index;
+mod journaled;
 pub mod lease;
 pub mod placement;
 pub mod protocol;
 pub mod shell;
-#[cfg(feature = "testing")]
+mod slab;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

@@ -10,44 +10,9 @@ use super::{
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
+    journaled::events,
     time::{Mono, Now},
 };
-
-/// Declares an event enum that can be serialised but neither built nor deserialised outside this crate, and a
-/// crate-private mirror of it that recovery deserialises. One declaration, so that the two cannot differ.
-macro_rules! events {
-    (
-        $(#[$meta:meta])* $name:ident, stored as $stored:ident;
-        $($(#[$variant_meta:meta])* $variant:ident {
-            $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
-        })+
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-        #[serde(rename_all = "snake_case")]
-        #[non_exhaustive]
-        pub enum $name {
-            $($(#[$variant_meta])* #[non_exhaustive] $variant { $($(#[$field_meta])* $field: $type,)* },)+
-        }
-
-        #[doc = concat!("The form in which recovery reads a [`", stringify!($name), "`].")]
-        #[derive(Clone, Debug, serde::Deserialize)]
-        #[serde(rename_all = "snake_case", deny_unknown_fields)]
-        #[allow(dead_code, reason = "read by the state that embeds this one")]
-        pub(crate) enum $stored {
-            $($variant { $($field: $type,)* },)+
-        }
-
-        impl From<$stored> for $name {
-            fn from(stored: $stored) -> Self {
-                match stored {
-                    $($stored::$variant { $($field,)* } => Self::$variant { $($field,)* },)+
-                }
-            }
-        }
-    };
-}
-pub(super) use events;
 
 /// Why a rotation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -23,7 +23,6 @@ pub mod pairing;
 mod record;
 mod registry;
 mod revocation;
-mod slab;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,11 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{certificate::DeviceCertificate, slab::Keyed};
+use super::certificate::DeviceCertificate;
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
+    slab::Keyed,
     time::{Mono, Now},
 };
 

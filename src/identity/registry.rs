@@ -9,12 +9,12 @@ use super::{
     limits::DeviceLimits,
     record::{DeviceKind, DeviceRecord, Rotation},
     revocation::{Revocation, RevocationSet, RevocationSubject},
-    slab::KeyedSlab,
 };
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
     index::{KeyedIndex, Slot},
+    slab::KeyedSlab,
     time::Now,
 };
 

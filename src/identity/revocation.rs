@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::slab::{Keyed, KeyedSlab};
+use crate::slab::{Keyed, KeyedSlab};
 use crate::{
     digest::{FieldHasher, Sha256Digest},
     id::DeviceId,

@@ -9,7 +9,8 @@ use super::method::{PairingMethod, PairingTarget};
 use crate::{
     digest::Sha256Digest,
     id::{DeviceId, SessionId},
-    identity::{DeviceKind, event::events},
+    identity::DeviceKind,
+    journaled::events,
     time::{Mono, Now},
 };
 

@@ -6,13 +6,13 @@ use core::fmt;
 use crate::index::{KeyedIndex, Slot};
 
 /// A record that says under which key it is found.
-pub(super) trait Keyed {
+pub(crate) trait Keyed {
     fn key(&self) -> &[u8];
 }
 
 /// A slab of records with unique keys. The owner bounds it.
 #[derive(Clone)]
-pub(super) struct KeyedSlab<T> {
+pub(crate) struct KeyedSlab<T> {
     slots: Vec<Option<T>>,
     free: Vec<Slot>,
     index: KeyedIndex,
@@ -23,35 +23,35 @@ fn at<T>(slots: &[Option<T>], slot: Slot) -> Option<&T> {
 }
 
 impl<T: Keyed> KeyedSlab<T> {
-    pub(super) fn new(key: [u8; 16]) -> Self {
+    pub(crate) fn new(key: [u8; 16]) -> Self {
         Self { slots: Vec::new(), free: Vec::new(), index: KeyedIndex::new(key) }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len().saturating_sub(self.free.len())
     }
 
-    pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Slot> {
         self.index.get(key, |slot| at(&self.slots, slot).map(Keyed::key))
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&T> {
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
         at(&self.slots, slot)
     }
 
-    pub(super) fn get_by(&self, key: &[u8]) -> Option<&T> {
+    pub(crate) fn get_by(&self, key: &[u8]) -> Option<&T> {
         self.get(self.find(key)?)
     }
 
     /// The record in `slot`, to be changed in anything but its key.
-    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
 
     /// Puts `record` in a free slot. A record with the same key is replaced in its slot.
     ///
     /// None where slots have run out, which the owner's bound makes impossible.
-    pub(super) fn insert(&mut self, record: T) -> Option<Slot> {
+    pub(crate) fn insert(&mut self, record: T) -> Option<Slot> {
         if let Some(slot) = self.find(record.key()) {
             *self.get_mut(slot)? = record;
             return Some(slot);
@@ -71,20 +71,25 @@ impl<T: Keyed> KeyedSlab<T> {
         Some(slot)
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) -> Option<T> {
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
         let record = self.slots.get_mut(usize::try_from(slot).ok()?)?.take()?;
         self.index.remove(record.key(), slot);
         self.free.push(slot);
         Some(record)
     }
 
+    /// The records with their slots, in slot order.
+    pub(crate) fn enumerate(&self) -> impl Iterator<Item = (Slot, &T)> {
+        (0..).zip(&self.slots).filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
+    }
+
     /// The records in slot order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten()
     }
 
     /// The records in key order.
-    pub(super) fn sorted(&self) -> Vec<&T> {
+    pub(crate) fn sorted(&self) -> Vec<&T> {
         let mut records: Vec<&T> = self.iter().collect();
         records.sort_unstable_by(|left, right| left.key().cmp(right.key()));
         records
