@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     authenticate::AuthError,
     certificate::DeviceCertificate,
-    event::events,
     revocation::{Revocation, RevocationReason, RevocationSubject},
 };
 use crate::{
     code::{self, Code, Coded},
     digest::Sha256Digest,
+    journaled::events,
     time::Now,
 };
 
