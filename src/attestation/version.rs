@@ -31,7 +31,7 @@ impl Coded for VersionError {
 /// assert_eq!(worker.highest_common(&fleet, &[3]), Some(2));
 /// # Ok::<(), leasehold::attestation::VersionError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RangeForm", into = "RangeForm")]
 pub struct ProtocolRange {
     min: u32,

@@ -26,6 +26,8 @@ use crate::{
 /// An operation that the fleet can decide. Sealed: what can be asked is fixed.
 pub trait Decide: Operation + sealed::Decide {}
 
+impl<O: sealed::Decide> Decide for O {}
+
 pub(crate) mod sealed {
     use super::{Context, Draft, Operation};
 
@@ -129,7 +131,7 @@ impl<'a> Context<'a> {
 
     /// The instant up to which a run whose lease is lost now is held: its expiry plus grace.
     pub(crate) fn hold_until(&self, held: &HeldLease) -> Mono {
-        held.lease.expires.max(self.now.mono).plus(self.state.policy.lease.grace_ms)
+        held.lease.expires.plus(self.state.policy.lease.grace_ms)
     }
 
     /// Until when the end of a run, or its last attempt, is remembered.

@@ -84,7 +84,7 @@ impl ClaimsForm {
             capabilities: Claim::read(self.capabilities, |list| capabilities(&list)),
             authority: Claim::read(self.capability_authority, |text| text.parse()),
             egress: self.egress.into_claim(),
-            nonce: Claim::read(self.nonce, |text| nonce(&text).ok_or(())),
+            nonce: Claim::read(self.nonce, |text| parse_nonce(&text).ok_or(())),
             issued: Claim::read(self.issued_at_ms, |ms| Ok::<_, ()>(Wall(ms))),
             expires: Claim::read(self.expires_at_ms, |ms| Ok::<_, ()>(Wall(ms))),
             certificate: Claim::read(self.certificate_sha256, |text| text.parse()),
@@ -104,7 +104,7 @@ fn capabilities(list: &[String]) -> Result<CapabilitySet, ()> {
 }
 
 /// A nonce is lowercase hex, like every digest.
-pub(crate) fn nonce(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn parse_nonce(text: &str) -> Option<Vec<u8>> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }

@@ -10,6 +10,7 @@ mod form;
 mod read;
 pub(crate) mod statement;
 
+pub(crate) use self::form::parse_nonce;
 pub use self::{
     build::WorkerClaims,
     claims::{Claim, WorkerAttestation},

@@ -4,9 +4,10 @@ use alloc::{string::ToString, vec::Vec};
 
 use crate::{
     attestation::{
-        self, EvidenceContext,
+        self, Appraisal, EvidenceContext,
         challenge::{self, NonceBinding, NonceRole, OpenedNonce},
     },
+    code::{Code, Coded},
     digest::Sha256Digest,
     fleet::{
         condition::{Activity, LossReason, QuarantineReason},
@@ -92,8 +93,8 @@ impl Decide for Attest {
         );
         let accepted = match (appraisal.accepted(), known) {
             (Some(accepted), _) => accepted,
-            (None, Some(slot)) => return refuse_known(context, slot, appraisal.failure_codes()),
-            (None, None) => return Err(AttestError::Refused { failures: appraisal.failure_codes() }),
+            (None, Some(slot)) => return refuse_known(context, slot, codes(&appraisal)),
+            (None, None) => return Err(AttestError::Refused { failures: codes(&appraisal) }),
         };
         let slot = self.find_place(context, accepted.worker(), device, known)?;
         let valid_until = accepted.valid_until();
@@ -190,11 +191,16 @@ impl Attest {
     }
 }
 
+/// The codes of all failed checks.
+fn codes(appraisal: &Appraisal) -> Vec<Code> {
+    appraisal.failures().iter().map(Coded::code).collect()
+}
+
 /// Evidence of a known worker that does not pass closes its latch: what it is, is no longer known.
 fn refuse_known(
     context: &Context<'_>,
     slot: u32,
-    failures: Vec<crate::code::Code>,
+    failures: Vec<Code>,
 ) -> Result<Draft<Attested>, AttestError> {
     let record = context.state.roster.get(slot).ok_or(WorkerError::Unknown)?;
     context.admit(Act::Quarantine, record)?;
