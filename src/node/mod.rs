@@ -12,7 +12,7 @@
 //!     lease::Epoch, node::{NodeConfig, NodeRuntime}, time::{Millis, Now}};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = NodeConfig {
-//!     devices: DeviceLimits::default(), pairing: PairingPolicy::default(), dispatch: DispatchPolicy::default(),
+//!     devices: DeviceLimits::new(1_000, 1_000, Millis::from_secs(86_400))?, pairing: PairingPolicy::default(), dispatch: DispatchPolicy::default(),
 //!     fleet: FleetId::new("example")?, certificate: Sha256Digest::of(b"pairing port, DER"),
 //!     max_wall_step: Millis::from_secs(60), index_key: [7; 16],
 //! };

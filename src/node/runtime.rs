@@ -211,6 +211,7 @@ impl NodeRuntime {
         draft: Draft,
         answer: T,
     ) -> NodeTicket<T> {
+        debug_assert_eq!(self.desk.state(), &self.state.pairing);
         if !draft.events.is_empty() {
             let index = self.state.index.saturating_add(1);
             (self.state.index, self.state.last) = (index, at);
