@@ -6,7 +6,9 @@ use std::{fs, path::PathBuf};
 use leasehold::testing::fuzz_attestation::{appraisal, document, envelope, seeds, statement, strict_reader};
 use proptest::{prelude::*, sample::Index};
 
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 5] = [
     ("strict_reader", strict_reader),
     ("envelope", envelope),
     ("statement", statement),
