@@ -1,6 +1,6 @@
 //! The decision, in stages: everything that needs no address first, then every address.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{
@@ -294,7 +294,7 @@ impl EgressProxyPolicyService {
             matched,
             rule: rule.id.clone(),
             target: judging.target.take().ok_or(TargetError::Malformed)?,
-            method: Box::from(request.method),
+            method: own_method(request.method),
             body_bytes,
             addresses: Vec::new(),
             worker: standing.worker,
@@ -338,6 +338,15 @@ impl EgressProxyPolicyService {
         }
         judging.would_refuse = Some(WouldRefuse { code: refusal.code(), stage: refusal.stage() });
         Ok((0, false))
+    }
+}
+
+/// The usual methods need no allocation.
+fn own_method(method: &str) -> Cow<'static, str> {
+    let usual = ["GET", "POST", "CONNECT", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"];
+    match usual.into_iter().find(|known| *known == method) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(String::from(method)),
     }
 }
 

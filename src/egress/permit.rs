@@ -1,6 +1,6 @@
 //! The permit: made by an allowed verdict only, checked again when it is used, and used up by it.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, vec::Vec};
 use core::{fmt, net::SocketAddr};
 
 use super::{
@@ -84,7 +84,7 @@ pub(super) struct Grant {
     pub(super) matched: bool,
     pub(super) rule: RuleId,
     pub(super) target: Target,
-    pub(super) method: Box<str>,
+    pub(super) method: Cow<'static, str>,
     pub(super) body_bytes: Option<u64>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) worker: WorkerId,

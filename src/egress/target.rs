@@ -146,7 +146,12 @@ fn scan(text: &str) -> Result<(), TargetError> {
     if text.len() > MAX_URL_BYTES {
         return Err(TargetError::TooLong);
     }
-    match text.bytes().position(|byte| matches!(byte, 0..=b' ' | b'\\' | 0x7f)) {
+    let is_bad = |byte: u8| matches!(byte, 0..=b' ' | b'\\' | 0x7f);
+    // One pass without a branch per byte; only a bad text is searched for the place.
+    if !text.bytes().fold(false, |bad, byte| bad | is_bad(byte)) {
+        return Ok(());
+    }
+    match text.bytes().position(is_bad) {
         Some(at) if text.as_bytes().get(at) == Some(&b'\\') => Err(TargetError::Backslash(at)),
         Some(at) => Err(TargetError::Character(at)),
         None => Ok(()),
@@ -162,7 +167,8 @@ fn split(text: &str) -> Result<Parts<'_>, TargetError> {
     }
     let scheme = Scheme::parse(scheme).ok_or(TargetError::Scheme)?;
     let after = after.strip_prefix("//").ok_or(TargetError::Malformed)?;
-    let end = after.find(['/', '?', '#']).unwrap_or(after.len());
+    let is_end = |byte: u8| matches!(byte, b'/' | b'?' | b'#');
+    let end = after.bytes().position(is_end).unwrap_or(after.len());
     let (authority_text, rest) = after.split_at_checked(end).ok_or(TargetError::Malformed)?;
     if authority_text.contains('@') {
         return Err(TargetError::Userinfo);
@@ -172,11 +178,11 @@ fn split(text: &str) -> Result<Parts<'_>, TargetError> {
     if rest.contains('#') {
         return Err(TargetError::Fragment);
     }
-    if let Some(at) = rest.bytes().position(|byte| !byte.is_ascii()) {
+    if !rest.is_ascii() {
+        let at = rest.bytes().take_while(u8::is_ascii).count();
         return Err(TargetError::Character(text.len().saturating_sub(rest.len()).saturating_add(at)));
     }
-    let path = rest.split('?').next().unwrap_or(rest);
-    if !percents_are_pairs(path.as_bytes()) {
+    if rest.contains('%') && !percents_are_pairs(rest.split('?').next().unwrap_or(rest).as_bytes()) {
         return Err(TargetError::Percent);
     }
     Ok(Parts { scheme, host_text, host, port, rest })
@@ -190,7 +196,16 @@ fn percents_are_pairs(path: &[u8]) -> bool {
 
 /// `url` gives its opinion on `xn--` labels by tables that change with a lock file, so it is not asked about them.
 fn has_punycode(name: &str) -> bool {
-    name.split('.').any(|label| label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")))
+    let mut rest = name.as_bytes();
+    loop {
+        if let [b'x' | b'X', b'n' | b'N', b'-', b'-', ..] = rest {
+            return true;
+        }
+        match rest.iter().position(|byte| *byte == b'.') {
+            Some(dot) => rest = rest.get(dot.saturating_add(1)..).unwrap_or_default(),
+            None => return false,
+        }
+    }
 }
 
 impl Target {

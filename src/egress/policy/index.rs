@@ -105,8 +105,10 @@ fn labels(name: &str) -> usize {
 }
 
 impl Builder {
-    pub(super) fn new(key: [u8; 16]) -> Self {
-        let names = Names { text: String::new(), entries: Vec::new(), table: KeyedIndex::new(key) };
+    /// `names` is about how many different names there will be.
+    pub(super) fn new(key: [u8; 16], names: usize) -> Self {
+        let table = KeyedIndex::with_capacity(key, names);
+        let names = Names { text: String::new(), entries: Vec::with_capacity(names), table };
         Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings: Vec::new() }
     }
 
