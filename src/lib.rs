@@ -36,6 +36,7 @@ pub mod identity;
 mod index;
 mod journaled;
 pub mod lease;
+pub mod node;
 pub mod placement;
 pub mod protocol;
 pub mod shell;

@@ -36,7 +36,7 @@ struct DeviceForm {
 
 /// The serde form of a snapshot: devices and requests in the order of their ids, so that equal states have equal bytes.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct SnapshotForm {
+pub(crate) struct DispatchSnapshot {
     version: u64,
     clock: Mono,
     next_number: u64,
@@ -56,7 +56,7 @@ impl DispatchState {
         postcard::to_allocvec(&self.snapshot_form()).unwrap_or_default()
     }
 
-    pub(crate) fn snapshot_form(&self) -> SnapshotForm {
+    pub(crate) fn snapshot_form(&self) -> DispatchSnapshot {
         let devices = self.devices.sorted().into_iter().map(|device| DeviceForm {
             id: device.id.clone(),
             last_used: device.last_used,
@@ -68,7 +68,7 @@ impl DispatchState {
                 .as_ref()
                 .map(|session| SessionForm { claims: session.claims.clone(), window: session.window }),
         });
-        SnapshotForm {
+        DispatchSnapshot {
             version: self.version,
             clock: self.clock,
             next_number: self.next_number,
@@ -124,7 +124,7 @@ impl DispatchState {
     pub(crate) fn from_form(
         policy: DispatchPolicy,
         index_key: [u8; 16],
-        form: SnapshotForm,
+        form: DispatchSnapshot,
     ) -> Result<Self, DispatchError> {
         let mut state = Self::new(policy, index_key);
         let bounds = state.policy.bounds().clone();
@@ -176,7 +176,7 @@ impl DispatchState {
             DispatchEvent::DeviceStands { device: id, standing } => {
                 device(id).is_some_and(|known| !standing.revoked || known.session.is_none())
             }
-            DispatchEvent::DeviceRemoved { device: id } => {
+            DispatchEvent::DeviceRemoved { device: id } | DispatchEvent::DeviceReset { device: id } => {
                 device(id).is_some_and(|known| known.session.is_none() && known.open().next().is_none())
             }
             DispatchEvent::DeviceConnected { device: id, incarnation, .. } => {

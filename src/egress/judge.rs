@@ -176,6 +176,53 @@ impl EgressProxyPolicyService {
         }
     }
 
+    /// The whole decision in one call, where `lookup` gives the addresses of a name at once. It is asked only where a
+    /// name is all that is missing; a lookup that failed answers nothing.
+    ///
+    /// ```
+    /// use leasehold::egress::*;
+    /// use leasehold::{id::WorkerId, lease::*, time::Mono};
+    ///
+    /// /// One lease, known here.
+    /// struct Leases(LeaseStanding);
+    /// impl LeaseCheck for Leases {
+    ///     fn standing(&self, _: Fence, _: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+    ///         Ok(self.0.clone())
+    ///     }
+    /// }
+    /// let worker = WorkerId::new("w1")?;
+    /// let leases = Leases(LeaseStanding {
+    ///     worker: worker.clone(),
+    ///     expires: Mono(60_000),
+    ///     egress: EgressScope::all(),
+    ///     secrets: SecretScope::none(),
+    /// });
+    /// let bearer = Bearer { worker, fence: Fence::new(Epoch(1), 7) };
+    ///
+    /// let policy: EgressPolicy =
+    ///     serde_json::from_str(r#"{"rules":[{"id":"api","hosts":["api.example.com"]}]}"#)?;
+    /// let service = EgressProxyPolicyService::compile(&policy)?;
+    /// let request = EgressRequest::url("GET", "https://api.example.com/v1");
+    /// let verdict =
+    ///     service.decide(&request, &bearer, &leases, Mono(0), |_| ["93.184.216.34".parse().unwrap()]);
+    /// let plan = verdict.into_permit()?.redeem(&bearer, &leases, Mono(10))?;
+    /// assert_eq!(plan.addresses(), ["93.184.216.34:443".parse()?]);
+    ///
+    /// let rebound = service.decide(&request, &bearer, &leases, Mono(0), |_| ["10.0.0.1".parse().unwrap()]);
+    /// assert_eq!(rebound.code().as_str(), "egress.address.private");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decide<A: IntoIterator<Item = IpAddr>>(
+        &self,
+        request: &EgressRequest<'_>,
+        bearer: &Bearer,
+        leases: &dyn LeaseCheck,
+        now: Mono,
+        lookup: impl FnOnce(&str) -> A,
+    ) -> EgressVerdict {
+        self.judge(request, bearer, leases, now).with_answers(lookup)
+    }
+
     fn stages(
         &self,
         request: &EgressRequest<'_>,

@@ -114,10 +114,6 @@ impl Roster {
         &self.places
     }
 
-    pub(crate) fn free(&self) -> &[u32] {
-        &self.free
-    }
-
     /// The worker that `handle` means, where its incarnation is the current one.
     pub(crate) fn by_handle(&self, handle: WorkerHandle) -> Option<&WorkerRecord> {
         let place = self.places.get(index(handle.slot))?;

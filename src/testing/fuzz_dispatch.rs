@@ -612,8 +612,6 @@ impl World {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1_500, max_shrink_iters: 20_000, ..Default::default() })]
 

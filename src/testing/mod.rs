@@ -7,6 +7,7 @@
 )]
 
 mod dispatch_model;
+pub mod fuzz_attestation;
 pub mod fuzz_dispatch;
 pub mod fuzz_identity;
 mod world;

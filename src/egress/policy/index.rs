@@ -110,8 +110,8 @@ impl Builder {
         Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings: Vec::new() }
     }
 
-    /// `rule` names a host. `None` when the index is full.
-    pub(super) fn add(&mut self, pattern: &HostRule, rule: u32) -> Option<()> {
+    /// `rule` names a host. The answer is the slot of the name, for an exact one. `None` when the index is full.
+    pub(super) fn add(&mut self, pattern: &HostRule, rule: u32) -> Option<Option<u32>> {
         let posting = match &pattern.0 {
             Pattern::Suffix(name) => (By::Suffix, self.names.add(name)?, rule),
             Pattern::Exact(host) => match host.view() {
@@ -124,7 +124,7 @@ impl Builder {
             },
         };
         self.postings.push(posting);
-        Some(())
+        Some((posting.0 == By::Exact).then_some(posting.1))
     }
 
     pub(super) fn add_any(&mut self, rule: u32) {
@@ -386,6 +386,12 @@ impl HostIndex {
             },
         };
         self.group(span.unwrap_or_default())
+    }
+
+    /// The name in `slot`.
+    pub(super) fn name(&self, slot: u32) -> Option<&str> {
+        let entry = self.names.entries.get(usize::try_from(slot).ok()?)?;
+        core::str::from_utf8(name_of(&self.names.text, entry)?).ok()
     }
 
     pub(super) fn any_group(&self) -> &[u32] {

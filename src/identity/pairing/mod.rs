@@ -106,7 +106,7 @@ pub use transcript::Digits;
 pub use turn::{ApprovalRequest, Completed, Offered, Received, Turn};
 pub use verified::{CertificateIssuer, IssueError, VerifiedPairing};
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use message::Message;
 #[allow(unused_imports, reason = "the state that embeds the sessions stores their events and snapshots")]
 pub(crate) use {session::StoredPairingEvent, state::PairingSnapshot};
