@@ -1,9 +1,62 @@
-//! Kind `policy`.
+//! Kind `policy`: does an egress policy compile, and what in it is legal and unwise?
 
-use serde_json::Value;
+use leasehold::{
+    code::{self, Coded},
+    egress::{EgressPolicy, EgressProxyPolicyService, PublicSuffixes, lint},
+};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json};
 
 use crate::Refused;
 
-pub fn answer(_line: &[u8]) -> Result<Value, Refused> {
-    Err(Refused::new(leasehold::code::EXPLAIN_UNSUPPORTED, "not answered yet"))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question<P> {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    #[serde(rename = "id", default)]
+    _id: IgnoredAny,
+    policy: P,
+}
+
+struct SuffixList;
+
+impl PublicSuffixes for SuffixList {
+    fn is_public_suffix(&self, name: &str) -> bool {
+        psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix == name)
+    }
+}
+
+pub fn answer(line: &[u8]) -> Result<Value, Refused> {
+    let policy: EgressPolicy = match serde_json::from_slice::<Question<EgressPolicy>>(line) {
+        Ok(question) => question.policy,
+        Err(error) => {
+            // The line is not at fault where only its policy is.
+            serde_json::from_slice::<Question<IgnoredAny>>(line)?;
+            let code = code::EGRESS_POLICY_MALFORMED;
+            return Ok(json!({"valid": false, "code": code, "message": error.to_string(), "warnings": []}));
+        }
+    };
+    Ok(match EgressProxyPolicyService::compile(&policy) {
+        Err(error) => json!({
+            "valid": false,
+            "code": error.code(),
+            "message": error.to_string(),
+            "rule": error.index.map(|_| &error.id),
+            "field": error.field,
+            "warnings": [],
+        }),
+        Ok(service) => {
+            let warnings: Vec<Value> = lint(&policy, &service, &SuffixList)
+                .iter()
+                .map(|warning| json!({"code": warning.code, "rule": warning.rule, "message": warning.to_string()}))
+                .collect();
+            json!({
+                "valid": true,
+                "code": code::EGRESS_POLICY_VALID,
+                "digest": service.digest(),
+                "warnings": warnings,
+            })
+        }
+    })
 }

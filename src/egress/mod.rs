@@ -1,3 +1,50 @@
 //! May this lease holder reach that host, at which addresses, with which injected secret?
+//!
+//! An [`EgressPolicy`] is compiled once into an [`EgressProxyPolicyService`]. [`judge`](EgressProxyPolicyService::judge)
+//! says all that can be said without addresses; a [`PendingLookup`] takes the resolver's answers; an allowed
+//! [`EgressVerdict`] holds an [`EgressPermit`], which is checked against the lease again when it becomes a
+//! [`ConnectPlan`]. There is no other path from a name to a socket.
 
 pub mod address;
+mod budget;
+mod credentials;
+mod event;
+mod header;
+mod host;
+mod host_rule;
+mod judge;
+mod lease;
+mod permit;
+mod policy;
+mod redirect;
+mod refusal;
+mod request;
+mod route;
+mod target;
+mod verdict;
+
+pub use address::Nat64;
+pub use budget::{BudgetError, BudgetLimits, EgressBudget, MAX_DESTINATIONS};
+pub use credentials::{MAX_SECRET_BYTES, Secret, SecretError, SecretStore};
+pub use event::{EgressEvent, EgressLog, EgressSink};
+pub use header::{
+    HeaderError, HeaderNameError, MAX_HEADER_BYTES, MAX_HEADERS, OutgoingHeader, OutgoingHeaders,
+};
+pub use host::{Host, HostError, MAX_LABEL_BYTES, MAX_NAME_BYTES};
+pub use host_rule::{HostRule, HostRuleError};
+pub use judge::{MAX_ANSWERS, PendingLookup, Step};
+pub use lease::{Bearer, LeaseCheck, LeaseRefusal, LeaseStanding};
+pub use permit::{ConnectPlan, EgressPermit, PERMIT_LIFETIME, PermitError};
+#[cfg(feature = "public-suffix")]
+pub use policy::Psl;
+pub use policy::{
+    CredentialBinding, DenyList, EgressLimits, EgressPolicy, EgressProxyPolicyService, EgressRule,
+    MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_LIST, MAX_RULES, MAX_RULES_PER_HOST, Mode, PolicyError,
+    PolicyReason, PolicyWarning, PublicSuffixes, Scheme, lint,
+};
+pub use redirect::{NextRequest, RedirectError};
+pub use refusal::EgressRefusal;
+pub use request::{EgressRequest, HeaderField};
+pub use route::{RouteError, Routed};
+pub use target::{MAX_URL_BYTES, TargetError};
+pub use verdict::{Check, CheckOutcome, EgressVerdict, JudgedAddress, Stage, WouldRefuse};

@@ -56,6 +56,8 @@ pub struct WorkerView<'a> {
     pub device: &'a DeviceId,
     /// Its current incarnation.
     pub handle: WorkerHandle,
+    /// What it is doing.
+    pub activity: super::condition::ActivityKind,
     /// The public view of its condition.
     pub state: WorkerLifecycleState,
     /// Whether it is draining.
@@ -183,6 +185,7 @@ impl FleetState {
             id: &record.id,
             device: &record.device,
             handle: self.handle(slot),
+            activity: record.activity.kind(),
             state: self.roster.view(record),
             draining: record.draining,
             quarantined: self.roster.is_quarantined(record),
@@ -251,5 +254,26 @@ pub(crate) fn debt(record: &WorkerRecord) -> Option<Debt> {
     match &record.activity {
         Activity::Orphaned(debt) => Some(*debt),
         _ => None,
+    }
+}
+
+/// What a coordinator's endpoint tells a worker about itself.
+impl FleetState {
+    /// Whether evidence over a new nonce is wanted from the worker of `device`.
+    pub(crate) fn wants_evidence(&self, device: &DeviceId, now: Now) -> bool {
+        let Some(record) = self.roster.by_device(device).and_then(|slot| self.roster.get(slot)) else {
+            return true;
+        };
+        let now = self.discipline(now).map_or(now, |(now, _)| now);
+        !self.evidence_in_force(record, now)
+            || record.quarantine.evidence_since.is_some()
+            || debt(record).is_some_and(|debt| debt.evidence_since.is_some())
+    }
+
+    /// The lease of the worker of `device` that was taken back and is not acknowledged, and why.
+    pub(crate) fn revocation_of(&self, device: &DeviceId) -> Option<(Fence, super::condition::LossReason)> {
+        let record = self.roster.get(self.roster.by_device(device)?)?;
+        let held = held(record)?;
+        held.revoked.map(|(reason, _)| (held.lease.fence, reason))
     }
 }

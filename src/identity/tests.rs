@@ -224,6 +224,36 @@ fn a_full_revocation_set_never_protects_a_registered_device() {
     }
 }
 
+/// Invariant 13: registering, revoking and forgetting in a loop ends with a refusal, not with growth; and what is
+/// registered then can still be revoked whole.
+#[test]
+fn churn_does_not_outgrow_the_revocation_set() {
+    let mut registry = DeviceRegistry::new(limits(), INDEX_KEY);
+    let now = Now::new(1, 1);
+    for n in 0..=255_u8 {
+        let id = DeviceId::new(&format!("churn-{n}")).unwrap();
+        let (print, key) = (Sha256Digest::of(&[n, 1]), Sha256Digest::of(&[n, 2]));
+        let certificate = DeviceCertificate::new(print, key, Wall(0), Wall(100)).unwrap();
+        let kind = DeviceKind::Worker;
+        let register = DeviceCommand::Register { device: id.clone(), kind, certificate };
+        if let Err(error) = registry.apply(&register, now) {
+            assert_eq!(error.code().as_str(), "revocation.full");
+            assert!(n > 3, "there is room for a while");
+            return;
+        }
+        for subject in [
+            RevocationSubject::Key(key),
+            RevocationSubject::Certificate(print),
+            RevocationSubject::Device(id.clone()),
+        ] {
+            registry.apply(&revoke(subject), now).unwrap();
+        }
+        registry.apply(&DeviceCommand::Remove { device: id }, now).unwrap();
+        assert!(registry.revoked().count() <= 3 * 5 + 2);
+    }
+    panic!("the set grew without end");
+}
+
 /// ATTACKS P9: the answer with the new certificate is lost. The old one works until the new one is used, the
 /// device may ask again, and asking again does not make the overlap longer (invariant 7).
 #[test]

@@ -20,7 +20,9 @@ pub use cleanup::{CleanupError, CleanupRule, Inspection, Removal, WorkerCleanupR
 pub use fence::{Epoch, Fence};
 pub use grant::{GrantError, GrantTerms, WorkerRunGrant};
 pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
-pub use scope::{EgressScope, SecretScope};
+pub use scope::{
+    EgressScope, MAX_SCOPE, MAX_SECRET_REF_BYTES, ScopeError, SecretRef, SecretRefError, SecretScope,
+};
 pub use terms::WorkerLease;
 pub use workspace::{
     MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_SCOPE_PATHS, RelativePath, WorkspaceError, WorkspaceScope,

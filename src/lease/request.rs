@@ -106,8 +106,8 @@ impl WorkerLeaseRequest {
             capabilities,
             workspace,
             artifacts: ArtifactTransport::nothing(),
-            egress: EgressScope::nothing(),
-            secrets: SecretScope::nothing(),
+            egress: EgressScope::none(),
+            secrets: SecretScope::none(),
         });
         Ok(Self { grant, terms, ttl, worker: None })
     }

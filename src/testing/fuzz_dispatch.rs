@@ -364,7 +364,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 20_000, ..Default::default() })]
+        #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..Default::default() })]
 
         /// Invariants 8, 13 and 14, ATTACKS D1 to D6, over random stories.
         #[test]

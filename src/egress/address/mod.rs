@@ -136,6 +136,8 @@ pub struct AddressVerdict {
     pub floor: bool,
     /// What a connector dials: the IPv4 address for a mapped one, else the address itself.
     pub pinned: IpAddr,
+    /// What was judged: the address inside a mapped one, or inside a NAT64 one where the policy looks there.
+    pub judged: IpAddr,
 }
 
 /// Judges `ip`, with NAT64 addresses refused. Cost: two searches of a table of about 60 rows at most.
@@ -168,6 +170,7 @@ fn of_v4(v4: Ipv4Addr, embedded: Option<Ipv4Addr>, pinned: IpAddr) -> AddressVer
         embedded,
         floor: class.is_floor(),
         pinned,
+        judged: IpAddr::V4(v4),
     }
 }
 
@@ -182,10 +185,10 @@ fn of_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
     if let (AddressClass::Nat64, Nat64::JudgeInner, Some(inner)) = (class, nat64, shown) {
         return of_v4(inner, Some(inner), IpAddr::V6(v6));
     }
-    if let (Hidden::Isatap(inner), AddressClass::Public) = (hidden, class) {
-        if !matches!(segment::class_v4(inner), AddressClass::Public) {
-            class = AddressClass::Isatap;
-        }
+    if let (Hidden::Isatap(inner), AddressClass::Public) = (hidden, class)
+        && !matches!(segment::class_v4(inner), AddressClass::Public)
+    {
+        class = AddressClass::Isatap;
     }
     AddressVerdict {
         class,
@@ -194,6 +197,7 @@ fn of_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
         embedded: shown,
         floor: class.is_floor() || hidden.all().any(|inner| segment::class_v4(inner).is_floor()),
         pinned: IpAddr::V6(v6),
+        judged: IpAddr::V6(v6),
     }
 }
 

@@ -6,8 +6,8 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::{convert::Infallible, fmt};
 
-use pakery_cpace::{CpaceInitiator, CpaceMode, CpaceResponder, InitiatorState};
-use pakery_crypto::CpaceRistretto255;
+use pakery_cpace::{CpaceCiphersuite, CpaceInitiator, CpaceMode, CpaceResponder, InitiatorState};
+use pakery_crypto::{Ristretto255Group, Sha512Hash};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroize as _;
 
@@ -26,6 +26,17 @@ impl Cpace {
     }
 }
 
+/// CPACE-RISTR255-SHA512, with the parameters that the draft recommends.
+enum Suite {}
+
+impl CpaceCiphersuite for Suite {
+    type Group = Ristretto255Group;
+    type Hash = Sha512Hash;
+    const DSI: &'static [u8] = b"CPaceRistretto255";
+    const HASH_BLOCK_SIZE: usize = 128;
+    const FIELD_SIZE_BYTES: usize = 32;
+}
+
 const CHANNEL: &[u8] = b"leasehold pairing v1";
 const DEVICE: &[u8] = b"device";
 const COORDINATOR: &[u8] = b"coordinator";
@@ -39,7 +50,7 @@ impl Pake for Cpace {
     ) -> Result<(Box<dyn PakePending>, Vec<u8>), PakeError> {
         let mut source = Source::new(entropy);
         let sid = context.as_bytes();
-        let started = CpaceInitiator::<CpaceRistretto255>::start(pin, CHANNEL, sid, DEVICE, &mut source);
+        let started = CpaceInitiator::<Suite>::start(pin, CHANNEL, sid, DEVICE, &mut source);
         source.check()?;
         let (share, state) = started.map_err(|_| PakeError)?;
         Ok((Box::new(Pending(state)), share))
@@ -53,7 +64,7 @@ impl Pake for Cpace {
         entropy: &mut dyn Entropy,
     ) -> Result<(Vec<u8>, SharedKey), PakeError> {
         let mut source = Source::new(entropy);
-        let answered = CpaceResponder::<CpaceRistretto255>::respond(
+        let answered = CpaceResponder::<Suite>::respond(
             message,
             pin,
             CHANNEL,
@@ -69,7 +80,7 @@ impl Pake for Cpace {
     }
 }
 
-struct Pending(InitiatorState<CpaceRistretto255>);
+struct Pending(InitiatorState<Suite>);
 
 impl PakePending for Pending {
     fn finish(self: Box<Self>, message: &[u8]) -> Result<SharedKey, PakeError> {
@@ -160,16 +171,10 @@ mod tests {
         let mut a = Scalar(bytes("da3d23700a9e5699258aef94dc060dfda5ebb61f02a5ea77fad53f4ff0976d08"));
         let mut b = Scalar(bytes("d2316b454718c35362d83d69df6320f38578ed5984651435e2949762d900b80d"));
         let mode = CpaceMode::InitiatorResponder;
-        let started = CpaceInitiator::<CpaceRistretto255>::start(
-            b"Password",
-            ci,
-            &sid,
-            b"ADa",
-            &mut Source::new(&mut a),
-        );
+        let started = CpaceInitiator::<Suite>::start(b"Password", ci, &sid, b"ADa", &mut Source::new(&mut a));
         let (share_a, state) = started.ok().unwrap();
         assert_eq!(share_a, bytes("383a85dd236978f17f8c8545b50dabc52a39fcdab2cf8bc531ce040ff77ca82d"));
-        let answered = CpaceResponder::<CpaceRistretto255>::respond(
+        let answered = CpaceResponder::<Suite>::respond(
             &share_a,
             b"Password",
             ci,

@@ -103,7 +103,7 @@ impl World {
         world
     }
 
-    fn to_desk(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+    fn tell_desk(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         let before = self.desk.state().clone();
         let mut tools = PairingTools::new(&mut self.entropy).with_pake(&ToyPake);
         match self.desk.receive(message, &self.registry, self.now, &mut tools) {
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    fn to_device(&mut self, n: usize, message: &[u8]) {
+    fn tell_device(&mut self, n: usize, message: &[u8]) {
         if let Ok(DeviceStep::Confirm { message, .. }) =
             self.devices[n].receive(&coordinator(), message, self.now)
         {
@@ -158,12 +158,12 @@ impl World {
             } else {
                 self.devices[n].message().to_vec()
             };
-            if let Some(reply) = self.to_desk(&ask) {
-                self.to_device(n, &reply);
+            if let Some(reply) = self.tell_desk(&ask) {
+                self.tell_device(n, &reply);
             }
             let message = self.devices[n].message().to_vec();
-            if let Some(reply) = self.to_desk(&message) {
-                self.to_device(n, &reply);
+            if let Some(reply) = self.tell_desk(&message) {
+                self.tell_device(n, &reply);
             }
         }
     }
@@ -175,9 +175,9 @@ impl World {
     fn act(&mut self, act: &Act) {
         match act {
             Act::ToDesk(message) => {
-                self.to_desk(&self.pick(*message));
+                self.tell_desk(&self.pick(*message));
             }
-            Act::ToDevice(device, message) => self.to_device(*device, &self.pick(*message)),
+            Act::ToDevice(device, message) => self.tell_device(*device, &self.pick(*message)),
             Act::Mutate(message, at, with) => {
                 let mut bytes = self.pick(*message);
                 let at = at * bytes.len() / 64;

@@ -1,0 +1,374 @@
+//! The permit: made by an allowed verdict only, checked again when it is used, and used up by it.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{fmt, net::SocketAddr};
+
+use super::{
+    Bearer, EgressLimits, EgressProxyPolicyService, HeaderField, LeaseCheck, LeaseRefusal, RedirectError,
+    Scheme,
+    address::parse_literal,
+    credentials::{SecretError, SecretStore},
+    header::{self, HeaderError, OutgoingHeaders},
+    host::Host,
+    lease::{LeaseStanding, stands},
+    policy::Credential,
+    redirect::{self, Chain, NextRequest},
+    target::Target,
+};
+use crate::{
+    code::{self, Code, Coded},
+    digest::Sha256Digest,
+    id::{RuleId, WorkerId},
+    lease::{Fence, SecretRef},
+    time::{Millis, Mono},
+};
+
+/// How long a permit waits to be used. Long enough to connect to several addresses, too short to keep.
+pub const PERMIT_LIFETIME: Millis = Millis(30_000);
+
+/// Why a permit, or a plan made of it, does not serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PermitError {
+    /// The lease.
+    #[error(transparent)]
+    Lease(#[from] LeaseRefusal),
+    /// Not used within [`PERMIT_LIFETIME`].
+    #[error("the permit was not used in time")]
+    Expired,
+    /// The policy in force is another one.
+    #[error("the permit was made under another policy")]
+    Policy,
+    /// The lease may no longer use the rule.
+    #[error("the lease may not use the rule {0}")]
+    RuleOutOfScope(RuleId),
+    /// The lease may no longer use the secret.
+    #[error("the lease may not use {0}")]
+    SecretOutOfScope(SecretRef),
+    /// Connected to something else.
+    #[error("the peer is not one of the pinned addresses")]
+    Peer,
+    /// The TLS hello names another host, or none.
+    #[error("the server name of the TLS hello is not the judged host")]
+    ServerName,
+    /// The headers.
+    #[error(transparent)]
+    Headers(#[from] HeaderError),
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl Coded for PermitError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Lease(refusal) => refusal.code(),
+            Self::Expired => code::EGRESS_PERMIT_EXPIRED,
+            Self::Policy => code::EGRESS_PERMIT_POLICY,
+            Self::RuleOutOfScope(_) => code::EGRESS_LEASE_RULE_OUT_OF_SCOPE,
+            Self::SecretOutOfScope(_) => code::EGRESS_CREDENTIALS_OUT_OF_SCOPE,
+            Self::Peer => code::EGRESS_PERMIT_PEER,
+            Self::ServerName => code::EGRESS_PERMIT_SERVER_NAME,
+            Self::Headers(error) => error.code(),
+            Self::Secret(error) => error.code(),
+        }
+    }
+}
+
+/// What a request was granted. Shared by the permit and the plan that it becomes.
+pub(super) struct Grant {
+    pub(super) service: EgressProxyPolicyService,
+    /// The rule whose limits hold.
+    pub(super) slot: u32,
+    /// Whether that rule matched; where not, the policy observes and no credential goes in.
+    pub(super) matched: bool,
+    pub(super) rule: RuleId,
+    pub(super) target: Target,
+    pub(super) method: Box<str>,
+    pub(super) body_bytes: Option<u64>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) worker: WorkerId,
+    pub(super) fence: Fence,
+    pub(super) chain: Chain,
+    pub(super) lease_expires: Mono,
+}
+
+impl Grant {
+    pub(super) fn credentials(&self) -> &[Credential] {
+        let rule = self.service.rule(self.slot).filter(|_| self.matched);
+        rule.map(|rule| &*rule.credentials).unwrap_or_default()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.target.scheme() == Scheme::Https && !self.target.is_tunnel()
+    }
+
+    fn limits(&self) -> EgressLimits {
+        self.service.rule(self.slot).map(|rule| rule.limits).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("rule", &self.rule)
+            .field("method", &self.method)
+            .field("target", &self.target.text())
+            .field("addresses", &self.addresses)
+            .field("worker", &self.worker)
+            .field("fence", &self.fence)
+            .field("lease_expires", &self.lease_expires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Leave to make one request, or to open one tunnel, at addresses that were judged.
+///
+/// It cannot be built, cloned or deserialised outside this crate (invariant 9), and using it uses it up:
+///
+/// ```compile_fail
+/// # fn take(permit: leasehold::egress::EgressPermit) {}
+/// fn twice(permit: leasehold::egress::EgressPermit) {
+///     take(permit);
+///     take(permit);
+/// }
+/// ```
+#[must_use = "a permit does nothing until it is redeemed"]
+#[derive(Debug)]
+pub struct EgressPermit {
+    grant: Grant,
+    expires: Mono,
+}
+
+impl EgressPermit {
+    pub(super) fn new(grant: Grant, now: Mono) -> Self {
+        let expires = now.plus(PERMIT_LIFETIME).min(grant.lease_expires);
+        Self { grant, expires }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.grant.target
+    }
+
+    /// When it lapses: [`PERMIT_LIFETIME`] after it was made, or with the lease.
+    pub fn expires(&self) -> Mono {
+        self.expires
+    }
+
+    /// The digest of the policy that made it.
+    pub fn policy(&self) -> Sha256Digest {
+        self.grant.service.digest()
+    }
+
+    /// Checks the permit against the lease as it is now, and turns it into what a connector needs.
+    ///
+    /// # Errors
+    /// [`PermitError`]: the lease ended, is another worker's, or lost the rule or a secret; or the permit has lapsed.
+    pub fn redeem(
+        self,
+        bearer: &Bearer,
+        leases: &dyn LeaseCheck,
+        now: Mono,
+    ) -> Result<ConnectPlan, PermitError> {
+        if bearer.worker != self.grant.worker || bearer.fence != self.grant.fence {
+            return Err(LeaseRefusal::OtherWorker.into());
+        }
+        if now >= self.expires {
+            return Err(PermitError::Expired);
+        }
+        let standing = stands(leases, bearer, now)?;
+        in_scope(&standing, &self.grant)?;
+        // A renewed lease may end later than when the permit was made, a shortened one sooner.
+        let grant = Grant { lease_expires: standing.expires, ..self.grant };
+        Ok(ConnectPlan { grant })
+    }
+
+    /// As [`EgressPermit::redeem`], and refused where `policy` is not the policy that made the permit: for hosts that
+    /// want a new policy to stop requests that are already on their way.
+    ///
+    /// # Errors
+    /// [`PermitError`], also [`PermitError::Policy`].
+    pub fn redeem_under(
+        self,
+        policy: &EgressProxyPolicyService,
+        bearer: &Bearer,
+        leases: &dyn LeaseCheck,
+        now: Mono,
+    ) -> Result<ConnectPlan, PermitError> {
+        if policy.digest() != self.policy() {
+            return Err(PermitError::Policy);
+        }
+        self.redeem(bearer, leases, now)
+    }
+}
+
+fn in_scope(standing: &LeaseStanding, grant: &Grant) -> Result<(), PermitError> {
+    if !standing.egress.contains(&grant.rule) {
+        return Err(PermitError::RuleOutOfScope(grant.rule.clone()));
+    }
+    match grant.credentials().iter().find(|own| !standing.secrets.contains(&own.secret)) {
+        Some(outside) => Err(PermitError::SecretOutOfScope(outside.secret.clone())),
+        None => Ok(()),
+    }
+}
+
+/// A redeemed permit: where to connect, what to say there, and within which limits.
+#[derive(Debug)]
+pub struct ConnectPlan {
+    grant: Grant,
+}
+
+impl ConnectPlan {
+    /// The addresses to dial, in the order in which they were answered. Each was judged; there are no others.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.grant.addresses
+    }
+
+    /// Checks the address that a connection reached.
+    ///
+    /// # Errors
+    /// [`PermitError::Peer`] where it is none of the pinned ones.
+    pub fn confirm(&self, peer: SocketAddr) -> Result<(), PermitError> {
+        let reached = (peer.ip().to_canonical(), peer.port());
+        let pinned = self.grant.addresses.iter().any(|own| (own.ip(), own.port()) == reached);
+        if pinned { Ok(()) } else { Err(PermitError::Peer) }
+    }
+
+    /// The scheme. Tunnels count as https.
+    pub fn scheme(&self) -> Scheme {
+        self.grant.target.scheme()
+    }
+
+    /// The host that was judged, IPv6 in brackets. It is the Host field and the name that a certificate must prove.
+    pub fn host(&self) -> impl fmt::Display + '_ {
+        self.grant.target.host()
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.grant.target.port()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.grant.method
+    }
+
+    /// The canonical URL, or `host:port` of a tunnel.
+    pub fn url(&self) -> &str {
+        self.grant.target.text()
+    }
+
+    /// The canonical path and query, as the request line carries them; empty for a tunnel.
+    pub fn path_and_query(&self) -> &str {
+        self.grant.target.path_and_query()
+    }
+
+    /// Whether this is a tunnel.
+    pub fn is_tunnel(&self) -> bool {
+        self.grant.target.is_tunnel()
+    }
+
+    /// Checks the server name of the TLS hello in a tunnel. A hello without one, or with an encrypted one, hides where
+    /// it goes.
+    ///
+    /// # Errors
+    /// [`PermitError::ServerName`] where it is not the judged host. A judged address literal has none (RFC 6066
+    /// section 3), so there it must be absent.
+    pub fn check_server_name(&self, name: Option<&str>) -> Result<(), PermitError> {
+        let judged = self.grant.target.host();
+        let same = match name {
+            None => matches!(judged, super::host::HostView::Ip(_)),
+            Some(name) => {
+                parse_literal(name).is_err() && Host::parse(name).is_ok_and(|host| host.view() == judged)
+            }
+        };
+        if same { Ok(()) } else { Err(PermitError::ServerName) }
+    }
+
+    /// The byte limits of the rule.
+    pub fn limits(&self) -> EgressLimits {
+        self.grant.limits()
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> &RuleId {
+        &self.grant.rule
+    }
+
+    /// The worker that asked.
+    pub fn worker(&self) -> &WorkerId {
+        &self.grant.worker
+    }
+
+    /// The fence of its lease.
+    pub fn fence(&self) -> Fence {
+        self.grant.fence
+    }
+
+    /// When the lease ends, as it was known when the permit was redeemed. A tunnel ends no later.
+    pub fn lease_expires(&self) -> Mono {
+        self.grant.lease_expires
+    }
+
+    /// The digest of the policy that allowed it.
+    pub fn policy(&self) -> Sha256Digest {
+        self.grant.service.digest()
+    }
+
+    /// The names of the headers into which secrets go.
+    pub fn injected(&self) -> impl Iterator<Item = &str> {
+        let credentials = self.grant.credentials().iter().filter(|_| self.grant.is_tls());
+        credentials.map(|credential| credential.header.as_str())
+    }
+
+    /// The header fields for the upstream: the worker's, cleaned, with the secrets put in. In a tunnel there are none.
+    ///
+    /// # Errors
+    /// [`PermitError::Headers`] for fields that are refused, [`PermitError::Secret`] for a required secret that is
+    /// missing or cannot be used.
+    pub fn headers(
+        &self,
+        fields: &[HeaderField<'_>],
+        store: &dyn SecretStore,
+    ) -> Result<OutgoingHeaders, PermitError> {
+        if self.is_tunnel() {
+            return Ok(OutgoingHeaders::default());
+        }
+        header::check(fields, self.grant.credentials())?;
+        Ok(header::build(fields, self.grant.credentials(), self.grant.is_tls(), store)?)
+    }
+
+    /// Follows an answer with `status` and Location; `fields` are the worker's own of this request.
+    ///
+    /// # Errors
+    /// [`RedirectError`] where the redirect is not followed.
+    pub fn redirect(
+        &self,
+        status: u16,
+        location: Option<&str>,
+        fields: &[HeaderField<'_>],
+    ) -> Result<NextRequest, RedirectError> {
+        redirect::follow(self, status, location, fields)
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.grant.target
+    }
+
+    pub(super) fn chain(&self) -> Chain {
+        self.grant.chain
+    }
+
+    pub(super) fn service(&self) -> &EgressProxyPolicyService {
+        &self.grant.service
+    }
+
+    pub(super) fn credentials(&self) -> &[Credential] {
+        self.grant.credentials()
+    }
+
+    pub(super) fn body_bytes(&self) -> Option<u64> {
+        self.grant.body_bytes
+    }
+}

@@ -1,0 +1,261 @@
+//! From the document to rules: every field checked, every list bounded.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use super::{
+    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_LIST, MAX_RULES,
+    Mode,
+    error::{PolicyError, PolicyReason},
+    path,
+    ranges::{AddressRanges, parse_net},
+    rule::{Credential, EgressLimits, Methods, Rule, Scheme, Schemes},
+};
+use crate::{
+    digest::{FieldHasher, Sha256Digest},
+    egress::{
+        header::{HeaderName, is_token},
+        host_rule::HostRule,
+    },
+    id::RuleId,
+    lease::SecretRef,
+};
+
+/// The longest prefix before a secret, in bytes.
+const MAX_PREFIX_BYTES: usize = 128;
+/// The longest method, in bytes.
+const MAX_METHOD_BYTES: usize = 32;
+/// The longest path prefix, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
+
+/// The parts of a rule that the index takes.
+pub(super) struct HostPatterns {
+    pub(super) patterns: Vec<HostRule>,
+    pub(super) any_host: bool,
+}
+
+/// What is wrong with a field, before the rule is named.
+type Fault = (&'static str, PolicyReason);
+
+/// The policy's own limits, without its rules.
+pub(super) fn check_policy(policy: &EgressPolicy) -> Result<(), PolicyError> {
+    let too_many = |field, len: usize, most| {
+        if len > most { Err(PolicyError::of_policy(field, PolicyReason::TooMany(most))) } else { Ok(()) }
+    };
+    too_many("rules", policy.rules.len(), MAX_RULES)?;
+    too_many("deny.hosts", policy.deny.hosts.len(), MAX_DENY_LIST)?;
+    too_many("deny.suffixes", policy.deny.suffixes.len(), MAX_DENY_LIST)?;
+    too_many("deny.addresses", policy.deny.addresses.len(), MAX_DENY_LIST)?;
+    if policy.max_redirects > MAX_REDIRECTS {
+        return Err(PolicyError::of_policy("max_redirects", PolicyReason::Redirects(MAX_REDIRECTS)));
+    }
+    if policy.mode == Mode::Observe && policy.rules.is_empty() {
+        return Err(PolicyError::of_policy("mode", PolicyReason::ObserveNeedsRules));
+    }
+    Ok(())
+}
+
+/// Compiles one rule.
+pub(super) fn rule(index: usize, rule: &EgressRule) -> Result<(Rule, HostPatterns), PolicyError> {
+    build(rule).map_err(|(field, reason)| PolicyError::of_rule(index, &rule.id, field, reason))
+}
+
+fn build(rule: &EgressRule) -> Result<(Rule, HostPatterns), Fault> {
+    let id = RuleId::new(&rule.id).map_err(|error| ("id", error.into()))?;
+    let mut patterns = Vec::with_capacity(rule.hosts.len());
+    add_hosts("hosts", &rule.hosts, HostRule::exact, &mut patterns)?;
+    add_hosts("suffixes", &rule.suffixes, HostRule::suffix, &mut patterns)?;
+    let private = ranges("private_addresses", &rule.private_addresses, MAX_RULE_LIST)?;
+    if !rule.private_addresses.is_empty() {
+        let exact = !rule.hosts.is_empty() && rule.suffixes.is_empty() && !rule.any_host;
+        if !exact || rule.ports.is_none() {
+            return Err(("private_addresses", PolicyReason::PrivateRule));
+        }
+    }
+    if rule.any_host && !rule.credentials.is_empty() {
+        return Err(("credentials", PolicyReason::CredentialAnyHost));
+    }
+    let compiled = Rule {
+        id,
+        schemes: schemes(rule.schemes.as_deref())?,
+        ports: ports(rule.ports.as_deref())?,
+        methods: methods(rule.methods.as_deref())?,
+        paths: paths(rule.paths.as_deref())?,
+        private: (!rule.private_addresses.is_empty()).then(|| Box::new(private)),
+        limits: EgressLimits {
+            max_request_bytes: rule.max_request_bytes,
+            max_response_bytes: rule.max_response_bytes,
+        },
+        credentials: credentials(&rule.credentials)?,
+        only_name: None,
+    };
+    Ok((compiled, HostPatterns { patterns, any_host: rule.any_host }))
+}
+
+fn bounded<T>(field: &'static str, list: &[T], most: usize) -> Result<(), Fault> {
+    if list.len() > most { Err((field, PolicyReason::TooMany(most))) } else { Ok(()) }
+}
+
+/// An allow list that is written: bounded, and not empty.
+fn written<T>(field: &'static str, list: &[T]) -> Result<(), Fault> {
+    bounded(field, list, MAX_RULE_LIST)?;
+    if list.is_empty() { Err((field, PolicyReason::EmptyList)) } else { Ok(()) }
+}
+
+pub(super) fn add_hosts(
+    field: &'static str,
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<HostRule, crate::egress::host_rule::HostRuleError>,
+    into: &mut Vec<HostRule>,
+) -> Result<(), Fault> {
+    // Deny lists are bounded before, and by more.
+    if !field.starts_with("deny.") {
+        bounded(field, texts, MAX_RULE_LIST)?;
+    }
+    for (at, text) in texts.iter().enumerate() {
+        into.push(parse(text).map_err(|error| (field, PolicyReason::Host { at, error }))?);
+    }
+    Ok(())
+}
+
+pub(super) fn ranges(field: &'static str, texts: &[String], most: usize) -> Result<AddressRanges, Fault> {
+    bounded(field, texts, most)?;
+    let mut nets = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        nets.push(parse_net(text).ok_or((field, PolicyReason::Address(at)))?);
+    }
+    Ok(AddressRanges::new(nets))
+}
+
+fn schemes(texts: Option<&[String]>) -> Result<Schemes, Fault> {
+    let mut schemes = Schemes::default();
+    let Some(texts) = texts else {
+        schemes.add(Scheme::Https);
+        return Ok(schemes);
+    };
+    written("schemes", texts)?;
+    for (at, text) in texts.iter().enumerate() {
+        schemes.add(Scheme::parse(text).ok_or(("schemes", PolicyReason::Scheme(at)))?);
+    }
+    Ok(schemes)
+}
+
+fn ports(ports: Option<&[u16]>) -> Result<Option<Box<[u16]>>, Fault> {
+    let Some(ports) = ports else { return Ok(None) };
+    written("ports", ports)?;
+    if ports.contains(&0) {
+        return Err(("ports", PolicyReason::Port));
+    }
+    let mut sorted = ports.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    Ok(Some(sorted.into_boxed_slice()))
+}
+
+fn methods(texts: Option<&[String]>) -> Result<Methods, Fault> {
+    let Some(texts) = texts else { return Ok(Methods::new(["GET", "HEAD"])) };
+    written("methods", texts)?;
+    match texts.iter().position(|text| !is_token(text.as_bytes()) || text.len() > MAX_METHOD_BYTES) {
+        Some(at) => Err(("methods", PolicyReason::Method(at))),
+        None => Ok(Methods::new(texts.iter().map(String::as_str))),
+    }
+}
+
+fn paths(texts: Option<&[String]>) -> Result<Box<[Box<str>]>, Fault> {
+    let Some(texts) = texts else { return Ok(Box::default()) };
+    written("paths", texts)?;
+    if let Some(at) = texts.iter().position(|text| text.len() > MAX_PATH_BYTES || !path::is_prefix(text)) {
+        return Err(("paths", PolicyReason::Path(at)));
+    }
+    let mut sorted: Vec<Box<str>> = texts.iter().map(|text| Box::from(text.as_str())).collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    Ok(sorted.into_boxed_slice())
+}
+
+fn credentials(bindings: &[CredentialBinding]) -> Result<Box<[Credential]>, Fault> {
+    bounded("credentials", bindings, MAX_RULE_LIST)?;
+    let mut credentials: Vec<Credential> = Vec::with_capacity(bindings.len());
+    for binding in bindings {
+        let header =
+            HeaderName::new(&binding.header).map_err(|error| ("credentials.header", error.into()))?;
+        let secret = SecretRef::new(&binding.secret).map_err(|error| ("credentials.secret", error.into()))?;
+        let visible = binding.prefix.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        if !visible || binding.prefix.len() > MAX_PREFIX_BYTES {
+            return Err(("credentials.prefix", PolicyReason::Prefix));
+        }
+        if credentials.iter().any(|held| held.header == header) {
+            return Err(("credentials", PolicyReason::CredentialConflict(String::from(header.as_str()))));
+        }
+        let prefix = Box::from(binding.prefix.as_str());
+        credentials.push(Credential { header, secret, prefix, required: binding.required });
+    }
+    Ok(credentials.into_boxed_slice())
+}
+
+/// One policy's bytes, each field with its length before it. A list that is left out differs from every list.
+#[derive(Default)]
+struct Canonical(Vec<u8>);
+
+impl Canonical {
+    fn number(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn list<T>(&mut self, list: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.number(u64::try_from(list.len()).unwrap_or(u64::MAX));
+        for entry in list {
+            each(self, entry);
+        }
+    }
+
+    fn maybe<T: ?Sized>(&mut self, value: Option<&T>, each: impl FnOnce(&mut Self, &T)) {
+        self.0.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            each(self, value);
+        }
+    }
+
+    fn texts(&mut self, list: &[String]) {
+        self.list(list, |own, text| own.text(text));
+    }
+}
+
+/// The digest of the policy's content. Cost: one SHA-256 pass over about as many bytes as its JSON has.
+pub(super) fn digest(policy: &EgressPolicy) -> Sha256Digest {
+    let mut hasher = FieldHasher::new("egress.policy.v1")
+        .field(&[u8::from(policy.mode == Mode::Observe), u8::from(policy.nat64 != Default::default())])
+        .number(policy.max_redirects.into());
+    let mut bytes = Canonical::default();
+    bytes.texts(&policy.deny.hosts);
+    bytes.texts(&policy.deny.suffixes);
+    bytes.texts(&policy.deny.addresses);
+    hasher = hasher.field(&bytes.0);
+    for rule in &policy.rules {
+        bytes.0.clear();
+        bytes.text(&rule.id);
+        bytes.texts(&rule.hosts);
+        bytes.texts(&rule.suffixes);
+        bytes.0.push(u8::from(rule.any_host));
+        bytes.maybe(rule.schemes.as_deref(), |own, list| own.texts(list));
+        bytes
+            .maybe(rule.ports.as_deref(), |own, list| own.list(list, |own, port| own.number((*port).into())));
+        bytes.maybe(rule.methods.as_deref(), |own, list| own.texts(list));
+        bytes.maybe(rule.paths.as_deref(), |own, list| own.texts(list));
+        bytes.texts(&rule.private_addresses);
+        bytes.maybe(rule.max_request_bytes.as_ref(), |own, limit| own.number(*limit));
+        bytes.maybe(rule.max_response_bytes.as_ref(), |own, limit| own.number(*limit));
+        bytes.list(&rule.credentials, |own, binding| {
+            own.text(&binding.header);
+            own.text(&binding.secret);
+            own.text(&binding.prefix);
+            own.0.push(u8::from(binding.required));
+        });
+        hasher = hasher.field(&bytes.0);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,400 @@
+//! From a host to the rules that name it, in as many probes as the host has labels at most.
+
+use alloc::{string::String, vec::Vec};
+use core::net::IpAddr;
+
+use super::rule::{NoRule, Rule, Wanted};
+use crate::{
+    egress::{
+        host::HostView,
+        host_rule::{HostRule, Pattern},
+    },
+    index::KeyedIndex,
+};
+
+/// The host is on the deny list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::egress) struct Denied;
+
+/// A run of postings.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// A name that rules or the deny list speak of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    start: u32,
+    len: u8,
+    denied: bool,
+    denied_below: bool,
+    exact: Span,
+    suffix: Span,
+}
+
+/// Which kind of pattern a posting came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    Exact,
+    Suffix,
+    Address,
+    Any,
+}
+
+/// The index while it is filled.
+pub(super) struct Builder {
+    names: Names,
+    addresses: Vec<IpAddr>,
+    denied_addresses: Vec<IpAddr>,
+    postings: Vec<(By, u32, u32)>,
+}
+
+/// Every name once, found by a keyed hash: request hosts are chosen by strangers.
+#[derive(Clone, Debug)]
+struct Names {
+    text: String,
+    entries: Vec<Entry>,
+    table: KeyedIndex,
+}
+
+fn name_of<'a>(text: &'a str, entry: &Entry) -> Option<&'a [u8]> {
+    let start = usize::try_from(entry.start).ok()?;
+    text.as_bytes().get(start..start.checked_add(entry.len.into())?)
+}
+
+impl Names {
+    fn find(&self, name: &str) -> Option<u32> {
+        let record = |slot: u32| name_of(&self.text, self.entries.get(usize::try_from(slot).ok()?)?);
+        self.table.get(name.as_bytes(), record)
+    }
+
+    fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(usize::try_from(self.find(name)?).ok()?)
+    }
+
+    /// The slot of `name`, a new one where there was none. `None` when the index is full.
+    fn add(&mut self, name: &str) -> Option<u32> {
+        if let Some(slot) = self.find(name) {
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.entries.len()).ok()?;
+        let start = u32::try_from(self.text.len()).ok()?;
+        u32::try_from(self.text.len().checked_add(name.len())?).ok()?;
+        self.text.push_str(name);
+        self.entries.push(Entry { start, len: u8::try_from(name.len()).ok()?, ..Entry::default() });
+        let Self { text, entries, table } = self;
+        let record = |slot: u32| name_of(text, entries.get(usize::try_from(slot).ok()?)?);
+        table.insert(name.as_bytes(), slot, record);
+        Some(slot)
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(slot).ok()?)
+    }
+}
+
+/// The bit of names with this many labels.
+fn depth_bit(labels: usize) -> u128 {
+    u32::try_from(labels).ok().and_then(|n| 1_u128.checked_shl(n)).unwrap_or(0)
+}
+
+fn labels(name: &str) -> usize {
+    name.bytes().filter(|byte| *byte == b'.').count().saturating_add(1)
+}
+
+impl Builder {
+    pub(super) fn new(key: [u8; 16]) -> Self {
+        let names = Names { text: String::new(), entries: Vec::new(), table: KeyedIndex::new(key) };
+        Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings: Vec::new() }
+    }
+
+    /// `rule` names a host. The answer is the slot of the name, for an exact one. `None` when the index is full.
+    pub(super) fn add(&mut self, pattern: &HostRule, rule: u32) -> Option<Option<u32>> {
+        let posting = match &pattern.0 {
+            Pattern::Suffix(name) => (By::Suffix, self.names.add(name)?, rule),
+            Pattern::Exact(host) => match host.view() {
+                HostView::Name(name) => (By::Exact, self.names.add(name)?, rule),
+                HostView::Ip(ip) => {
+                    let slot = u32::try_from(self.addresses.len()).ok()?;
+                    self.addresses.push(ip);
+                    (By::Address, slot, rule)
+                }
+            },
+        };
+        self.postings.push(posting);
+        Some((posting.0 == By::Exact).then_some(posting.1))
+    }
+
+    pub(super) fn add_any(&mut self, rule: u32) {
+        self.postings.push((By::Any, 0, rule));
+    }
+
+    /// The deny list names a host. `None` when the index is full.
+    pub(super) fn deny(&mut self, pattern: &HostRule) -> Option<()> {
+        match &pattern.0 {
+            Pattern::Suffix(name) => {
+                let slot = self.names.add(name)?;
+                self.names.entry_mut(slot)?.denied_below = true;
+            }
+            Pattern::Exact(host) => match host.view() {
+                HostView::Name(name) => {
+                    let slot = self.names.add(name)?;
+                    self.names.entry_mut(slot)?.denied = true;
+                }
+                HostView::Ip(ip) => self.denied_addresses.push(ip),
+            },
+        }
+        Some(())
+    }
+
+    /// Sorts the postings into groups. `check` sees every group of rules that name one host, in the order in which
+    /// they will be asked.
+    pub(super) fn finish<E>(
+        mut self,
+        rules: &[Rule],
+        mut check: impl FnMut(&[u32]) -> Result<(), E>,
+    ) -> Result<HostIndex, E> {
+        // Equal literals were given different slots; the first slot of each address stands for it.
+        let mut order: Vec<(IpAddr, u32)> = Vec::new();
+        for (slot, ip) in (0_u32..).zip(&self.addresses) {
+            order.push((*ip, slot));
+        }
+        order.sort_unstable();
+        let first = |slot: u32| {
+            let ip = usize::try_from(slot).ok().and_then(|at| self.addresses.get(at)).copied();
+            ip.and_then(|ip| order.get(order.partition_point(|(held, _)| *held < ip)))
+                .map_or(slot, |held| held.1)
+        };
+        for posting in &mut self.postings {
+            if posting.0 == By::Address {
+                posting.1 = first(posting.1);
+            }
+        }
+        self.postings.sort_unstable();
+        self.postings.dedup();
+
+        let rule_at = |slot: u32| usize::try_from(slot).ok().and_then(|at| rules.get(at));
+        let mut index = HostIndex {
+            names: self.names,
+            addresses: Vec::new(),
+            denied_addresses: self.denied_addresses,
+            postings: Vec::with_capacity(self.postings.len()),
+            any: Span::default(),
+            named: 0,
+            below: 0,
+            denied_below: 0,
+        };
+        for group in self.postings.chunk_by(|one, two| (one.0, one.1) == (two.0, two.1)) {
+            let start = index.postings.len();
+            index.postings.extend(group.iter().map(|(_, _, rule)| *rule));
+            let own = index.postings.get_mut(start..).unwrap_or_default();
+            own.sort_by(|one, two| match (rule_at(*one), rule_at(*two)) {
+                (Some(one), Some(two)) => one.order(two),
+                _ => one.cmp(two),
+            });
+            check(own)?;
+            let len = u32::try_from(own.len()).unwrap_or(u32::MAX);
+            let span = Span { start: u32::try_from(start).unwrap_or(u32::MAX), len };
+            match group.first() {
+                Some((By::Any, ..)) => index.any = span,
+                Some((By::Address, slot, _)) => {
+                    let ip = usize::try_from(*slot).ok().and_then(|at| self.addresses.get(at));
+                    index.addresses.extend(ip.map(|ip| (*ip, span)));
+                }
+                Some((By::Exact, slot, _)) => {
+                    if let Some(entry) = index.names.entry_mut(*slot) {
+                        entry.exact = span;
+                    }
+                }
+                Some((By::Suffix, slot, _)) => {
+                    if let Some(entry) = index.names.entry_mut(*slot) {
+                        entry.suffix = span;
+                    }
+                }
+                None => {}
+            }
+        }
+        index.addresses.sort_unstable_by_key(|(ip, _)| *ip);
+        index.denied_addresses.sort_unstable();
+        index.note_depths();
+        Ok(index)
+    }
+}
+
+/// The finished index. Immutable; lookups allocate nothing.
+#[derive(Clone, Debug)]
+pub(super) struct HostIndex {
+    names: Names,
+    /// Sorted.
+    addresses: Vec<(IpAddr, Span)>,
+    /// Sorted.
+    denied_addresses: Vec<IpAddr>,
+    postings: Vec<u32>,
+    any: Span,
+    /// The numbers of labels of names that rules or deny list name exactly: most hosts need a single probe.
+    named: u128,
+    /// The same of suffixes of rules.
+    below: u128,
+    /// The same of suffixes of the deny list.
+    denied_below: u128,
+}
+
+/// The best match so far, and how far the others came.
+struct Search<'a> {
+    wanted: &'a Wanted<'a>,
+    rules: &'a [Rule],
+    found: Option<u32>,
+    missed: NoRule,
+}
+
+impl Search<'_> {
+    /// Asks the rules of one group: the longest path prefix wins, then the order of the group.
+    fn ask(&mut self, group: &[u32]) {
+        let mut longest = None;
+        for slot in group {
+            let Some(rule) = usize::try_from(*slot).ok().and_then(|at| self.rules.get(at)) else { continue };
+            match rule.matches(self.wanted) {
+                Err(missed) => self.missed = self.missed.max(missed),
+                Ok(length) if longest.is_none_or(|held| length > held) => {
+                    longest = Some(length);
+                    self.found = Some(*slot);
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl HostIndex {
+    fn note_depths(&mut self) {
+        for entry in &self.names.entries {
+            let Some(name) = name_of(&self.names.text, entry).and_then(|b| core::str::from_utf8(b).ok())
+            else {
+                continue;
+            };
+            let bit = depth_bit(labels(name));
+            if entry.denied || entry.exact.len > 0 {
+                self.named |= bit;
+            }
+            if entry.suffix.len > 0 {
+                self.below |= bit;
+            }
+            if entry.denied_below {
+                self.denied_below |= bit;
+            }
+        }
+    }
+
+    fn group(&self, span: Span) -> &[u32] {
+        let bounds = usize::try_from(span.start).ok().zip(usize::try_from(span.len).ok());
+        let range = bounds.and_then(|(start, len)| Some(start..start.checked_add(len)?));
+        range.and_then(|range| self.postings.get(range)).unwrap_or_default()
+    }
+
+    /// The winner among `rules` for a request to `host`: exact before suffix, longer suffix before shorter, any host
+    /// last. The deny list beats them all.
+    pub(super) fn search(
+        &self,
+        host: HostView<'_>,
+        wanted: &Wanted<'_>,
+        rules: &[Rule],
+    ) -> Result<Result<u32, NoRule>, Denied> {
+        let mut search = Search { wanted, rules, found: None, missed: NoRule::Host };
+        match host {
+            HostView::Ip(ip) => {
+                if self.denied_addresses.binary_search(&ip).is_ok() {
+                    return Err(Denied);
+                }
+                if let Ok(at) = self.addresses.binary_search_by_key(&ip, |(held, _)| *held) {
+                    search.ask(self.addresses.get(at).map(|(_, span)| self.group(*span)).unwrap_or_default());
+                }
+            }
+            HostView::Name(name) => self.walk(name, &mut search)?,
+        }
+        Ok(search.found.ok_or(search.missed))
+    }
+
+    fn walk(&self, name: &str, search: &mut Search<'_>) -> Result<(), Denied> {
+        let mut depth = labels(name);
+        let mut rest = Some(name);
+        while let Some(suffix) = rest {
+            let whole = suffix.len() == name.len();
+            let bit = depth_bit(depth);
+            let mut asked = self.denied_below;
+            if search.found.is_none() {
+                asked |= self.below;
+            }
+            if whole {
+                asked |= self.named;
+            }
+            if asked & bit != 0
+                && let Some(entry) = self.names.get(suffix)
+            {
+                if entry.denied_below || whole && entry.denied {
+                    return Err(Denied);
+                }
+                if whole {
+                    search.ask(self.group(entry.exact));
+                }
+                if search.found.is_none() {
+                    search.ask(self.group(entry.suffix));
+                }
+            }
+            depth = depth.saturating_sub(1);
+            rest = suffix.split_once('.').map(|(_, below)| below);
+        }
+        if search.found.is_none() {
+            search.ask(self.group(self.any));
+        }
+        Ok(())
+    }
+
+    /// Whether the deny list covers everything that `pattern` matches.
+    pub(super) fn denies_all_of(&self, pattern: &HostRule) -> bool {
+        let name = match &pattern.0 {
+            Pattern::Suffix(name) => name,
+            Pattern::Exact(host) => match host.view() {
+                HostView::Ip(ip) => return self.denied_addresses.binary_search(&ip).is_ok(),
+                HostView::Name(name) if self.names.get(name).is_some_and(|entry| entry.denied) => {
+                    return true;
+                }
+                HostView::Name(name) => name,
+            },
+        };
+        let mut rest = Some(name);
+        while let Some(suffix) = rest {
+            if self.names.get(suffix).is_some_and(|entry| entry.denied_below) {
+                return true;
+            }
+            rest = suffix.split_once('.').map(|(_, below)| below);
+        }
+        false
+    }
+
+    /// The rules that name what `pattern` names, in the order in which they are asked.
+    pub(super) fn group_of(&self, pattern: &HostRule) -> &[u32] {
+        let span = match &pattern.0 {
+            Pattern::Suffix(name) => self.names.get(name).map(|entry| entry.suffix),
+            Pattern::Exact(host) => match host.view() {
+                HostView::Name(name) => self.names.get(name).map(|entry| entry.exact),
+                HostView::Ip(ip) => {
+                    let at = self.addresses.binary_search_by_key(&ip, |(held, _)| *held).ok();
+                    at.and_then(|at| self.addresses.get(at)).map(|(_, span)| *span)
+                }
+            },
+        };
+        self.group(span.unwrap_or_default())
+    }
+
+    /// The name in `slot`.
+    pub(super) fn name(&self, slot: u32) -> Option<&str> {
+        let entry = self.names.entries.get(usize::try_from(slot).ok()?)?;
+        core::str::from_utf8(name_of(&self.names.text, entry)?).ok()
+    }
+
+    pub(super) fn any_group(&self) -> &[u32] {
+        self.group(self.any)
+    }
+}

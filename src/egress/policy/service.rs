@@ -1,0 +1,185 @@
+//! The compiled policy.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::net::IpAddr;
+
+pub(in crate::egress) use super::rule::{NoRule, Wanted};
+use super::{
+    EgressPolicy, MAX_DENY_LIST, Mode, compile,
+    conflict::check_group,
+    error::{PolicyError, PolicyReason},
+    index::{Builder, Denied, HostIndex},
+    ranges::AddressRanges,
+    rule::Rule,
+};
+use crate::{
+    digest::Sha256Digest,
+    egress::{
+        address::{AddressVerdict, Nat64, classify_with},
+        host::HostView,
+        host_rule::HostRule,
+    },
+    id::RuleId,
+    index::KeyedIndex,
+};
+
+/// A compiled [`EgressPolicy`]: an immutable value with a digest, cheap to clone, that a host swaps while it runs.
+///
+/// ```
+/// use leasehold::egress::{EgressPolicy, EgressProxyPolicyService};
+/// let policy: EgressPolicy =
+///     serde_json::from_str(r#"{"rules":[{"id":"models","hosts":["api.example.com"]}]}"#)?;
+/// let service = EgressProxyPolicyService::compile(&policy)?;
+/// assert_eq!(service.rule_count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct EgressProxyPolicyService(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    rules: Vec<Rule>,
+    hosts: HostIndex,
+    ids: KeyedIndex,
+    denied: AddressRanges,
+    mode: Mode,
+    nat64: Nat64,
+    max_redirects: u8,
+    digest: Sha256Digest,
+}
+
+fn find_id(ids: &KeyedIndex, rules: &[Rule], id: &str) -> Option<u32> {
+    ids.get(id.as_bytes(), |slot| Some(rules.get(usize::try_from(slot).ok()?)?.id.as_str().as_bytes()))
+}
+
+impl EgressProxyPolicyService {
+    /// Validates and compiles `policy`. Cost: linear in its size, and one SHA-256 pass.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with the rule and the field, codes `egress.policy.*`.
+    pub fn compile(policy: &EgressPolicy) -> Result<Self, PolicyError> {
+        compile::check_policy(policy)?;
+        let digest = compile::digest(policy);
+        let [key, _] = halves(&digest);
+        let full = || PolicyError::of_policy("rules", PolicyReason::TooMany(super::MAX_RULES));
+
+        let mut rules: Vec<Rule> = Vec::with_capacity(policy.rules.len());
+        let mut ids = KeyedIndex::new(key);
+        let mut hosts = Builder::new(key);
+        for (index, document) in policy.rules.iter().enumerate() {
+            let (mut rule, named) = compile::rule(index, document)?;
+            let slot = u32::try_from(index).map_err(|_| full())?;
+            if find_id(&ids, &rules, rule.id.as_str()).is_some() {
+                return Err(PolicyError::of_rule(index, rule.id.as_str(), "id", PolicyReason::DuplicateId));
+            }
+            for pattern in &named.patterns {
+                let name = hosts.add(pattern, slot).ok_or_else(full)?;
+                rule.only_name = name.filter(|_| named.patterns.len() == 1 && !named.any_host);
+            }
+            if named.any_host {
+                hosts.add_any(slot);
+            }
+            rules.push(rule);
+            let id = rules.last().map(|rule| rule.id.clone()).ok_or_else(full)?;
+            ids.insert(id.as_str().as_bytes(), slot, |slot| {
+                Some(rules.get(usize::try_from(slot).ok()?)?.id.as_str().as_bytes())
+            });
+        }
+
+        let fault = |(field, reason)| PolicyError::of_policy(field, reason);
+        let mut denied = Vec::new();
+        compile::add_hosts("deny.hosts", &policy.deny.hosts, HostRule::exact, &mut denied).map_err(fault)?;
+        compile::add_hosts("deny.suffixes", &policy.deny.suffixes, HostRule::suffix, &mut denied)
+            .map_err(fault)?;
+        for pattern in &denied {
+            hosts.deny(pattern).ok_or_else(full)?;
+        }
+        let denied =
+            compile::ranges("deny.addresses", &policy.deny.addresses, MAX_DENY_LIST).map_err(fault)?;
+
+        let hosts = hosts.finish(&rules, |group| check_group(group, &rules))?;
+        Ok(Self(Arc::new(Compiled {
+            rules,
+            hosts,
+            ids,
+            denied,
+            mode: policy.mode,
+            nat64: policy.nat64,
+            max_redirects: policy.max_redirects,
+            digest,
+        })))
+    }
+
+    /// The digest of the policy's content; permits name it.
+    pub fn digest(&self) -> Sha256Digest {
+        self.0.digest
+    }
+
+    /// Enforce or observe.
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// How many redirects one request may follow.
+    pub fn max_redirects(&self) -> u8 {
+        self.0.max_redirects
+    }
+
+    /// How many rules.
+    pub fn rule_count(&self) -> usize {
+        self.0.rules.len()
+    }
+
+    /// Whether the policy has a rule with this id. Cost: one probe.
+    pub fn has_rule(&self, id: &RuleId) -> bool {
+        self.rule_named(id).is_some()
+    }
+
+    pub(in crate::egress) fn rule_named(&self, id: &RuleId) -> Option<&Rule> {
+        let slot = find_id(&self.0.ids, &self.0.rules, id.as_str())?;
+        self.rule(slot)
+    }
+
+    /// The one https origin of `rule`: its host and port.
+    pub(in crate::egress) fn origin_of(&self, rule: &Rule) -> Option<(&str, u16)> {
+        self.0.hosts.name(rule.only_name?).zip(rule.only_https_port())
+    }
+
+    pub(in crate::egress) fn rule(&self, slot: u32) -> Option<&Rule> {
+        self.0.rules.get(usize::try_from(slot).ok()?)
+    }
+
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.0.rules
+    }
+
+    pub(super) fn hosts(&self) -> &HostIndex {
+        &self.0.hosts
+    }
+
+    /// The winner for a request, or the first thing that no rule matched.
+    pub(in crate::egress) fn search(
+        &self,
+        host: HostView<'_>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Result<u32, NoRule>, Denied> {
+        self.0.hosts.search(host, wanted, &self.0.rules)
+    }
+
+    /// What this policy knows of `ip`, and whether its deny list has the address or one hidden in it.
+    pub(in crate::egress) fn address(&self, ip: IpAddr) -> (AddressVerdict, bool) {
+        let verdict = classify_with(ip, self.0.nat64);
+        let hidden = verdict.embedded.map(IpAddr::V4);
+        let denied = self.0.denied.contains(verdict.pinned)
+            || hidden.is_some_and(|inner| self.0.denied.contains(inner));
+        (verdict, denied)
+    }
+}
+
+fn halves(digest: &Sha256Digest) -> [[u8; 16]; 2] {
+    let mut halves = [[0; 16]; 2];
+    for (half, bytes) in halves.iter_mut().zip(digest.as_bytes().chunks_exact(16)) {
+        half.copy_from_slice(bytes);
+    }
+    halves
+}

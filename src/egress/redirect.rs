@@ -1,0 +1,163 @@
+//! Redirects: a pure function from an answer to the next request. The next request is judged from the beginning.
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use super::{ConnectPlan, EgressRequest, HeaderField, Scheme, header::is_same_field, target::TargetError};
+use crate::code::{self, Code, Coded};
+
+/// Where a request stands in a chain of redirects. Only following a redirect moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) hops: u8,
+}
+
+impl Chain {
+    pub(super) const FIRST: Self = Self { hops: 0 };
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedirectError {
+    /// The limit is used up.
+    #[error("the policy's limit of {0} redirects is used up")]
+    TooMany(u8),
+    /// Not 301, 302, 303, 307 or 308.
+    #[error("{0} is no redirect that is followed")]
+    Status(u16),
+    /// No Location, or one that does not parse.
+    #[error("the Location is missing or malformed: {0:?}")]
+    Location(Option<TargetError>),
+    /// From https to http.
+    #[error("a redirect from https to http is not followed")]
+    Downgrade,
+    /// 307 or 308 with a body to another origin.
+    #[error("the body is not replayed at another origin")]
+    Body,
+    /// After CONNECT.
+    #[error("a tunnel is not redirected")]
+    Tunnel,
+}
+
+impl Coded for RedirectError {
+    fn code(&self) -> Code {
+        match self {
+            Self::TooMany(_) => code::EGRESS_REDIRECT_TOO_MANY,
+            Self::Status(_) => code::EGRESS_REDIRECT_STATUS,
+            Self::Location(_) => code::EGRESS_REDIRECT_LOCATION,
+            Self::Downgrade => code::EGRESS_REDIRECT_DOWNGRADE,
+            Self::Body => code::EGRESS_REDIRECT_BODY,
+            Self::Tunnel => code::EGRESS_REDIRECT_TUNNEL,
+        }
+    }
+}
+
+/// The request that follows a redirect. It is judged like any other, and counts as one hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextRequest {
+    method: String,
+    url: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body_bytes: Option<u64>,
+    keeps_body: bool,
+    same_origin: bool,
+    chain: Chain,
+}
+
+impl NextRequest {
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The URL, in its canonical spelling.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether the body is sent again.
+    pub fn keeps_body(&self) -> bool {
+        self.keeps_body
+    }
+
+    /// Whether the origin is that of the request before.
+    pub fn is_same_origin(&self) -> bool {
+        self.same_origin
+    }
+
+    /// The worker's header fields that go along. What was dropped at a change of origin does not come back.
+    pub fn fields(&self) -> Vec<HeaderField<'_>> {
+        self.headers.iter().map(|(name, value)| HeaderField { name, value }).collect()
+    }
+
+    /// The request to judge, with [`NextRequest::fields`].
+    pub fn request<'a>(&'a self, fields: &'a [HeaderField<'a>]) -> EgressRequest<'a> {
+        let mut request = EgressRequest::url(&self.method, &self.url).headers(fields);
+        request.chain = self.chain;
+        match (self.keeps_body, self.body_bytes) {
+            (true, Some(bytes)) => request.body_bytes(bytes),
+            (true, None) => request.body_of_unknown_size(),
+            (false, _) => request.body_bytes(0),
+        }
+    }
+}
+
+/// Follows an answer with `status` and `location` to a request with `headers`, of which `plan` is the plan.
+///
+/// 303, and 301 and 302 after POST, become GET without a body (RFC 9110 section 15.4). To another origin go neither
+/// credentials nor cookies nor a body.
+pub(super) fn follow(
+    plan: &ConnectPlan,
+    status: u16,
+    location: Option<&str>,
+    headers: &[HeaderField<'_>],
+) -> Result<NextRequest, RedirectError> {
+    let to_get = match status {
+        303 => plan.method() != "HEAD",
+        301 | 302 => plan.method() == "POST",
+        307 | 308 => false,
+        other => return Err(RedirectError::Status(other)),
+    };
+    let from = plan.target();
+    if from.is_tunnel() {
+        return Err(RedirectError::Tunnel);
+    }
+    let chain = Chain { hops: plan.chain().hops.saturating_add(1) };
+    let limit = plan.service().max_redirects();
+    if chain.hops > limit {
+        return Err(RedirectError::TooMany(limit));
+    }
+    let location = location.ok_or(RedirectError::Location(None))?;
+    let to = from.follow(location).map_err(|error| RedirectError::Location(Some(error)))?;
+    if from.scheme() == Scheme::Https && to.scheme() == Scheme::Http {
+        return Err(RedirectError::Downgrade);
+    }
+    let same_origin = from.same_origin(&to);
+    let has_body = plan.body_bytes() != Some(0);
+    let keeps_body = has_body && !to_get;
+    if keeps_body && !same_origin {
+        return Err(RedirectError::Body);
+    }
+    let bound = |name: &str| plan.credentials().iter().any(|own| is_same_field(own.header.as_str(), name));
+    let goes_along = |name: &str| {
+        let personal = ["authorization", "cookie", "cookie2", "proxy-authorization"];
+        let personal = personal.iter().any(|known| name.eq_ignore_ascii_case(known)) || bound(name);
+        let of_body = name.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("content-"))
+            || name.eq_ignore_ascii_case("transfer-encoding");
+        // The Host of the request before says nothing about this one.
+        (same_origin || !personal) && (keeps_body || !of_body) && !name.eq_ignore_ascii_case("host")
+    };
+    let kept = headers.iter().filter(|field| goes_along(field.name));
+    Ok(NextRequest {
+        method: if to_get { "GET".to_string() } else { plan.method().to_string() },
+        url: to.text().to_string(),
+        headers: kept.map(|field| (field.name.to_string(), field.value.to_vec())).collect(),
+        body_bytes: plan.body_bytes(),
+        keeps_body,
+        same_origin,
+        chain,
+    })
+}
