@@ -234,3 +234,88 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DispatchError> {
         _ => Err(DispatchError::Inconsistent),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use crate::{
+        capability::{CapabilityName, CapabilitySet},
+        dispatch::{
+            DeviceMessage, DispatchCommand, DispatchLiveness, EnqueueRequest, Incarnation, Payload, Target,
+        },
+        id::ClientId,
+        time::{Millis, Now},
+    };
+
+    const NOW: Now = Now::new(10, 10);
+
+    /// A state with a device that is connected, and the decisions that a request takes from it.
+    fn begun() -> (DispatchState, DispatchLiveness) {
+        let (mut state, mut live) =
+            (DispatchState::new(DispatchPolicy::default(), [1; 16]), DispatchLiveness::new());
+        let device = DeviceId::new("a").unwrap();
+        let cam = CapabilitySet::parse(["cam"]).unwrap();
+        let grant = DispatchCommand::Grant { device: device.clone(), capabilities: cam.clone() };
+        let decision = state.decide_operator(NOW, &grant).unwrap();
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam, window: 2 };
+        let decision = state.decide_device(NOW, &device, &hello).unwrap();
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        (state, live)
+    }
+
+    fn ask(name: &str) -> EnqueueRequest {
+        EnqueueRequest {
+            request: RequestId::new(name).unwrap(),
+            target: Target::Any,
+            capability: CapabilityName::new("cam").unwrap(),
+            payload: Payload::new(b"look"),
+            result_limit: 16,
+            ttl_ms: Millis(1_000),
+        }
+    }
+
+    /// Invariant 8: what was written gives the state back; what was not written that way is refused.
+    #[test]
+    fn recovery_refuses_what_cannot_have_happened() {
+        let (mut state, mut live) = begun();
+        let start = state.snapshot();
+        let client = ClientId::new("client").unwrap();
+        let decision = state.enqueue(&live, NOW, &client, &ask("r")).unwrap();
+        let mut journal = vec![decision.to_journal()];
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let decision = state.decide_sends(&live, NOW);
+        journal.push(decision.to_journal());
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let recover = |journal: &[Vec<u8>]| {
+            let records = journal.iter().map(Vec::as_slice);
+            DispatchState::recover(DispatchPolicy::default(), [2; 16], Some(&start), records)
+        };
+        assert_eq!(recover(&journal).unwrap(), state);
+
+        let refused = Err(DispatchError::Inconsistent);
+        assert_eq!(recover(&journal[1..]), refused, "a record is missing");
+        assert_eq!(recover(&[journal[1].clone(), journal[0].clone()]), refused, "out of order");
+        let mut longer = journal.clone();
+        longer[1].push(0);
+        assert_eq!(recover(&longer), refused, "trailing bytes");
+        for cut in 0..journal[0].len() {
+            assert_eq!(recover(&[journal[0][..cut].to_vec()]), refused, "torn at {cut}");
+        }
+    }
+
+    /// A decision is of use on the state that it was made on, and no other.
+    #[test]
+    fn a_stale_decision_is_refused() {
+        let (mut state, mut live) = begun();
+        let client = ClientId::new("client").unwrap();
+        let first = state.enqueue(&live, NOW, &client, &ask("r1")).unwrap();
+        let second = state.enqueue(&live, NOW, &client, &ask("r2")).unwrap();
+        let _ = state.accept(&mut live, NOW, first).unwrap();
+        let before = state.clone();
+        assert_eq!(state.accept(&mut live, NOW, second).unwrap_err(), DispatchError::StaleDecision);
+        assert_eq!(state, before);
+    }
+}
