@@ -313,6 +313,8 @@ pub(crate) struct StoredRoster {
     places: Vec<(u32, Option<StoredWorker>)>,
     free: Vec<u32>,
     quarantine_generation: u64,
+    /// The last place in the queues that was given out, also where nobody stands there any more.
+    stamp: u64,
 }
 
 impl Roster {
@@ -336,6 +338,7 @@ impl Roster {
             places: places.collect(),
             free: self.free.clone(),
             quarantine_generation: self.quarantine_generation,
+            stamp: self.ready.last_stamp(),
         }
     }
 
@@ -374,8 +377,12 @@ impl Roster {
         roster.free = stored.free;
         queued.sort_unstable();
         for (stamp, class, slot) in queued {
+            if stamp > stored.stamp {
+                return None;
+            }
             roster.ready.push_stamped(class, slot, stamp);
         }
+        roster.ready.resume_stamps(stored.stamp);
         Some(roster)
     }
 }
@@ -384,6 +391,7 @@ impl PartialEq for Roster {
     /// Records, slots, generations and the order of the queues; not the indexes, which are derived.
     fn eq(&self, other: &Self) -> bool {
         self.quarantine_generation == other.quarantine_generation
+            && self.ready.last_stamp() == other.ready.last_stamp()
             && self.free == other.free
             && self.places.len() == other.places.len()
             && (0_u32..).zip(self.places.iter().zip(&other.places)).all(|(slot, (mine, theirs))| {
