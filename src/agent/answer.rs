@@ -77,7 +77,7 @@ impl Agent {
         self.handle = None;
         self.heartbeat_at = None;
         self.waiting = None;
-        self.requests.forget(|_| true);
+        self.requests.give_up(|_| true);
         self.lose_job();
         self.attesting.step = Step::Wanted(now.mono);
     }
@@ -270,7 +270,7 @@ impl Agent {
             (_, Some(LeaseStage::Revoking)) => {}
             (Stage::Finishing, Some(LeaseStage::CleaningUp)) => {
                 let digest = job.lease.digest();
-                self.requests.forget(|asked| asked == Asked::Complete);
+                self.requests.give_up(|asked| asked == Asked::Complete);
                 self.link.event(AgentEvent::Verdict { fence, verdict: Verdict::CleanupAwaited });
                 self.clean_up_now(fence, digest);
             }

@@ -178,13 +178,14 @@ impl Agent {
 
     fn hear(&mut self, message: CoordinatorMessage, now: Now) -> Result<(), ProtocolError> {
         match message {
-            CoordinatorMessage::Answer { sequence, answer } => {
-                let pending = self.requests.answered(sequence).ok_or(ProtocolError::Unasked)?;
-                self.answered(&pending, answer, now)
-            }
+            CoordinatorMessage::Answer { sequence, answer } => match self.requests.answered(sequence)? {
+                Some(pending) => self.answered(&pending, answer, now),
+                None => Ok(()),
+            },
             CoordinatorMessage::Refused { sequence, refusal } => {
-                let pending = self.requests.answered(sequence).ok_or(ProtocolError::Unasked)?;
-                self.refused(pending.asked, refusal.code, now);
+                if let Some(pending) = self.requests.answered(sequence)? {
+                    self.refused(pending.asked, refusal.code, now);
+                }
                 Ok(())
             }
             _ if !self.open => Err(ProtocolError::Order),
@@ -228,7 +229,8 @@ impl Agent {
     fn tick(&mut self, now: Now) {
         self.tick_job(now);
         self.attesting.tick(now);
-        if self.link.is_up() && now.mono >= self.link.heard().plus(self.config.patience) {
+        let silent = now.mono >= self.link.heard().plus(self.config.patience);
+        if self.link.is_up() && (silent || self.requests.are_too_many()) {
             self.lose_link(code::COORDINATOR_SILENT);
         } else if self.link.check_stalled(now) {
             self.link_lost(code::FRAME_STALLED);
@@ -241,11 +243,16 @@ impl Agent {
             self.ask(WorkerMessage::Challenge {}, now);
         }
         if let Some(worker) = self.handle
-            && self.heartbeat_at.is_some_and(|at| now.mono >= at)
+            && self.heartbeat_due().is_some_and(|at| now.mono >= at)
         {
             self.heartbeat_at = Some(now.mono.plus(self.rhythm.heartbeat_every));
             self.ask(WorkerMessage::Heartbeat { worker }, now);
         }
+    }
+
+    /// When the next heartbeat is due. One at a time: the next waits for the answer.
+    fn heartbeat_due(&self) -> Option<Mono> {
+        self.heartbeat_at.filter(|_| self.handle.is_some() && !self.requests.is_waiting(Asked::Heartbeat))
     }
 
     /// What a lease does by itself when time passes. The deadline needs no connection.
@@ -313,11 +320,8 @@ impl Endpoint for Agent {
             return job;
         }
         let silent = Some(self.link.heard().plus(self.config.patience));
-        let (attesting, heartbeat) = if self.open {
-            (self.attesting.deadline(), self.heartbeat_at.filter(|_| self.handle.is_some()))
-        } else {
-            (None, None)
-        };
+        let (attesting, heartbeat) =
+            if self.open { (self.attesting.deadline(), self.heartbeat_due()) } else { (None, None) };
         [job, silent, self.link.frame_deadline(), attesting, heartbeat].into_iter().flatten().min()
     }
 }

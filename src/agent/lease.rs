@@ -198,7 +198,7 @@ impl Agent {
         };
         job.stage = Stage::Stopping { revoked };
         self.requests
-            .forget(|asked| matches!(asked, Asked::Start | Asked::Renew | Asked::Complete | Asked::Fetch));
+            .give_up(|asked| matches!(asked, Asked::Start | Asked::Renew | Asked::Complete | Asked::Fetch));
         self.link.event(AgentEvent::Stop { fence, reason });
     }
 
@@ -216,7 +216,7 @@ impl Agent {
             }
             Stage::Cleaning => self.owe(Owing { fence, report: None, told: true }),
             Stage::Finishing | Stage::Reporting | Stage::Acknowledging => {
-                self.requests.forget(|asked| {
+                self.requests.give_up(|asked| {
                     matches!(asked, Asked::Complete | Asked::ReportCleanup | Asked::AcknowledgeRevocation)
                 });
                 self.owe(Owing { fence, report: None, told: true });
@@ -265,7 +265,7 @@ impl Agent {
             }
             _ => {
                 let told = cleanup.is_none();
-                self.requests.forget(|asked| matches!(asked, Asked::Start | Asked::Renew | Asked::Complete));
+                self.requests.give_up(|asked| matches!(asked, Asked::Start | Asked::Renew | Asked::Complete));
                 self.owe(Owing { fence, report: cleanup, told });
                 if told {
                     self.link.event(AgentEvent::CleanUp { fence, lease: digest });

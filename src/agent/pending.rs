@@ -1,9 +1,15 @@
-//! Requests that wait for their answer: at most one of each kind, so the list is short by construction.
+//! Requests that wait for their answer: at most one of each kind, and those that were given up.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::event::Asked;
-use crate::{protocol::message::WorkerMessage, time::Mono};
+use crate::{
+    protocol::{ProtocolError, message::WorkerMessage},
+    time::Mono,
+};
+
+/// Answers that may be owed at a time.
+const MAX_WAITING: usize = 64;
 
 /// A request without an answer.
 #[derive(Clone, Debug)]
@@ -13,6 +19,8 @@ pub(super) struct Pending {
     pub(super) sent: Mono,
     /// What is sent again, under the same number, where the connection is lost before the answer.
     again: Option<WorkerMessage>,
+    /// The answer is not wanted any more, and still has to be let through.
+    given_up: bool,
 }
 
 impl Asked {
@@ -53,26 +61,37 @@ impl Requests {
     }
 
     pub(super) fn is_waiting(&self, asked: Asked) -> bool {
-        self.waiting.values().any(|pending| pending.asked == asked)
+        self.waiting.values().any(|pending| pending.asked == asked && !pending.given_up)
     }
 
     /// Takes a number for `message`, which is sent at `now`. One that waits as the same kind is given up.
     pub(super) fn add(&mut self, message: &WorkerMessage, now: Mono) -> u64 {
         let asked = Asked::of(message);
-        self.forget(|other| other == asked);
+        self.give_up(|other| other == asked);
         let sequence = self.next;
         self.next = sequence.saturating_add(1);
         let again = asked.is_command().then(|| message.clone());
-        self.waiting.insert(sequence, Pending { asked, sent: now, again });
+        self.waiting.insert(sequence, Pending { asked, sent: now, again, given_up: false });
         sequence
     }
 
-    pub(super) fn answered(&mut self, sequence: u64) -> Option<Pending> {
-        self.waiting.remove(&sequence)
+    /// The request that an answer is to. `Ok(None)`: one that was given up.
+    pub(super) fn answered(&mut self, sequence: u64) -> Result<Option<Pending>, ProtocolError> {
+        let pending = self.waiting.remove(&sequence).ok_or(ProtocolError::Unasked)?;
+        Ok(Some(pending).filter(|pending| !pending.given_up))
     }
 
-    pub(super) fn forget(&mut self, which: impl Fn(Asked) -> bool) {
-        self.waiting.retain(|_, pending| !which(pending.asked));
+    /// Wants no answer to these any more.
+    pub(super) fn give_up(&mut self, which: impl Fn(Asked) -> bool) {
+        for pending in self.waiting.values_mut().filter(|pending| which(pending.asked)) {
+            pending.given_up = true;
+            pending.again = None;
+        }
+    }
+
+    /// Whether more answers are owed than an honest coordinator leaves open.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.waiting.len() > MAX_WAITING
     }
 
     /// After a lost connection: what is only true of that connection is forgotten.

@@ -14,8 +14,10 @@ pub mod dsse;
 mod egress_binding;
 pub mod evidence;
 pub mod policy;
+mod rfc3339;
 pub mod signature;
 pub mod strict;
+mod summary;
 mod version;
 
 pub use self::{
@@ -29,5 +31,8 @@ pub use self::{
     egress_binding::{BindingError, EGRESS_PAYLOAD_TYPE, EgressBinding},
     evidence::{EvidenceForm, WorkerAttestation, WorkerClaims},
     policy::AttestationPolicy,
+    summary::{
+        SUMMARY_LEVEL, SUMMARY_PREDICATE, SummaryError, SummaryTrust, VerificationSummary, seal_summary,
+    },
     version::{Compatibility, MAX_WIT_BYTES, ProtocolRange, Version, VersionError, WitInterface, WitName},
 };

@@ -162,4 +162,11 @@ codes! { ATTESTATION:
     ATTESTATION_EGRESS_LIFETIME = "attestation.egress.lifetime", "the egress binding claims to be good for longer than the policy's maximum, or for no time";
     ATTESTATION_PROVENANCE_MISSING = "attestation.provenance.missing", "too few builders vouch for image and build";
     ATTESTATION_TOO_MANY_ATTACHMENTS = "attestation.too_many_attachments", "more envelopes than the limit come with the evidence";
+    SUMMARY_NO_SUBJECT = "summary.no_subject", "accepted evidence measures nothing that a summary could name";
+    SUMMARY_TIME = "summary.time", "a time in a summary is not RFC 3339 in UTC";
+    SUMMARY_VERIFIER = "summary.verifier", "a summary names another verifier than the one whose keys are trusted";
+    SUMMARY_RESOURCE = "summary.resource", "a summary is about another worker or fleet";
+    SUMMARY_NOT_PASSED = "summary.not_passed", "a summary does not say that evidence passed at our level";
+    SUMMARY_DIGEST = "summary.digest", "a summary lacks a digest that it must have";
+    SUMMARY_EXPIRED = "summary.expired", "what a summary says is over";
 }

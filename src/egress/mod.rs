@@ -6,7 +6,9 @@
 //! [`ConnectPlan`]. There is no other path from a name to a socket.
 
 pub mod address;
+mod budget;
 mod credentials;
+mod event;
 mod header;
 mod host;
 mod host_rule;
@@ -17,11 +19,14 @@ mod policy;
 mod redirect;
 mod refusal;
 mod request;
+mod route;
 mod target;
 mod verdict;
 
 pub use address::Nat64;
+pub use budget::{BudgetError, BudgetLimits, EgressBudget, MAX_DESTINATIONS};
 pub use credentials::{MAX_SECRET_BYTES, Secret, SecretError, SecretStore};
+pub use event::{EgressEvent, EgressLog, EgressSink};
 pub use header::{
     HeaderError, HeaderNameError, MAX_HEADER_BYTES, MAX_HEADERS, OutgoingHeader, OutgoingHeaders,
 };
@@ -40,5 +45,6 @@ pub use policy::{
 pub use redirect::{NextRequest, RedirectError};
 pub use refusal::EgressRefusal;
 pub use request::{EgressRequest, HeaderField};
+pub use route::{RouteError, Routed};
 pub use target::{MAX_URL_BYTES, TargetError};
 pub use verdict::{Check, CheckOutcome, EgressVerdict, JudgedAddress, Stage, WouldRefuse};

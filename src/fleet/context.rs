@@ -124,7 +124,7 @@ impl<'a> Context<'a> {
     pub(crate) fn admit(&self, act: Act, record: &WorkerRecord) -> Result<(), WorkerError> {
         let quarantined = self.state.roster.is_quarantined(record);
         let kind = record.activity.kind();
-        table::admit(act, kind, quarantined, record.draining)
+        table::admitted(act, kind, quarantined, record.draining)
             .map(|_| ())
             .map_err(|code| WorkerError::Condition { code, state: kind.name() })
     }

@@ -1,4 +1,16 @@
 //! Who may run this, until when, and who had it before?
+//!
+//! [`WorkerFleetManager`] decides typed [operations](Operation) on a [`FleetState`]: `decide` is pure and gives a
+//! [`Prepared`], `accept` folds its events and gives a [`Ticket`], and the ticket is redeemed once the journal lasts.
+//! A worker's condition has three axes (what it is doing, whether it is trusted, whether it is wanted); one
+//! transition table says which [`Act`] is possible in which condition.
+//!
+//! # What a worker does
+//!
+//! Drawn from the transition table. Quarantine and draining are not states of this diagram: they are axes of their
+//! own, and [`WorkerLifecycleState`] is the view of all three.
+//!
+#![doc = include_str!("lifecycle.md")]
 
 mod condition;
 mod context;
@@ -53,5 +65,5 @@ pub use self::{
     runs::{RunRecord, RunState},
     setup::Setup,
     state::{FleetState, WorkerView},
-    table::{Act, render_diagram, render_table},
+    table::{Act, admitted, render_diagram, render_table},
 };

@@ -56,6 +56,8 @@ pub struct WorkerView<'a> {
     pub device: &'a DeviceId,
     /// Its current incarnation.
     pub handle: WorkerHandle,
+    /// What it is doing.
+    pub activity: super::condition::ActivityKind,
     /// The public view of its condition.
     pub state: WorkerLifecycleState,
     /// Whether it is draining.
@@ -183,6 +185,7 @@ impl FleetState {
             id: &record.id,
             device: &record.device,
             handle: self.handle(slot),
+            activity: record.activity.kind(),
             state: self.roster.view(record),
             draining: record.draining,
             quarantined: self.roster.is_quarantined(record),

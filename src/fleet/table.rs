@@ -166,7 +166,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Act::Start, &[Assigned], &[Running]).quarantined(Gate::MustNot),
     row(Act::Renew, &[Assigned], &[Assigned]).quarantined(Gate::MustNot),
     row(Act::Renew, &[Running], &[Running]).quarantined(Gate::MustNot),
-    row(Act::Complete, &[Running], &[Available, Registered, CleaningUp, Orphaned]),
+    row(Act::Complete, &[Running], &[Available, Registered, CleaningUp, Orphaned]).quarantined(Gate::MustNot),
     row(Act::ReportCleanup, &[CleaningUp], &[Available, Registered, Orphaned]),
     row(Act::ReportCleanup, &[Orphaned], &[Orphaned, Registered]),
     row(Act::AcknowledgeRevocation, &[Revoking], &[Available, Registered, Orphaned]),
@@ -218,9 +218,16 @@ pub(crate) const TABLE: &[Row] = &[
 
 /// Where `act` may lead from this condition.
 ///
+/// ```
+/// use leasehold::{code, fleet::{Act, ActivityKind, admitted}};
+/// // Invariant 5: whatever else a quarantined worker does, it gets no lease.
+/// let refused = admitted(Act::Acquire, ActivityKind::Available, true, false);
+/// assert_eq!(refused, Err(code::WORKER_QUARANTINED));
+/// ```
+///
 /// # Errors
 /// The code of the refusal, where the table has no open row.
-pub(crate) fn admit(
+pub fn admitted(
     act: Act,
     activity: ActivityKind,
     quarantined: bool,
@@ -272,7 +279,7 @@ pub fn render_table() -> String {
             let _ = writeln!(text, "{}", if draining { " +draining" } else { "" });
             for act in Act::ALL {
                 let _ = write!(text, "  {:<24}", act.name());
-                match admit(act, activity, quarantined, draining) {
+                match admitted(act, activity, quarantined, draining) {
                     Ok(to) => {
                         let _ = write!(text, "->");
                         for kind in to {

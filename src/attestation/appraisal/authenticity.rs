@@ -78,7 +78,7 @@ fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failu
         Err(failures)
     };
     // Role, time and revocation do not depend on the payload, so they are settled before it is parsed.
-    let (usable, failures) = trust.sift(&signers, |scoped| scoped.is_none_or(|_| true), Failure::KeyTime);
+    let (usable, failures) = trust.sift(&signers, |_| true, Failure::KeyTime);
     enough(&usable, failures)?;
     if envelope.unverified_type() != PAYLOAD_TYPE {
         return Err([Failure::PayloadType].into());
@@ -94,7 +94,7 @@ fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failu
     let covers = |scoped: Option<&ScopedKey>| predicate(scoped) && scoped.is_none_or(|s| s.covers(worker));
     let (usable, failures) = trust.sift(&usable, covers, Failure::KeyWorker);
     enough(&usable, failures)?;
-    let end = |key: &&TrustedKey| trust.scope(key, &covers).map_or(Wall::START, |scope| scope.end());
+    let end = |key: &&TrustedKey| trust.scope(key, covers).map_or(Wall::START, |scope| scope.end());
     Ok(Authentic {
         digest: Sha256Digest::of(payload),
         until: usable.iter().map(end).min().unwrap_or(Wall::START),

@@ -12,7 +12,7 @@ use crate::{
     },
     capability::CapabilitySet,
     digest::Sha256Digest,
-    id::{DeviceId, WorkerId},
+    id::{DeviceId, FleetId, WorkerId},
     time::Wall,
 };
 
@@ -24,6 +24,8 @@ pub struct EvidenceFacts {
     pub worker: WorkerId,
     /// The device that it runs on.
     pub device: DeviceId,
+    /// The fleet that the evidence is addressed to.
+    pub audience: FleetId,
     /// SHA-256 of the DER of the device's certificate.
     pub certificate: Sha256Digest,
     /// The capabilities: claimed, granted and trusted.
@@ -173,6 +175,7 @@ impl Parts<'_, '_> {
         Some(EvidenceFacts {
             worker: claims.worker.stated()?.clone(),
             device: self.context.device.clone(),
+            audience: self.context.audience.clone(),
             certificate: self.context.certificate,
             capabilities: claims.capabilities.stated()?.clone(),
             authority: *claims.authority.stated()?,

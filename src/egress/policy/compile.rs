@@ -86,6 +86,7 @@ fn build(rule: &EgressRule) -> Result<(Rule, HostPatterns), Fault> {
             max_response_bytes: rule.max_response_bytes,
         },
         credentials: credentials(&rule.credentials)?,
+        only_name: None,
     };
     Ok((compiled, HostPatterns { patterns, any_host: rule.any_host }))
 }

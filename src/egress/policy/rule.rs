@@ -166,6 +166,8 @@ pub(in crate::egress) struct Rule {
     pub(super) private: Option<Box<AddressRanges>>,
     pub(in crate::egress) limits: EgressLimits,
     pub(in crate::egress) credentials: Box<[Credential]>,
+    /// The slot of the one name that the rule has, where it has exactly one host and nothing else.
+    pub(super) only_name: Option<u32>,
 }
 
 impl Rule {
@@ -239,7 +241,7 @@ impl Rule {
     }
 
     /// The one https port of this rule, for routes by base URL.
-    pub(in crate::egress) fn only_https_port(&self) -> Option<u16> {
+    pub(super) fn only_https_port(&self) -> Option<u16> {
         if !self.schemes.has(Scheme::Https) {
             return None;
         }

@@ -64,16 +64,17 @@ impl EgressProxyPolicyService {
         let full = || PolicyError::of_policy("rules", PolicyReason::TooMany(super::MAX_RULES));
 
         let mut rules: Vec<Rule> = Vec::with_capacity(policy.rules.len());
-        let mut ids = KeyedIndex::new(key);
-        let mut hosts = Builder::new(key);
+        let mut ids = KeyedIndex::with_capacity(key, policy.rules.len());
+        let mut hosts = Builder::new(key, policy.rules.len());
         for (index, document) in policy.rules.iter().enumerate() {
-            let (rule, named) = compile::rule(index, document)?;
+            let (mut rule, named) = compile::rule(index, document)?;
             let slot = u32::try_from(index).map_err(|_| full())?;
             if find_id(&ids, &rules, rule.id.as_str()).is_some() {
                 return Err(PolicyError::of_rule(index, rule.id.as_str(), "id", PolicyReason::DuplicateId));
             }
             for pattern in &named.patterns {
-                hosts.add(pattern, slot).ok_or_else(full)?;
+                let name = hosts.add(pattern, slot).ok_or_else(full)?;
+                rule.only_name = name.filter(|_| named.patterns.len() == 1 && !named.any_host);
             }
             if named.any_host {
                 hosts.add_any(slot);
@@ -137,6 +138,11 @@ impl EgressProxyPolicyService {
     pub(in crate::egress) fn rule_named(&self, id: &RuleId) -> Option<&Rule> {
         let slot = find_id(&self.0.ids, &self.0.rules, id.as_str())?;
         self.rule(slot)
+    }
+
+    /// The one https origin of `rule`: its host and port.
+    pub(in crate::egress) fn origin_of(&self, rule: &Rule) -> Option<(&str, u16)> {
+        self.0.hosts.name(rule.only_name?).zip(rule.only_https_port())
     }
 
     pub(in crate::egress) fn rule(&self, slot: u32) -> Option<&Rule> {
