@@ -206,7 +206,7 @@ impl Process {
                 self.deliveries.append(&mut self.stalled);
                 self.give(CoordinatorInput::Sent { connection, bytes })
             }
-            Event::Link(connection, Heard::Closed(_)) => {
+            Event::Link(connection, Heard::Closed) => {
                 self.open.remove(&connection);
                 self.give(CoordinatorInput::Closed { connection })
             }

@@ -132,7 +132,7 @@ impl Gatekeeper {
                 Ok(Event::Link(number, _)) if number != self.connection || self.link.is_none() => {}
                 Ok(Event::Link(_, Heard::Sent(_))) => {}
                 Ok(Event::Link(_, Heard::Bytes(bytes))) => self.give(Input::Received(&bytes))?,
-                Ok(Event::Link(_, Heard::Closed(_))) => {
+                Ok(Event::Link(_, Heard::Closed)) => {
                     self.link = None;
                     self.give(Input::Closed)?;
                 }

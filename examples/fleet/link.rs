@@ -31,8 +31,8 @@ pub enum Heard {
     Bytes(Vec<u8>),
     /// So many bytes of what was to be said have been said.
     Sent(usize),
-    /// The last report of a link, and why it ended.
-    Closed(String),
+    /// The last report of a link: the peer said goodbye, or the connection broke.
+    Closed,
 }
 
 enum Say {
@@ -119,11 +119,10 @@ fn read<E>(duplex: &Duplex, events: &SyncSender<E>, wrap: impl Fn(Heard) -> E) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let heard = match duplex.read(&mut buffer) {
-            Ok(0) => Heard::Closed("the peer said goodbye".into()),
+            Ok(0) | Err(_) => Heard::Closed,
             Ok(count) => Heard::Bytes(buffer[..count].to_vec()),
-            Err(error) => Heard::Closed(error.to_string()),
         };
-        let last = matches!(heard, Heard::Closed(_));
+        let last = matches!(heard, Heard::Closed);
         if events.send(wrap(heard)).is_err() || last {
             duplex.close();
             return;

@@ -149,7 +149,7 @@ impl Worker {
             // The agent bounds what waits by itself.
             Event::Link(_, Heard::Sent(_)) => Ok(()),
             Event::Link(_, Heard::Bytes(bytes)) => self.give(Input::Received(&bytes)),
-            Event::Link(_, Heard::Closed(_)) => {
+            Event::Link(_, Heard::Closed) => {
                 self.link = None;
                 self.give(Input::Closed)
             }
