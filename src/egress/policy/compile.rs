@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{
-    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_LIST, MAX_RULES,
-    Mode,
+    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_HOSTS, MAX_RULE_LIST,
+    MAX_RULES, Mode,
     error::{PolicyError, PolicyReason},
     path,
     ranges::{AddressRanges, parse_net},
@@ -106,7 +106,7 @@ pub(super) fn add_hosts(
 ) -> Result<(), Fault> {
     // Deny lists are bounded before, and by more.
     if !field.starts_with("deny.") {
-        bounded(field, texts, MAX_RULE_LIST)?;
+        bounded(field, texts, MAX_RULE_HOSTS)?;
     }
     for (at, text) in texts.iter().enumerate() {
         into.push(parse(text).map_err(|error| (field, PolicyReason::Host { at, error }))?);
