@@ -137,6 +137,10 @@ ids! {
     ToolId
     /// A party that sends operations: a service, an operator, or a worker's session.
     ClientId
+    /// A place where tools run: a sandbox of this host, a worker, a node, a tunnel.
+    ExecutorId
+    /// A container profile or a workspace of a placement policy.
+    ProfileId
     /// An issuer whose signed grants a fleet accepts.
     IssuerId
     /// A rule of an egress policy.

@@ -1,1 +1,32 @@
-//! The worker's endpoint, sans-I/O.
+//! The worker's sans-I/O endpoint: it joins, holds at most one lease, and fences itself.
+//!
+//! An [`Agent`] lives as long as the worker's process, over any number of connections. What it promises:
+//!
+//! * It believes nobody but the coordinator whose certificate it was given, and no epoch below one that it has seen.
+//! * No run begins before the coordinator has answered that it may ([`AgentEvent::Run`]).
+//! * Its deadline counts from when it *sent* the request that was answered, less the clock budget, so it has stopped
+//!   before anybody else may begin. It holds without a connection too: [`AgentEvent::Stop`] needs none.
+//! * It renews, sends heartbeats and attests again by itself. A request whose answer was lost is sent again under
+//!   its number, so nothing happens twice.
+//! * After a lease it works again only when the coordinator says that it owes nothing.
+//!
+//! The driver's side of a lease: [`AgentEvent::Assigned`], inputs, [`AgentEvent::Ready`] → prepare →
+//! [`AgentAct::Start`] → [`AgentEvent::Run`] → run, send outputs → [`AgentAct::Finished`] → [`AgentEvent::CleanUp`] →
+//! clean up → [`AgentAct::Cleaned`] → [`AgentEvent::Done`]. At any point [`AgentEvent::Stop`] may come: stop what
+//! runs, at once, and say [`AgentAct::Stopped`].
+
+mod answer;
+mod attesting;
+mod config;
+mod endpoint;
+mod event;
+mod inputs;
+mod job;
+mod lease;
+mod pending;
+
+pub use self::{
+    config::AgentConfig,
+    endpoint::Agent,
+    event::{AgentAct, AgentEvent, Asked, StopReason},
+};

@@ -1,1 +1,95 @@
 //! Did this request reach that device, once, and what came back?
+//!
+//! A client asks for a capability; dispatch binds the request to one device, waits for credit, hands it over, and
+//! remembers how it ended. The laws:
+//!
+//! * A request is answered by the device that it was sent to, in the incarnation and the delivery in which it was
+//!   sent, or not at all; a final state stays final (invariant 14).
+//! * A device may be asked for what the operator granted **and** the device claims. Grants outlive every session.
+//! * Nothing new is sent to a device that is stale, draining, quarantined or revoked, and nothing at all to the last
+//!   two. A draining device gets again what it had in hand when its connection was lost, because finishing that is
+//!   what draining is for.
+//! * A request whose time ran out in the queue is never sent.
+//! * After a lost connection the same incarnation gets the same request with the same id, and its [`AgentLedger`]
+//!   runs it at most once. After a crash of the agent the request has failed as lost.
+//! * Every queue is bounded, and full is a refusal with a code. A device offers a window; what it has in hand uses
+//!   the window up, and a window of zero stops the flow.
+//!
+//! ```
+//! use leasehold::{capability::{CapabilityName, CapabilitySet}, dispatch::*, id::*, time::{Millis, Now}};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (device, client) = (DeviceId::new("desk")?, ClientId::new("service")?);
+//! let mut state = DispatchState::new(DispatchPolicy::default(), [7; 16]);
+//! let mut live = DispatchLiveness::new();
+//! let now = Now::new(0, 0);
+//!
+//! let screen = CapabilitySet::parse(["screen:read"])?;
+//! let grant = DispatchCommand::Grant { device: device.clone(), capabilities: screen.clone() };
+//! let decision = state.decide_operator(now, &grant)?;
+//! let _ = state.accept(&mut live, now, decision)?;
+//!
+//! let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: screen, window: 4 };
+//! let decision = state.decide_device(now, &device, &hello)?;
+//! let _ = state.accept(&mut live, now, decision)?;
+//!
+//! let request = RequestId::new("r1")?;
+//! let ask = EnqueueRequest {
+//!     request: request.clone(), target: Target::Any, capability: CapabilityName::new("screen:read")?,
+//!     payload: Payload::new(b"top left"), result_limit: 1024, ttl_ms: Millis::from_secs(5),
+//! };
+//! let decision = state.enqueue(&live, now, &client, &ask)?;
+//! assert_eq!(state.accept(&mut live, now, decision)?.answer.device, device);
+//!
+//! let decision = state.decide_sends(&live, now);
+//! let sent = state.accept(&mut live, now, decision)?;
+//! let [DispatchEffect::Deliver { delivery, .. }] = &sent.effects[..] else { panic!() };
+//!
+//! // On the device:
+//! let mut ledger = AgentLedger::new(Incarnation(1), LedgerLimits::default());
+//! assert!(matches!(ledger.receive(now, delivery.clone()).action, AgentAction::Execute(_)));
+//! let answer = ledger.finished(&request, Outcome::Succeeded(Payload::new(b"a clock"))).unwrap();
+//!
+//! let decision = state.decide_device(now, &device, &answer)?;
+//! let _ = state.accept(&mut live, now, decision)?;
+//! assert_eq!(state.record(&request).unwrap().state(), RequestState::Succeeded);
+//! // The same answer again changes nothing.
+//! assert_eq!(state.decide_device(now, &device, &answer), Err(DispatchError::RequestFinal));
+//! # Ok(()) }
+//! ```
+//!
+//! Time, and who speaks, come from outside. A driver calls [`DispatchState::decide_due`] and then
+//! [`DispatchState::decide_sends`] after every operation and at [`DispatchState::next_due`].
+
+mod decide;
+mod device;
+mod error;
+mod event;
+mod evolve;
+mod ledger;
+mod liveness;
+mod message;
+mod payload;
+mod policy;
+mod record;
+mod recover;
+mod state;
+
+pub use self::{
+    decide::{Accepted, Decision, Enqueued, More},
+    error::DispatchError,
+    event::{DeviceStanding, DisconnectReason, DispatchEvent},
+    ledger::{AgentAction, AgentLedger, LedgerLimits, Receipt},
+    liveness::DispatchLiveness,
+    message::{
+        Delivery, DeviceMessage, DispatchCommand, DispatchEffect, DispatchRequest, EnqueueRequest,
+        MediationStep, Outcome, Target,
+    },
+    payload::Payload,
+    policy::{DispatchPolicy, DispatchPolicyDocument, DispatchPolicyError},
+    record::{
+        CapabilityRequestRecord, FailReason, Incarnation, Mediation, RejectReason, RequestState, Stage,
+    },
+    state::{DeviceView, DispatchCounts, DispatchState},
+};
+
+pub(crate) use self::{event::StoredDispatchEvent, recover::DispatchSnapshot};

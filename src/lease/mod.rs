@@ -1,9 +1,29 @@
 //! The lease: what a run is granted, what a holder may touch, and what it reports when it gives the work back.
+//!
+//! A service mints or opens a [`WorkerRunGrant`], builds a [`WorkerLeaseRequest`] from it, and the fleet answers
+//! with a [`WorkerLease`]: worker, incarnation, terms, expiry, and the [`Fence`] that every later act carries.
 
+mod artifact;
+mod cleanup;
 mod fence;
+mod grant;
+mod request;
 mod scope;
+mod terms;
+mod workspace;
 
+pub use artifact::{
+    Artifact, ArtifactError, ArtifactManifest, ArtifactReceiver, ArtifactTransport, MAX_ARTIFACTS,
+    OutputClaim, ReceivedArtifacts,
+};
+pub use cleanup::{CleanupError, CleanupRule, Inspection, Removal, WorkerCleanupReport};
 pub use fence::{Epoch, Fence};
+pub use grant::{GRANT_PAYLOAD_TYPE, GrantError, GrantIssuers, GrantTerms, WorkerRunGrant, seal_grant};
+pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
 pub use scope::{
     EgressScope, MAX_SCOPE, MAX_SECRET_REF_BYTES, ScopeError, SecretRef, SecretRefError, SecretScope,
+};
+pub use terms::WorkerLease;
+pub use workspace::{
+    MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_SCOPE_PATHS, RelativePath, WorkspaceError, WorkspaceScope,
 };

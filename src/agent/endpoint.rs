@@ -1,0 +1,327 @@
+//! The agent: what goes in, what comes out, and what happens when time passes.
+
+use super::{
+    attesting::{Attesting, Step},
+    config::AgentConfig,
+    event::{AgentAct, AgentEvent, Asked, StopReason},
+    job::{Job, Owing, Stage},
+    pending::Requests,
+};
+use crate::{
+    code::{self, Code, Coded as _},
+    digest::Sha256Digest,
+    fleet::WorkerHandle,
+    lease::{Epoch, Fence, WorkerLease},
+    protocol::{
+        ProtocolError,
+        chunk::Chunk,
+        endpoint::{Endpoint, EndpointError, Input, Output},
+        frame::FrameKind,
+        link::Link,
+        message::{
+            CoordinatorMessage, Document as _, HeldLeaseNotice, WireBytes, WorkerMessage, WorkerRequest,
+        },
+    },
+    time::{Millis, Mono, Now},
+};
+
+/// The rhythm that the coordinator asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rhythm {
+    pub(super) heartbeat_every: Millis,
+    pub(super) renew_every: Millis,
+    pub(super) clock_budget: Millis,
+    pub(super) start_within: Millis,
+}
+
+/// The worker's endpoint. See the module page for what it promises.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) config: AgentConfig,
+    pub(super) link: Link<AgentEvent>,
+    /// Whether the coordinator has answered the greeting of this connection.
+    pub(super) open: bool,
+    pub(super) epoch: Epoch,
+    pub(super) rhythm: Rhythm,
+    pub(super) requests: Requests,
+    pub(super) handle: Option<WorkerHandle>,
+    /// The epoch under which the evidence was accepted.
+    pub(super) bound_epoch: Epoch,
+    pub(super) attesting: Attesting,
+    pub(super) heartbeat_at: Option<Mono>,
+    pub(super) job: Option<Job>,
+    /// A lease that came before the one in hand was done with.
+    pub(super) waiting: Option<HeldLeaseNotice>,
+    pub(super) owing: Option<Owing>,
+}
+
+impl Agent {
+    /// An agent without a connection.
+    pub fn new(config: AgentConfig) -> Self {
+        let rhythm = Rhythm {
+            heartbeat_every: Millis::from_secs(5),
+            renew_every: Millis::from_secs(20),
+            clock_budget: Millis::from_secs(2),
+            start_within: Millis::from_secs(10),
+        };
+        Self {
+            link: Link::new(config.patience),
+            open: false,
+            epoch: config.epoch,
+            rhythm,
+            requests: Requests::new(config.first_sequence),
+            handle: None,
+            bound_epoch: Epoch(0),
+            attesting: Attesting::new(),
+            heartbeat_at: None,
+            job: None,
+            waiting: None,
+            owing: None,
+            config,
+        }
+    }
+
+    /// The lease in hand. A copy: the coordinator's own record of it decides.
+    pub fn lease(&self) -> Option<&WorkerLease> {
+        self.job.as_ref().map(|job| &*job.lease)
+    }
+
+    /// Until when the run of the lease in hand may go on; `None` where nothing may run.
+    pub fn may_run_until(&self) -> Option<Mono> {
+        match self.job.as_ref()?.stage {
+            Stage::Running { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// The incarnation of this worker, once it is bound.
+    pub const fn handle(&self) -> Option<WorkerHandle> {
+        self.handle
+    }
+
+    /// The highest epoch that was seen.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Sends a request, or keeps it for the next connection where it is a command.
+    pub(super) fn ask(&mut self, message: WorkerMessage, now: Now) {
+        let sequence = self.requests.add(&message, now.mono);
+        self.send(sequence, message);
+    }
+
+    fn send(&mut self, sequence: u64, message: WorkerMessage) {
+        if !self.link.is_up() || !(self.open || matches!(message, WorkerMessage::Hello { .. })) {
+            return;
+        }
+        if let Err(error) = self.link.send(&WorkerRequest { sequence, message }) {
+            self.lose_link(error.code());
+        }
+    }
+
+    /// Sends again what a lost connection may have swallowed. A completion is not: what it speaks of has to be sent
+    /// before it.
+    pub(super) fn ask_again(&mut self) {
+        for (sequence, message) in self.requests.again() {
+            if !matches!(message, WorkerMessage::Complete { .. }) {
+                self.send(sequence, message);
+            }
+        }
+    }
+
+    /// Closes the connection from this side.
+    pub(super) fn lose_link(&mut self, why: Code) {
+        if self.link.is_up() {
+            self.link.close(why);
+            self.link_lost(why);
+        }
+    }
+
+    fn link_lost(&mut self, why: Code) {
+        self.attesting.disconnected(self.link.last());
+        self.open = false;
+        self.heartbeat_at = None;
+        self.requests.disconnected();
+        self.link.event(AgentEvent::LinkLost { why });
+    }
+
+    fn connected(&mut self, peer: Sha256Digest, now: Now) {
+        self.link.open(now);
+        if peer != self.config.coordinator {
+            self.lose_link(code::COORDINATOR_OTHER_CERTIFICATE);
+            return;
+        }
+        let worker = self.config.worker.clone();
+        self.ask(WorkerMessage::Hello { worker, resume: self.handle, epoch: self.epoch }, now);
+    }
+
+    fn received(&mut self, mut bytes: &[u8], now: Now) {
+        while self.link.is_up() {
+            match self.next_frame(&mut bytes, now) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => self.lose_link(error.code()),
+            }
+        }
+    }
+
+    fn next_frame(&mut self, bytes: &mut &[u8], now: Now) -> Result<bool, ProtocolError> {
+        let Some(frame) = self.link.frame(bytes, now)? else { return Ok(false) };
+        match frame.kind {
+            FrameKind::Coordinator => self.hear(CoordinatorMessage::read(&frame.body)?, now)?,
+            FrameKind::Chunk if self.open => self.take_input(Chunk::decode(&frame.body)?)?,
+            FrameKind::Chunk => return Err(ProtocolError::Order),
+            _ => return Err(ProtocolError::Direction),
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self, message: CoordinatorMessage, now: Now) -> Result<(), ProtocolError> {
+        match message {
+            CoordinatorMessage::Answer { sequence, answer } => match self.requests.answered(sequence)? {
+                Some(pending) => self.answered(&pending, answer, now),
+                None => Ok(()),
+            },
+            CoordinatorMessage::Refused { sequence, refusal } => {
+                if let Some(pending) = self.requests.answered(sequence)? {
+                    self.refused(pending.asked, refusal.code, now);
+                }
+                Ok(())
+            }
+            _ if !self.open => Err(ProtocolError::Order),
+            CoordinatorMessage::Assign { held } => {
+                self.assigned(held, now);
+                Ok(())
+            }
+            CoordinatorMessage::Revoke { fence, reason } => {
+                self.revoked(fence, reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn act(&mut self, act: AgentAct, now: Now) -> Result<(), EndpointError> {
+        match act {
+            AgentAct::Evidence { nonce, form, evidence } => {
+                if !matches!(self.attesting.step, Step::Making(_)) {
+                    return Err(EndpointError::NotNow("no evidence is wanted"));
+                }
+                self.attesting.step = Step::Presenting;
+                let (nonce, evidence) = (WireBytes(nonce), WireBytes(evidence));
+                self.ask(WorkerMessage::Attest { nonce, form, evidence, resume: self.handle }, now);
+                Ok(())
+            }
+            AgentAct::Start { fence } => self.start(fence, now),
+            AgentAct::Output { fence, path, content } => self.output(fence, path, &content),
+            AgentAct::Log { fence, content } => self.log(fence, &content),
+            AgentAct::Finished { fence, outcome, claim } => self.finished(fence, outcome, claim, now),
+            AgentAct::Stopped { fence, cleanup } => self.stopped(fence, cleanup, now),
+            AgentAct::Cleaned { report } => self.cleaned(report, now),
+        }
+    }
+
+    /// The job, where it is the one under `fence`.
+    pub(super) fn job_of(&mut self, fence: Fence) -> Result<&mut Job, EndpointError> {
+        let job = self.job.as_mut().filter(|job| job.fence() == fence);
+        job.ok_or(EndpointError::NotNow("another lease, or none, is in hand"))
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.tick_job(now);
+        self.attesting.tick(now);
+        let silent = now.mono >= self.link.heard().plus(self.config.patience);
+        if self.link.is_up() && (silent || self.requests.are_too_many()) {
+            self.lose_link(code::COORDINATOR_SILENT);
+        } else if self.link.check_stalled(now) {
+            self.link_lost(code::FRAME_STALLED);
+        }
+        if !self.open {
+            return;
+        }
+        if self.attesting.is_due(now) {
+            self.attesting.step = Step::Challenging;
+            self.ask(WorkerMessage::Challenge {}, now);
+        }
+        if let Some(worker) = self.handle
+            && self.heartbeat_due().is_some_and(|at| now.mono >= at)
+        {
+            self.heartbeat_at = Some(now.mono.plus(self.rhythm.heartbeat_every));
+            self.ask(WorkerMessage::Heartbeat { worker }, now);
+        }
+    }
+
+    /// When the next heartbeat is due. One at a time: the next waits for the answer.
+    fn heartbeat_due(&self) -> Option<Mono> {
+        self.heartbeat_at.filter(|_| self.handle.is_some() && !self.requests.is_waiting(Asked::Heartbeat))
+    }
+
+    /// What a lease does by itself when time passes. The deadline needs no connection.
+    fn tick_job(&mut self, now: Now) {
+        let Some(job) = &mut self.job else { return };
+        let fence = job.fence();
+        match &mut job.stage {
+            Stage::Running { until, .. } if now.mono >= *until => self.stop(fence, StopReason::Deadline),
+            Stage::Fetching | Stage::Ready if now.mono >= job.start_by => {
+                self.stop(fence, StopReason::Deadline)
+            }
+            Stage::Running { renew_at: Some(at), .. } if now.mono >= *at => {
+                *at = now.mono.plus(self.rhythm.renew_every);
+                let worker = job.handle;
+                if self.open && !self.requests.is_waiting(Asked::Renew) {
+                    self.ask(WorkerMessage::Renew { worker, fence }, now);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Endpoint for Agent {
+    type Act = AgentAct;
+    type Event = AgentEvent;
+
+    fn handle(&mut self, input: Input<'_, AgentAct>, now: Now) -> Result<(), EndpointError> {
+        if matches!(input, Input::Connected { .. }) && self.link.is_up() {
+            return Err(EndpointError::Connected);
+        }
+        self.link.enter(now)?;
+        // What is over by time is over before anything else is looked at.
+        self.tick(now);
+        let outcome = match input {
+            Input::Connected { peer } => {
+                self.connected(peer, now);
+                Ok(())
+            }
+            Input::Received(bytes) => {
+                self.received(bytes, now);
+                Ok(())
+            }
+            Input::Closed => {
+                if self.link.is_up() {
+                    self.link.gone();
+                    self.link_lost(code::CONNECTION_CLOSED);
+                }
+                Ok(())
+            }
+            Input::Timeout => Ok(()),
+            Input::Act(act) => self.act(act, now),
+        };
+        self.tick(now);
+        outcome
+    }
+
+    fn poll(&mut self) -> Output<AgentEvent> {
+        self.link.poll(self.next_deadline())
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        let job = self.job.as_ref().and_then(Job::deadline);
+        if !self.link.is_up() {
+            return job;
+        }
+        let silent = Some(self.link.heard().plus(self.config.patience));
+        let (attesting, heartbeat) =
+            if self.open { (self.attesting.deadline(), self.heartbeat_due()) } else { (None, None) };
+        [job, silent, self.link.frame_deadline(), attesting, heartbeat].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,169 @@
+//! Who signed the evidence, established before anything that it says is looked at.
+
+use alloc::{string::String, vec::Vec};
+
+use super::{EvidenceContext, Failure, SignerFacts, Submission, keys};
+use crate::{
+    attestation::{
+        dsse::{DsseError, Envelope, EnvelopeLimits, owners},
+        evidence::{EVIDENCE_PREDICATE, EvidenceForm, PAYLOAD_TYPE, WorkerAttestation},
+        policy::{AttestationPolicyForm, KeyRole, ScopedKey},
+        signature::{SignatureVerifier, TrustedKey},
+    },
+    digest::Sha256Digest,
+    time::Wall,
+};
+
+/// Claims whose author is known, or for which the policy asks for none.
+pub(super) struct Authentic {
+    pub(super) claims: WorkerAttestation,
+    pub(super) digest: Sha256Digest,
+    pub(super) signers: Vec<SignerFacts>,
+    /// The earliest end of the signers' keys.
+    pub(super) until: Wall,
+}
+
+pub(super) fn establish(
+    submission: &Submission<'_>,
+    form: &AttestationPolicyForm,
+    paired: &[TrustedKey],
+    context: &EvidenceContext<'_>,
+    verifier: &dyn SignatureVerifier,
+) -> Result<Authentic, Vec<Failure>> {
+    let one = |failure: Failure| -> Vec<Failure> { [failure].into() };
+    if !form.accept.contains(&submission.form) {
+        return Err(one(Failure::Form(submission.form)));
+    }
+    match submission.form {
+        EvidenceForm::Json => {
+            let claims =
+                WorkerAttestation::from_document(submission.bytes).map_err(|error| one(error.into()))?;
+            let digest = Sha256Digest::of(submission.bytes);
+            Ok(Authentic { claims, digest, signers: Vec::new(), until: Wall::NEVER })
+        }
+        EvidenceForm::Dsse => {
+            let envelope = Envelope::parse(submission.bytes, &EnvelopeLimits::DEFAULT)
+                .map_err(|error| one(error.into()))?;
+            signed(&envelope, &Trust { form, paired, now: context.now, verifier })
+        }
+    }
+}
+
+struct Trust<'a> {
+    form: &'a AttestationPolicyForm,
+    paired: &'a [TrustedKey],
+    now: Wall,
+    verifier: &'a dyn SignatureVerifier,
+}
+
+fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failure>> {
+    let mut candidates = keys::distinct(trust.form, |scoped| scoped.has_role(KeyRole::Evidence));
+    for key in trust.paired {
+        if candidates.iter().all(|held| held.fingerprint() != key.fingerprint()) {
+            candidates.push(key);
+        }
+    }
+    let signed = envelope.signed_by(&candidates, trust.verifier, &EnvelopeLimits::DEFAULT);
+    let signers: Vec<&TrustedKey> = signed.iter().filter_map(|at| candidates.get(*at).copied()).collect();
+    if signers.is_empty() {
+        return Err([trust.nobody(envelope, &candidates)].into());
+    }
+    let enough = |usable: &[&TrustedKey], mut failures: Vec<Failure>| {
+        let have = owners(usable.iter().copied());
+        let need = usize::try_from(trust.form.threshold).unwrap_or(usize::MAX);
+        if have >= need {
+            return Ok(());
+        }
+        failures.push(DsseError::Threshold { have, need }.into());
+        Err(failures)
+    };
+    // Role, time and revocation do not depend on the payload, so they are settled before it is parsed.
+    let (usable, failures) = trust.sift(&signers, |_| true, Failure::KeyTime);
+    enough(&usable, failures)?;
+    if envelope.unverified_type() != PAYLOAD_TYPE {
+        return Err([Failure::PayloadType].into());
+    }
+    let payload = envelope.unverified_payload();
+    let claims = WorkerAttestation::from_statement(payload).map_err(|error| [Failure::from(error)])?;
+    // What the signers may speak of depends on the payload.
+    let predicate =
+        |scoped: Option<&ScopedKey>| scoped.is_none_or(|s| s.allows_predicate(EVIDENCE_PREDICATE));
+    let (usable, failures) = trust.sift(&usable, predicate, Failure::KeyPredicate);
+    enough(&usable, failures)?;
+    let worker = claims.worker.stated();
+    let covers = |scoped: Option<&ScopedKey>| predicate(scoped) && scoped.is_none_or(|s| s.covers(worker));
+    let (usable, failures) = trust.sift(&usable, covers, Failure::KeyWorker);
+    enough(&usable, failures)?;
+    let end = |key: &&TrustedKey| trust.scope(key, covers).map_or(Wall::START, |scope| scope.end());
+    Ok(Authentic {
+        digest: Sha256Digest::of(payload),
+        until: usable.iter().map(end).min().unwrap_or(Wall::START),
+        signers: usable.iter().map(|key| keys::signer(key, trust.is_paired(key))).collect(),
+        claims,
+    })
+}
+
+/// Why a key may sign: an entry of the policy, or that it is the paired node's own.
+enum Scope<'a> {
+    Entry(&'a ScopedKey),
+    Paired,
+}
+
+impl Scope<'_> {
+    fn end(&self) -> Wall {
+        match self {
+            Self::Entry(scoped) => scoped.window.end(),
+            Self::Paired => Wall::NEVER,
+        }
+    }
+}
+
+impl Trust<'_> {
+    fn is_paired(&self, key: &TrustedKey) -> bool {
+        self.paired.iter().any(|held| held.fingerprint() == key.fingerprint())
+    }
+
+    fn scope(&self, key: &TrustedKey, allows: impl Fn(Option<&ScopedKey>) -> bool) -> Option<Scope<'_>> {
+        if self.is_paired(key) {
+            return Some(Scope::Paired);
+        }
+        keys::entry(self.form, key.fingerprint(), KeyRole::Evidence, self.now, |scoped| allows(Some(scoped)))
+            .map(Scope::Entry)
+    }
+
+    /// Splits signers into those whose trust reaches so far and the reasons for the others.
+    fn sift<'k>(
+        &self,
+        signers: &[&'k TrustedKey],
+        allows: impl Fn(Option<&ScopedKey>) -> bool,
+        otherwise: fn(String) -> Failure,
+    ) -> (Vec<&'k TrustedKey>, Vec<Failure>) {
+        let mut usable = Vec::new();
+        let mut failures = Vec::new();
+        for key in signers {
+            if keys::is_revoked(self.form, key.fingerprint()) {
+                failures.push(Failure::KeyRevoked(key.keyid().into()));
+            } else if self.scope(key, &allows).is_none() {
+                failures.push(otherwise(key.keyid().into()));
+            } else {
+                usable.push(*key);
+            }
+        }
+        (usable, failures)
+    }
+
+    /// Nobody who may sign evidence signed. Says so, or that somebody of another role did.
+    fn nobody(&self, envelope: &Envelope, candidates: &[&TrustedKey]) -> Failure {
+        let others = keys::distinct(self.form, |scoped| !scoped.has_role(KeyRole::Evidence));
+        let signed = envelope.signed_by(&others, self.verifier, &EnvelopeLimits::DEFAULT);
+        if let Some(key) = signed.first().and_then(|at| others.get(*at)) {
+            return Failure::KeyRole(key.keyid().into());
+        }
+        let supported = |key: &&TrustedKey| self.verifier.supports(key.key().algorithm());
+        if candidates.iter().all(supported) {
+            DsseError::Untrusted.into()
+        } else {
+            DsseError::UnsupportedAlgorithm.into()
+        }
+    }
+}

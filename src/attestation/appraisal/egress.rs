@@ -1,0 +1,118 @@
+//! The egress binding inside the evidence: signed by a proxy of the fleet, for this worker, now.
+
+use alloc::vec::Vec;
+
+use super::{
+    Dimension, EgressFacts, EvidenceContext, Failure, Field, keys, measure::required, stated, verdict::Judge,
+};
+use crate::{
+    attestation::{
+        dsse::{DsseError, Envelope, EnvelopeLimits},
+        egress_binding::{EGRESS_PAYLOAD_TYPE, EgressBinding},
+        evidence::WorkerAttestation,
+        policy::{AttestationPolicyForm, EgressRule, KeyRole},
+        signature::{SignatureVerifier, TrustedKey},
+    },
+    digest::Sha256Digest,
+    time::{Millis, Wall},
+};
+
+pub(super) fn check(
+    claims: &WorkerAttestation,
+    form: &AttestationPolicyForm,
+    context: &EvidenceContext<'_>,
+    verifier: &dyn SignatureVerifier,
+    judge: &mut Judge,
+) -> Option<EgressFacts> {
+    let mut facts = None;
+    required(judge, Dimension::Egress, &form.egress, |rule, failures, until| {
+        if rule.policies.is_empty() {
+            failures.push(Failure::EgressNoRule);
+        }
+        let Some(envelope) = stated(&claims.egress, Field::Egress, failures) else { return };
+        let (proxies, end) = match signers(envelope, claims, form, context.now, verifier) {
+            Ok(signers) => signers,
+            Err(error) => return failures.push(Failure::EgressUntrusted(error)),
+        };
+        let binding = match EgressBinding::read(envelope.unverified_payload()) {
+            Ok(binding) => binding,
+            Err(error) => return failures.push(error.into()),
+        };
+        compare(&binding, rule, claims, context, failures);
+        times(&binding, form, context.now, failures);
+        let expires = binding.expires.plus(form.times.expiry_skew_ms);
+        *until = (*until).min(end).min(expires);
+        facts = Some(EgressFacts { proxies, policy: binding.policy, expires });
+    });
+    facts
+}
+
+/// The proxies that signed and may, and the earliest end of their keys. The payload is of the right type after that.
+fn signers(
+    envelope: &Envelope,
+    claims: &WorkerAttestation,
+    form: &AttestationPolicyForm,
+    now: Wall,
+    verifier: &dyn SignatureVerifier,
+) -> Result<(Vec<Sha256Digest>, Wall), DsseError> {
+    let candidates = keys::distinct(form, |scoped| scoped.has_role(KeyRole::EgressProxy));
+    let signed = envelope.signed_by(&candidates, verifier, &EnvelopeLimits::DEFAULT);
+    let scope = |key: &&&TrustedKey| {
+        let fingerprint = key.fingerprint();
+        let worker = claims.worker.stated();
+        if keys::is_revoked(form, fingerprint) {
+            return None;
+        }
+        let entry =
+            keys::entry(form, fingerprint, KeyRole::EgressProxy, now, |scoped| scoped.covers(worker))?;
+        Some((fingerprint, entry.window.end()))
+    };
+    let usable: Vec<(Sha256Digest, Wall)> =
+        signed.iter().filter_map(|at| candidates.get(*at)).filter_map(|key| scope(&key)).collect();
+    if usable.is_empty() {
+        let supported = candidates.iter().all(|key| verifier.supports(key.key().algorithm()));
+        return Err(if supported { DsseError::Untrusted } else { DsseError::UnsupportedAlgorithm });
+    }
+    if envelope.unverified_type() != EGRESS_PAYLOAD_TYPE {
+        return Err(DsseError::PayloadType);
+    }
+    let end = usable.iter().map(|(_, end)| *end).min().unwrap_or(Wall::START);
+    Ok((usable.into_iter().map(|(key, _)| key).collect(), end))
+}
+
+fn compare(
+    binding: &EgressBinding,
+    rule: &EgressRule,
+    claims: &WorkerAttestation,
+    context: &EvidenceContext<'_>,
+    failures: &mut Vec<Failure>,
+) {
+    if claims.worker.stated().is_some_and(|worker| *worker != binding.worker) {
+        failures.push(Failure::EgressWorker(binding.worker.clone()));
+    }
+    if binding.audience != *context.audience {
+        failures.push(Failure::EgressAudience(binding.audience.clone()));
+    }
+    if binding.certificate != context.certificate {
+        failures.push(Failure::EgressCertificate(binding.certificate));
+    }
+    if binding.nonce != context.nonce {
+        failures.push(Failure::EgressNonce);
+    }
+    if !rule.policies.is_empty() && !rule.policies.contains(&binding.policy) {
+        failures.push(Failure::EgressPolicy(binding.policy));
+    }
+}
+
+fn times(binding: &EgressBinding, form: &AttestationPolicyForm, now: Wall, failures: &mut Vec<Failure>) {
+    if binding.issued > now.plus(form.times.future_skew_ms) {
+        failures.push(Failure::EgressFromFuture(binding.issued.since(now)));
+    }
+    if binding.expires.plus(form.times.expiry_skew_ms) <= now {
+        failures.push(Failure::EgressExpired(binding.expires));
+    }
+    let lifetime = binding.expires.since(binding.issued);
+    if lifetime == Millis::ZERO || lifetime > form.times.max_lifetime_ms {
+        failures.push(Failure::EgressLifetime(lifetime));
+    }
+}

@@ -1,0 +1,183 @@
+//! The envelope as it arrives, and the attempts to verify it.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use super::{DsseError, decode, pae};
+use crate::attestation::{
+    signature::{SignatureVerifier, TrustedKey},
+    strict::{self, Limits},
+};
+
+/// The most signatures of one envelope.
+pub const MAX_SIGNATURES: usize = 16;
+
+/// The longest payload type, in bytes.
+pub const MAX_PAYLOAD_TYPE_BYTES: usize = 256;
+
+/// What an envelope may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvelopeLimits {
+    json: Limits,
+    signatures: usize,
+    verifications: usize,
+}
+
+impl EnvelopeLimits {
+    /// 64 KiB, [`MAX_SIGNATURES`] signatures, 128 verifications.
+    pub const DEFAULT: Self = Self { json: Limits::DOCUMENT, signatures: MAX_SIGNATURES, verifications: 128 };
+
+    /// At most `bytes` in the envelope; never more than before.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.json = self.json.bytes(bytes);
+        self
+    }
+
+    /// At most `count` signatures; never more than before.
+    #[must_use]
+    pub const fn signatures(mut self, count: usize) -> Self {
+        if count < self.signatures {
+            self.signatures = count;
+        }
+        self
+    }
+
+    /// At most `count` signature checks for one envelope; never more than before.
+    ///
+    /// Pairs of a signature and a key that carry the same key id come first, then each signature with the rest of
+    /// the keys. With the default, an envelope of two signatures needs no key id even where a root has
+    /// [`MAX_ROOT_KEYS`](super::MAX_ROOT_KEYS) keys.
+    #[must_use]
+    pub const fn verifications(mut self, count: usize) -> Self {
+        if count < self.verifications {
+            self.verifications = count;
+        }
+        self
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+pub(crate) struct EnvelopeForm {
+    pub(super) payload: String,
+    #[serde(rename = "payloadType")]
+    pub(super) payload_type: String,
+    pub(super) signatures: Vec<SignatureForm>,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(crate) struct SignatureForm {
+    #[serde(default)]
+    pub(super) keyid: String,
+    pub(super) sig: String,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Signature {
+    keyid: String,
+    bytes: Vec<u8>,
+}
+
+/// An envelope that was read and not yet believed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    payload_type: String,
+    payload: Vec<u8>,
+    signatures: Vec<Signature>,
+}
+
+impl Envelope {
+    /// Reads an envelope. Members that DSSE does not know are ignored, as its specification says; they still obey
+    /// the strict reader.
+    ///
+    /// # Errors
+    /// [`DsseError`] for JSON that is not strict, missing or ill-typed members, base64 that is not strict, no or too
+    /// many signatures, and a payload type over [`MAX_PAYLOAD_TYPE_BYTES`].
+    pub fn parse(bytes: &[u8], limits: &EnvelopeLimits) -> Result<Self, DsseError> {
+        Self::from_form(strict::read(bytes, &limits.json)?, limits)
+    }
+
+    /// An envelope from a form that was read strictly, as a member of another document.
+    pub(crate) fn from_form(form: EnvelopeForm, limits: &EnvelopeLimits) -> Result<Self, DsseError> {
+        if form.signatures.is_empty() {
+            return Err(DsseError::NoSignatures);
+        }
+        if form.signatures.len() > limits.signatures {
+            return Err(DsseError::TooManySignatures(form.signatures.len()));
+        }
+        if form.payload_type.len() > MAX_PAYLOAD_TYPE_BYTES {
+            return Err(DsseError::PayloadTypeTooLong);
+        }
+        let payload = decode(&form.payload).ok_or(DsseError::Base64)?;
+        let signature = |form: SignatureForm| {
+            Ok(Signature { keyid: form.keyid, bytes: decode(&form.sig).ok_or(DsseError::Base64)? })
+        };
+        let signatures = form.signatures.into_iter().map(signature).collect::<Result<_, DsseError>>()?;
+        Ok(Self { payload_type: form.payload_type, payload, signatures })
+    }
+
+    /// The type that the envelope states. Nobody has vouched for it yet.
+    pub fn unverified_type(&self) -> &str {
+        &self.payload_type
+    }
+
+    /// The payload that the envelope carries. Nobody has vouched for it yet.
+    pub fn unverified_payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    pub(super) fn into_parts(self) -> (String, Vec<u8>) {
+        (self.payload_type, self.payload)
+    }
+
+    /// Which of `keys` signed this payload under this type, each at most once, in the order of `keys`.
+    ///
+    /// Cost: at most the limit's number of verifications, each over the whole payload.
+    pub(crate) fn signed_by(
+        &self,
+        keys: &[&TrustedKey],
+        verifier: &dyn SignatureVerifier,
+        limits: &EnvelopeLimits,
+    ) -> Vec<usize> {
+        let message = pae(&self.payload_type, &self.payload);
+        let mut left = limits.verifications;
+        let mut signers: Vec<usize> = Vec::new();
+        let mut spent: Vec<bool> = self.signatures.iter().map(|_| false).collect();
+        for hinted in [true, false] {
+            for (signature, spent) in self.signatures.iter().zip(&mut spent) {
+                for (at, key) in keys.iter().enumerate() {
+                    if *spent || left == 0 {
+                        break;
+                    }
+                    let matches = key.keyid() == signature.keyid;
+                    if matches != hinted || signers.contains(&at) || !plausible(key, &signature.bytes) {
+                        continue;
+                    }
+                    left = left.saturating_sub(1);
+                    if verifier.verify(key.key(), &message, &signature.bytes) {
+                        *spent = true;
+                        signers.push(at);
+                    }
+                }
+            }
+        }
+        signers.sort_unstable();
+        signers
+    }
+}
+
+/// A signature that is too long for the key's algorithm costs no verification.
+fn plausible(key: &TrustedKey, signature: &[u8]) -> bool {
+    signature.len() <= key.key().algorithm().max_signature_bytes()
+}
+
+impl core::fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Envelope")
+            .field("payload_type", &self.payload_type)
+            .field("payload_bytes", &self.payload.len())
+            .field("signatures", &self.signatures.len())
+            .finish()
+    }
+}

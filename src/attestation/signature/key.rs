@@ -1,0 +1,313 @@
+//! Public keys and trusted keys as plain, comparable data.
+
+use alloc::{string::String, sync::Arc};
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    code::{self, Code, Coded},
+    digest::{FieldHasher, Sha256Digest},
+};
+
+/// The longest key id or owner name, in bytes.
+pub const MAX_LABEL_BYTES: usize = 128;
+
+/// How a key signs. P-256 signatures travel in two encodings, so the key names its own and nothing is guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Ed25519 (RFC 8032). The key is its 32 bytes, the signature 64.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256, signatures as ASN.1 DER (RFC 3279 section 2.2.3). The key is its
+    /// SubjectPublicKeyInfo with an uncompressed point: 91 bytes.
+    #[serde(rename = "p256-der")]
+    P256Der,
+    /// ECDSA over P-256 with SHA-256, signatures as r and s of 32 bytes each (IEEE P1363). The key as for
+    /// [`Algorithm::P256Der`].
+    #[serde(rename = "p256-p1363")]
+    P256P1363,
+}
+
+impl Algorithm {
+    /// The longest signature that this algorithm makes, in bytes.
+    pub const fn max_signature_bytes(self) -> usize {
+        match self {
+            Self::Ed25519 | Self::P256P1363 => 64,
+            Self::P256Der => 72,
+        }
+    }
+
+    /// The algorithm's name in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::P256Der => "p256-der",
+            Self::P256P1363 => "p256-p1363",
+        }
+    }
+}
+
+/// Why bytes are not a key that can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Not the one encoding that the algorithm has here.
+    #[error("not a public key of the form that {} takes", .0.as_str())]
+    Malformed(Algorithm),
+    /// A point of small order: it has signatures that hold for any message.
+    #[error("a weak key: it has signatures that hold for any message")]
+    Weak,
+    /// The bytes are no point of the curve.
+    #[error("the key is no point of its curve")]
+    NotOnCurve,
+    /// This build has no back end for the algorithm.
+    #[error("this verifier has no {}", .0.as_str())]
+    Unsupported(Algorithm),
+    /// A key id or an owner that is empty, too long, or has control characters.
+    #[error("a key id and an owner have 1 to {MAX_LABEL_BYTES} bytes and no control characters")]
+    Label,
+}
+
+impl Coded for KeyError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Malformed(_) | Self::NotOnCurve => code::SIGNATURE_KEY_MALFORMED,
+            Self::Weak => code::SIGNATURE_KEY_WEAK,
+            Self::Unsupported(_) => code::SIGNATURE_UNSUPPORTED_ALGORITHM,
+            Self::Label => code::SIGNATURE_KEY_LABEL,
+        }
+    }
+}
+
+/// DER of a P-256 SubjectPublicKeyInfo up to its uncompressed point (RFC 5480 section 2).
+const P256_SPKI: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
+
+/// The y coordinates, little endian, of the points of order 1, 2, 4 and 8 of edwards25519. Either sign bit may
+/// stand on top.
+const SMALL_ORDER_Y: [&str; 5] = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+];
+
+/// A public key in its one encoding, not weak. Whether it is a point of its curve is for the back end to say
+/// ([`SignatureVerifier::check_key`](super::SignatureVerifier::check_key)).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey {
+    algorithm: Algorithm,
+    bytes: Arc<[u8]>,
+}
+
+impl PublicKey {
+    /// The key of `algorithm` in `bytes`.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`] for another length, another header, a compressed point, or an Ed25519 key whose
+    /// coordinate is not reduced; [`KeyError::Weak`] for an Ed25519 key of small order.
+    pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, KeyError> {
+        match algorithm {
+            Algorithm::Ed25519 => check_ed25519(bytes)?,
+            Algorithm::P256Der | Algorithm::P256P1363 => {
+                let point = bytes.strip_prefix(&P256_SPKI).map(<[u8]>::len);
+                if point != Some(64) {
+                    return Err(KeyError::Malformed(algorithm));
+                }
+            }
+        }
+        Ok(Self { algorithm, bytes: Arc::from(bytes) })
+    }
+
+    /// The algorithm that this key signs with.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key's bytes, as [`Algorithm`] says.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The identity of the key: equal for one key under two ids, and for the two encodings of P-256 signatures.
+    pub fn fingerprint(&self) -> Sha256Digest {
+        let family: &[u8] = match self.algorithm {
+            Algorithm::Ed25519 => b"ed25519",
+            Algorithm::P256Der | Algorithm::P256P1363 => b"p256",
+        };
+        FieldHasher::new("public-key.v1").field(family).field(&self.bytes).finish()
+    }
+}
+
+fn check_ed25519(bytes: &[u8]) -> Result<(), KeyError> {
+    let mut y = <[u8; 32]>::try_from(bytes).map_err(|_| KeyError::Malformed(Algorithm::Ed25519))?;
+    let [_, .., top] = &mut y;
+    *top &= 0x7f;
+    // 2^255 - 19 and above are second spellings of small coordinates.
+    let [low, middle @ .., top] = &y;
+    if *low >= 0xed && *top == 0x7f && middle.iter().all(|byte| *byte == 0xff) {
+        return Err(KeyError::Malformed(Algorithm::Ed25519));
+    }
+    if SMALL_ORDER_Y.contains(&hex::encode(y).as_str()) {
+        return Err(KeyError::Weak);
+    }
+    Ok(())
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.as_str(), self.fingerprint())
+    }
+}
+
+/// A key that somebody trusts: the key, the id that it is called by, and who holds it. Plain data: it can live in a
+/// hashed state, and two of them compare by content.
+///
+/// In documents: `{"keyid":"...","algorithm":"ed25519","public_key":"lowercase hex","owner":"..."}`.
+///
+/// ```
+/// use leasehold::attestation::signature::{Algorithm, TrustedKey};
+/// let key = [0x66; 32];
+/// let trusted = TrustedKey::new("k1", Algorithm::Ed25519, &key, "team-a")?;
+/// assert_eq!((trusted.keyid(), trusted.owner()), ("k1", "team-a"));
+/// # Ok::<(), leasehold::attestation::signature::KeyError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "TrustedKeyForm", into = "TrustedKeyForm")]
+pub struct TrustedKey {
+    keyid: Arc<str>,
+    owner: Arc<str>,
+    key: PublicKey,
+    fingerprint: Sha256Digest,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustedKeyForm {
+    keyid: String,
+    algorithm: Algorithm,
+    public_key: String,
+    owner: String,
+}
+
+impl TrustedKey {
+    /// A trusted key.
+    ///
+    /// # Errors
+    /// [`KeyError`] as for [`PublicKey::new`], and [`KeyError::Label`] for a key id or an owner out of bounds.
+    pub fn new(keyid: &str, algorithm: Algorithm, public_key: &[u8], owner: &str) -> Result<Self, KeyError> {
+        for label in [keyid, owner] {
+            if label.is_empty() || label.len() > MAX_LABEL_BYTES || label.chars().any(char::is_control) {
+                return Err(KeyError::Label);
+            }
+        }
+        let key = PublicKey::new(algorithm, public_key)?;
+        let fingerprint = key.fingerprint();
+        Ok(Self { keyid: Arc::from(keyid), owner: Arc::from(owner), key, fingerprint })
+    }
+
+    /// What the key is called. A hint in messages, never an identity.
+    pub fn keyid(&self) -> &str {
+        &self.keyid
+    }
+
+    /// Who holds the key. Thresholds count owners, not only keys.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The public key.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The identity of the key, whatever it is called.
+    pub const fn fingerprint(&self) -> Sha256Digest {
+        self.fingerprint
+    }
+}
+
+impl TryFrom<TrustedKeyForm> for TrustedKey {
+    type Error = KeyError;
+
+    fn try_from(form: TrustedKeyForm) -> Result<Self, KeyError> {
+        if form.public_key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(KeyError::Malformed(form.algorithm));
+        }
+        let bytes = hex::decode(&form.public_key).map_err(|_| KeyError::Malformed(form.algorithm))?;
+        Self::new(&form.keyid, form.algorithm, &bytes, &form.owner)
+    }
+}
+
+impl From<TrustedKey> for TrustedKeyForm {
+    fn from(key: TrustedKey) -> Self {
+        Self {
+            keyid: String::from(&*key.keyid),
+            algorithm: key.key.algorithm,
+            public_key: hex::encode(&key.key.bytes),
+            owner: String::from(&*key.owner),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString, vec::Vec};
+
+    use super::*;
+
+    /// ATTACKS A11: every encoding of a point of small order, reduced or not, with either sign.
+    #[test]
+    fn a11_weak_keys_are_refused_when_the_key_is_built() {
+        for y in SMALL_ORDER_Y {
+            for sign in [0, 0x80] {
+                let mut bytes = hex::decode(y).unwrap();
+                bytes[31] |= sign;
+                assert_eq!(PublicKey::new(Algorithm::Ed25519, &bytes).unwrap_err(), KeyError::Weak, "{y}");
+            }
+        }
+        for low in 0xed..=0xff {
+            for top in [0x7f, 0xff] {
+                let mut bytes = [0xff; 32];
+                (bytes[0], bytes[31]) = (low, top);
+                let error = PublicKey::new(Algorithm::Ed25519, &bytes).unwrap_err();
+                assert_eq!(error, KeyError::Malformed(Algorithm::Ed25519), "{low:x}");
+            }
+        }
+    }
+
+    #[cfg(feature = "ed25519")]
+    #[test]
+    fn the_list_of_weak_keys_is_that_of_the_back_end() {
+        for y in SMALL_ORDER_Y {
+            let bytes: [u8; 32] = hex::decode(y).unwrap().try_into().unwrap();
+            assert!(ed25519_dalek::VerifyingKey::from_bytes(&bytes).unwrap().is_weak(), "{y}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_encoding_and_one_fingerprint() {
+        let mut spki: Vec<u8> = P256_SPKI.to_vec();
+        spki.extend([7; 64]);
+        let der = TrustedKey::new("a", Algorithm::P256Der, &spki, "o").unwrap();
+        let p1363 = TrustedKey::new("b", Algorithm::P256P1363, &spki, "p").unwrap();
+        assert_eq!(der.fingerprint(), p1363.fingerprint());
+        let compressed = [&P256_SPKI[..26], &[2], &[7; 32]].concat();
+        for bad in [&spki[..90], &[&spki[..], &[0]].concat(), &spki[27..], &compressed] {
+            assert!(PublicKey::new(Algorithm::P256Der, bad).is_err());
+        }
+        let json = serde_json::to_string(&der).unwrap();
+        assert_eq!(serde_json::from_str::<TrustedKey>(&json).unwrap(), der);
+        let bytes = postcard::to_allocvec(&der).unwrap();
+        assert_eq!(postcard::from_bytes::<TrustedKey>(&bytes).unwrap(), der);
+        let hex = hex::encode(&spki);
+        assert!(serde_json::from_str::<TrustedKey>(&json.replace(&hex, &hex.to_uppercase())).is_err());
+        assert!(serde_json::from_str::<TrustedKey>(&json.replace("{", "{\"x\":1,")).is_err());
+        assert!(!alloc::format!("{der:?}").contains(&"07".repeat(64).to_string()));
+    }
+}

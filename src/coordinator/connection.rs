@@ -1,0 +1,93 @@
+//! One connection: who is at its other end, how far it has come, and how long it is waited with.
+
+use alloc::collections::BTreeMap;
+
+use super::{config::CoordinatorConfig, upload::Upload};
+use crate::{
+    code::{self, Code},
+    digest::Sha256Digest,
+    fleet::Principal,
+    id::{ClientId, DeviceId},
+    identity::DeviceKind,
+    lease::{Fence, RelativePath},
+    protocol::frame::FrameDecoder,
+    time::Mono,
+};
+
+/// A connection of an authenticated device.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) device: DeviceId,
+    pub(super) kind: DeviceKind,
+    pub(super) certificate: Sha256Digest,
+    /// The session under which the device's commands are remembered.
+    pub(super) client: ClientId,
+    pub(super) decoder: FrameDecoder,
+    /// The first message has come.
+    pub(super) greeted: bool,
+    /// The answer to it has been sent: from here on, notices are.
+    pub(super) welcomed: bool,
+    pub(super) in_flight: usize,
+    /// Bytes handed over that the connection has not taken.
+    pub(super) unsent: usize,
+    pub(super) upload: Option<Upload>,
+    /// The inputs that the worker fetches, and how far they have been delivered.
+    pub(super) fetching: Option<(Fence, BTreeMap<RelativePath, u64>)>,
+    pub(super) partial_since: Option<Mono>,
+    pub(super) heard: Mono,
+    /// When it last took something of what waits.
+    pub(super) took: Mono,
+    /// The entry in the table of timers.
+    pub(super) armed: Mono,
+}
+
+impl Connection {
+    pub(super) fn new(
+        device: DeviceId,
+        kind: DeviceKind,
+        certificate: Sha256Digest,
+        client: ClientId,
+        now: Mono,
+    ) -> Self {
+        Self {
+            device,
+            kind,
+            certificate,
+            client,
+            decoder: FrameDecoder::new(),
+            greeted: false,
+            welcomed: false,
+            in_flight: 0,
+            unsent: 0,
+            upload: None,
+            fetching: None,
+            // The first frame is waited with as with the rest of one.
+            partial_since: Some(now),
+            heard: now,
+            took: now,
+            armed: Mono::NEVER,
+        }
+    }
+
+    pub(super) fn principal(&self) -> Principal {
+        Principal::Device { device: self.device.clone(), certificate: self.certificate }
+    }
+
+    /// When it is closed where nothing happens, and the code.
+    pub(super) fn deadline(&self, config: &CoordinatorConfig) -> (Mono, Code) {
+        let mut first = (self.heard.plus(config.silence), code::CONNECTION_SILENT);
+        if let Some(since) = self.partial_since {
+            let stalled = since.plus(config.frame_patience);
+            if stalled < first.0 {
+                first = (stalled, code::FRAME_STALLED);
+            }
+        }
+        if self.unsent > 0 {
+            let stuck = self.took.plus(config.write_patience);
+            if stuck < first.0 {
+                first = (stuck, code::CONNECTION_SLOW_READER);
+            }
+        }
+        first
+    }
+}

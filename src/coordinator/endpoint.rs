@@ -1,0 +1,372 @@
+//! The coordinator: one enum in, one enum out, one drain.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use super::{
+    config::CoordinatorConfig,
+    connection::Connection,
+    held::{Held, To},
+    inspect::Report,
+    io::{ConnectionId, CoordinatorEvent, CoordinatorInput, CoordinatorOutput, InspectionId},
+    worker::client_of,
+};
+use crate::{
+    code::{self, Code, Coded as _},
+    fleet::{LeaseStage, WorkerFleetManager},
+    gate::LeaseFeed,
+    id::DeviceId,
+    identity::DeviceKind,
+    lease::{Fence, RelativePath, WorkerLease},
+    protocol::{
+        ProtocolError,
+        chunk::{Chunk, Stream},
+        endpoint::EndpointError,
+        frame::FrameKind,
+        message::{Document as _, GateMessage, WorkerRequest},
+    },
+    time::{Mono, Now},
+};
+
+/// The server's endpoint. See the module page for its law.
+#[derive(Debug)]
+pub struct Coordinator {
+    pub(super) config: CoordinatorConfig,
+    pub(super) manager: WorkerFleetManager,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    pub(super) by_device: BTreeMap<DeviceId, ConnectionId>,
+    pub(super) timers: BTreeSet<(Mono, ConnectionId)>,
+    pub(super) held: VecDeque<Held>,
+    pub(super) out: VecDeque<CoordinatorOutput>,
+    pub(super) drained: bool,
+    pub(super) feed: LeaseFeed<ConnectionId>,
+    /// Enforcement points that have fallen too far behind.
+    pub(super) behind: Vec<ConnectionId>,
+    pub(super) last_lease: BTreeMap<DeviceId, WorkerLease>,
+    pub(super) holders: BTreeMap<Fence, DeviceId>,
+    pub(super) inspections: BTreeMap<InspectionId, (To, Report)>,
+    pub(super) next_inspection: u64,
+    /// Everything up to this index lasts.
+    pub(super) durable: u64,
+    /// The batch that is on its way to the journal.
+    persisting: Option<u64>,
+    /// The registry's generation under which every connection was authenticated.
+    generation: u64,
+    expire_at_once: bool,
+    halted: bool,
+    last: Mono,
+}
+
+impl Coordinator {
+    /// A coordinator over `manager`, which was just founded or recovered. Poll it first: its epoch has to last.
+    pub fn new(config: CoordinatorConfig, manager: WorkerFleetManager) -> Self {
+        let state = manager.state();
+        let authorising = |stage| matches!(stage, Some(LeaseStage::Assigned | LeaseStage::Running));
+        let leases: Vec<_> =
+            state.workers().filter_map(|view| Some((view.lease?, authorising(view.stage)))).collect();
+        let live = leases.iter().filter_map(|(lease, live)| live.then_some(*lease));
+        let feed = LeaseFeed::new(state.epoch(), live, config.feed_backlog);
+        let last_lease = leases.iter().map(|(lease, _)| (lease.device.clone(), (*lease).clone())).collect();
+        let holders = leases.iter().map(|(lease, _)| (lease.fence, lease.device.clone())).collect();
+        let generation = state.devices().generation();
+        let mut this = Self {
+            config,
+            connections: BTreeMap::new(),
+            by_device: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            held: VecDeque::new(),
+            out: VecDeque::new(),
+            drained: true,
+            feed,
+            behind: Vec::new(),
+            last_lease,
+            holders,
+            inspections: BTreeMap::new(),
+            next_inspection: 0,
+            durable: 0,
+            persisting: None,
+            generation,
+            expire_at_once: false,
+            halted: false,
+            last: Mono::START,
+            manager,
+        };
+        this.persist();
+        this
+    }
+
+    /// The fleet.
+    pub const fn fleet(&self) -> &WorkerFleetManager {
+        &self.manager
+    }
+
+    /// How many connections stand.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Takes one input. Work is bounded by the size of the input, and by the policy for deadlines; where the device
+    /// registry has changed, by the number of connections.
+    ///
+    /// # Errors
+    /// [`EndpointError`] where the law was broken; nothing has changed then. What a *peer* does wrong is no error
+    /// here: it becomes [`CoordinatorOutput::Close`] with a code.
+    pub fn handle(&mut self, input: CoordinatorInput<'_>, now: Now) -> Result<(), EndpointError> {
+        if !self.drained {
+            return Err(EndpointError::NotDrained);
+        }
+        if now.mono < self.last {
+            return Err(EndpointError::TimeBackwards { last: self.last, now: now.mono });
+        }
+        self.last = now.mono;
+        let outcome = self.take(input, now);
+        self.turn(now);
+        outcome
+    }
+
+    /// The next output. [`CoordinatorOutput::Wait`] ends the drain.
+    pub fn poll(&mut self) -> CoordinatorOutput {
+        match self.out.pop_front() {
+            Some(output) => output,
+            None => {
+                self.drained = true;
+                CoordinatorOutput::Wait(self.next_deadline())
+            }
+        }
+    }
+
+    /// When [`CoordinatorInput::Timeout`] is due. Changes with every `handle`.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        if self.halted {
+            return None;
+        }
+        if self.expire_at_once {
+            return Some(self.last);
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timer, self.manager.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, input: CoordinatorInput<'_>, now: Now) -> Result<(), EndpointError> {
+        match input {
+            CoordinatorInput::Connected { connection, leaf } => return self.connected(connection, leaf, now),
+            CoordinatorInput::Received { connection, bytes } => self.received(connection, bytes, now),
+            CoordinatorInput::Sent { connection, bytes } => self.sent(connection, bytes, now),
+            CoordinatorInput::Closed { connection } => {
+                self.forget(connection);
+            }
+            CoordinatorInput::Service { .. } | CoordinatorInput::Operator { .. }
+                if self.held.len() >= self.config.max_held =>
+            {
+                return Err(EndpointError::Full);
+            }
+            CoordinatorInput::Service { tag, client, sequence, request } => {
+                self.service(tag, client, sequence, request, now);
+            }
+            CoordinatorInput::Operator { tag, client, sequence, command } => {
+                self.operator(tag, client, sequence, command, now);
+            }
+            CoordinatorInput::Deliver { fence, path, content } => {
+                return self.deliver(fence, path, content, now);
+            }
+            CoordinatorInput::Inspected { inspection, found } => {
+                self.inspected(inspection, found, now);
+            }
+            CoordinatorInput::Durable(index) => {
+                if self.persisting != Some(index) {
+                    return Err(EndpointError::NotNow("no batch that ends with this index is on its way"));
+                }
+                self.persisting = None;
+                self.durable = self.durable.max(index);
+                self.manager.durable(index);
+            }
+            CoordinatorInput::JournalFailed => self.manager.journal_failed(),
+            CoordinatorInput::Timeout => self.expire(now),
+        }
+        Ok(())
+    }
+
+    /// What every input is followed by: what lasts is handed out, what changed is persisted, told and checked.
+    fn turn(&mut self, now: Now) {
+        if self.manager.is_halted() {
+            self.halt();
+            return;
+        }
+        self.release(now);
+        self.close_overdue(now);
+        self.authenticate_again(now);
+        self.pump(now);
+        self.persist();
+    }
+
+    fn persist(&mut self) {
+        if self.persisting.is_none()
+            && let Some(batch) = self.manager.take_journal()
+        {
+            self.persisting = Some(batch.last);
+            self.push(CoordinatorOutput::Persist(batch));
+        }
+    }
+
+    /// Only recovery goes on: what is held is dropped, and every connection with it.
+    fn halt(&mut self) {
+        if self.halted {
+            return;
+        }
+        self.halted = true;
+        self.held.clear();
+        self.out.retain(|output| !matches!(output, CoordinatorOutput::Answer { .. }));
+        let open: Vec<_> = self.connections.keys().copied().collect();
+        for id in open {
+            self.close(id, code::FLEET_HALTED);
+        }
+        self.event(CoordinatorEvent::Halted);
+    }
+
+    fn expire(&mut self, now: Now) {
+        self.expire_at_once = false;
+        let due = self.manager.next_deadline().is_some_and(|at| at <= now.mono);
+        if !due {
+            return;
+        }
+        // A clock that cannot be believed stops deadlines and everything else alike; the next turn tries again.
+        let Ok(prepared) = self.manager.expire(now) else { return };
+        let changes = !prepared.events().is_empty();
+        if let Ok(ticket) = self.manager.accept(prepared) {
+            self.held.push_back(Held::Expired(ticket));
+        }
+        self.expire_at_once = changes && self.manager.next_deadline().is_some_and(|at| at <= now.mono);
+    }
+
+    fn refuse_connection(&mut self, connection: ConnectionId, code: Code) {
+        self.push(CoordinatorOutput::Close { connection, code });
+        self.event(CoordinatorEvent::Closed { connection, device: None, code });
+    }
+
+    fn connected(&mut self, id: ConnectionId, leaf: &[u8], now: Now) -> Result<(), EndpointError> {
+        if self.connections.contains_key(&id) {
+            return Err(EndpointError::Connected);
+        }
+        if self.halted || self.connections.len() >= self.config.max_connections {
+            let code = if self.halted { code::FLEET_HALTED } else { code::CONNECTION_TOO_MANY };
+            self.refuse_connection(id, code);
+            return Ok(());
+        }
+        let authenticated = match self.manager.state().devices().authenticate(leaf, now) {
+            Ok(authenticated) => authenticated,
+            Err(error) => {
+                self.refuse_connection(id, error.code());
+                return Ok(());
+            }
+        };
+        let (device, kind) = (authenticated.device().clone(), authenticated.record().kind());
+        let certificate = authenticated.certificate().fingerprint();
+        let rotated = authenticated.confirms_rotation();
+        let client =
+            client_of(&device).filter(|_| matches!(kind, DeviceKind::Worker | DeviceKind::EgressProxy));
+        let Some(client) = client else {
+            self.refuse_connection(id, code::CONNECTION_KIND);
+            return Ok(());
+        };
+        if let Some(former) = self.by_device.get(&device).copied() {
+            self.close(former, code::CONNECTION_REPLACED);
+        }
+        self.by_device.insert(device.clone(), id);
+        self.connections.insert(id, Connection::new(device.clone(), kind, certificate, client, now.mono));
+        self.arm(id);
+        if rotated {
+            self.event(CoordinatorEvent::RotationUsed { device: device.clone() });
+        }
+        self.event(CoordinatorEvent::Opened { connection: id, device, kind });
+        Ok(())
+    }
+
+    /// Asks for every connection again whether its certificate still stands for its device (invariant 12).
+    fn authenticate_again(&mut self, now: Now) {
+        let devices = self.manager.state().devices();
+        if devices.generation() == self.generation {
+            return;
+        }
+        self.generation = devices.generation();
+        let mut refused = Vec::new();
+        for (id, connection) in &self.connections {
+            match devices.authenticate_fingerprint(connection.certificate, now) {
+                Ok(authenticated) if *authenticated.device() == connection.device => {}
+                Ok(_) => refused.push((*id, code::CERTIFICATE_UNKNOWN)),
+                Err(error) => refused.push((*id, error.code())),
+            }
+        }
+        for (id, code) in refused {
+            self.close(id, code);
+        }
+    }
+
+    fn received(&mut self, id: ConnectionId, mut bytes: &[u8], now: Now) {
+        loop {
+            // Bytes of a connection that was closed meanwhile are nobody's.
+            let Some(connection) = self.connections.get_mut(&id) else { return };
+            let frame = match connection.decoder.decode(&mut bytes) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    if connection.decoder.is_partial() && connection.partial_since.is_none() {
+                        connection.partial_since = Some(now.mono);
+                    }
+                    self.arm(id);
+                    return;
+                }
+                Err(error) => return self.close(id, error.code()),
+            };
+            connection.heard = now.mono;
+            connection.partial_since = None;
+            let outcome =
+                match (frame.kind, connection.kind) {
+                    (FrameKind::Worker, DeviceKind::Worker) => WorkerRequest::read(&frame.body)
+                        .and_then(|request| self.worker_request(id, request, now)),
+                    (FrameKind::Chunk, DeviceKind::Worker) => Chunk::decode(&frame.body)
+                        .map_err(ProtocolError::from)
+                        .and_then(|chunk| self.chunk(id, chunk)),
+                    (FrameKind::Gate, DeviceKind::EgressProxy) => GateMessage::read(&frame.body)
+                        .and_then(|message| self.gate_message(id, &message, now)),
+                    _ => Err(ProtocolError::Direction),
+                };
+            if let Err(error) = outcome {
+                return self.close(id, error.code());
+            }
+        }
+    }
+
+    fn sent(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.unsent = connection.unsent.saturating_sub(bytes);
+            if bytes > 0 {
+                connection.took = now.mono;
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        fence: Fence,
+        path: &RelativePath,
+        content: &[u8],
+        now: Now,
+    ) -> Result<(), EndpointError> {
+        const GONE: EndpointError = EndpointError::NotNow("nobody fetches the inputs of this lease");
+        let id =
+            self.holders.get(&fence).and_then(|device| self.by_device.get(device)).copied().ok_or(GONE)?;
+        let connection = self.connections.get_mut(&id).ok_or(GONE)?;
+        let (_, offsets) = connection.fetching.as_mut().filter(|(wanted, _)| *wanted == fence).ok_or(GONE)?;
+        // Half of the bound stays for answers.
+        if connection.unsent > self.config.max_unsent / 2 {
+            return Err(EndpointError::Full);
+        }
+        let at = offsets.entry(path.clone()).or_default();
+        let chunk = Chunk::new(fence, Stream::Input(path.clone()), *at, content)
+            .map_err(|_| EndpointError::NotNow("a piece has at most MAX_CHUNK_BYTES"))?;
+        *at = at.saturating_add(content.len() as u64);
+        self.send_frame(id, FrameKind::Chunk, &chunk.encode(), now);
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! What goes into a coordinator and what comes out.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use crate::{
+    code::Code,
+    fleet::{
+        Acquire, AcquireError, Acquired, Drain, ForceCleanup, JournalBatch, ManageDevice, ManageError,
+        Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked, SetPolicy,
+        Undrain,
+    },
+    id::{ClientId, DeviceId},
+    identity::DeviceKind,
+    lease::{Epoch, Fence, Inspection, RelativePath, WorkerLease},
+    protocol::chunk::Stream,
+    time::Mono,
+};
+
+/// The driver's name for a connection. Never used again after it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "a number of the driver's")]
+pub struct ConnectionId(pub u64);
+
+/// The caller's name for a local request; the answer carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "a number of the caller's")]
+pub struct RequestTag(pub u64);
+
+/// Names a look at what a worker cleaned up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InspectionId(pub(super) u64);
+
+/// What a coordinator is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CoordinatorInput<'a> {
+    /// A connection stands. Its peer proved that it holds the key of the certificate, resumed sessions included.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// The peer's certificate, exact DER.
+        leaf: &'a [u8],
+    },
+    /// Bytes came, cut anywhere.
+    Received {
+        /// The connection.
+        connection: ConnectionId,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The connection took this many bytes of what it was handed.
+    Sent {
+        /// The connection.
+        connection: ConnectionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// The connection is over.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A service asks. The caller has authenticated it.
+    Service {
+        /// The caller's name for this request.
+        tag: RequestTag,
+        /// Who asks.
+        client: ClientId,
+        /// The client's own number, for an answer that may have to be asked for again.
+        sequence: Option<u64>,
+        /// What is asked.
+        request: ServiceRequest,
+    },
+    /// An operator asks. The caller has authenticated them.
+    Operator {
+        /// The caller's name for this request.
+        tag: RequestTag,
+        /// Who asks.
+        client: ClientId,
+        /// The client's own number, for an answer that may have to be asked for again.
+        sequence: Option<u64>,
+        /// What is asked.
+        command: OperatorCommand,
+    },
+    /// The next piece of an input that [`CoordinatorOutput::InputsWanted`] asked for.
+    Deliver {
+        /// The lease.
+        fence: Fence,
+        /// The file.
+        path: &'a RelativePath,
+        /// At most [`MAX_CHUNK_BYTES`](crate::protocol::chunk::MAX_CHUNK_BYTES).
+        content: &'a [u8],
+    },
+    /// Somebody looked, as [`CoordinatorOutput::Inspect`] asked.
+    Inspected {
+        /// Which look.
+        inspection: InspectionId,
+        /// What was found; `None` where nobody could look.
+        found: Option<Inspection>,
+    },
+    /// The batch that ends with this index lasts.
+    Durable(u64),
+    /// The write of the last batch failed, or nobody knows. Only recovery goes on from here.
+    JournalFailed,
+    /// Time has passed.
+    Timeout,
+}
+
+/// What a service may ask.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "named after the operations")]
+pub enum ServiceRequest {
+    Acquire(Box<Acquire>),
+    RevokeRun(RevokeRun),
+}
+
+/// What an operator may ask.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "named after the operations")]
+pub enum OperatorCommand {
+    QuarantineWorker(QuarantineWorker),
+    QuarantineAll(QuarantineAll),
+    Release(Release),
+    Drain(Drain),
+    Undrain(Undrain),
+    Reverify(Reverify),
+    ForceCleanup(ForceCleanup),
+    Retire(Retire),
+    SetPolicy(SetPolicy),
+    ManageDevice(ManageDevice),
+    RevokeRun(RevokeRun),
+}
+
+/// The answer to a local request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LocalAnswer {
+    /// To [`ServiceRequest::Acquire`].
+    Acquired(Result<Box<Acquired>, AcquireError>),
+    /// To a `RevokeRun`.
+    Revoked(Result<Revoked, ManageError>),
+    /// To every other command of an operator.
+    Managed(Result<Managed, ManageError>),
+}
+
+/// What a coordinator wants done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CoordinatorOutput {
+    /// Send these bytes.
+    Send {
+        /// The connection.
+        connection: ConnectionId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Close the connection. It is forgotten already.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why; the peer is told no more than that it is closed.
+        code: Code,
+    },
+    /// Append this to the journal and sync it, then say so.
+    Persist(JournalBatch),
+    /// The answer to a local request.
+    Answer {
+        /// The caller's name for the request.
+        tag: RequestTag,
+        /// The answer.
+        answer: LocalAnswer,
+    },
+    /// A worker takes its lease up and wants its inputs from their beginning: [`CoordinatorInput::Deliver`].
+    InputsWanted {
+        /// The lease.
+        fence: Fence,
+    },
+    /// A piece of an output or log of the lease's holder, to be kept until the run's verdict. At offset 0 the stream
+    /// begins, or begins anew.
+    Artifact {
+        /// The lease.
+        fence: Fence,
+        /// The stream.
+        stream: Stream,
+        /// Where the piece belongs.
+        offset: u64,
+        /// The piece.
+        content: Vec<u8>,
+    },
+    /// Look at what is left of a lease: [`CoordinatorInput::Inspected`].
+    Inspect {
+        /// Which look.
+        inspection: InspectionId,
+        /// The lease, where this process still knows it.
+        lease: Option<Box<WorkerLease>>,
+    },
+    /// For the log.
+    Event(CoordinatorEvent),
+    /// Nothing more. Come back with the next input, and with [`CoordinatorInput::Timeout`] at this instant.
+    Wait(Option<Mono>),
+}
+
+/// Something for the log. What came from a peer is in it only as validated ids, codes and numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CoordinatorEvent {
+    /// A connection was authenticated.
+    Opened {
+        /// The connection.
+        connection: ConnectionId,
+        /// The device.
+        device: DeviceId,
+        /// What it is.
+        kind: DeviceKind,
+    },
+    /// The certificate is the next one of a rotation, and has been used: confirm its use.
+    RotationUsed {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A connection was refused or closed from this side.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+        /// The device, where there was one.
+        device: Option<DeviceId>,
+        /// Why.
+        code: Code,
+    },
+    /// A request of a device was refused.
+    Refused {
+        /// The device.
+        device: DeviceId,
+        /// What it asked.
+        asked: &'static str,
+        /// Why.
+        code: Code,
+        /// The facts that led to it, for people.
+        facts: String,
+    },
+    /// A piece of an artifact was not taken.
+    ArtifactRefused {
+        /// The device.
+        device: DeviceId,
+        /// The lease that it names.
+        fence: Fence,
+        /// Why.
+        code: Code,
+    },
+    /// A peer has seen a higher epoch: this coordinator has been replaced, and should stop.
+    Deposed {
+        /// The epoch that the peer has seen.
+        seen: Epoch,
+    },
+    /// The core cannot go on: recover.
+    Halted,
+}

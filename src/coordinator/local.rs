@@ -1,0 +1,101 @@
+//! What services and operators ask, through the caller who has authenticated them.
+
+use super::{
+    endpoint::Coordinator,
+    held::Held,
+    io::{LocalAnswer, OperatorCommand, RequestTag, ServiceRequest},
+};
+use crate::{
+    fleet::{CommandError, CommandId, Decide, ManageError, Managed, Principal, Ticket},
+    id::ClientId,
+    time::Now,
+};
+
+impl Coordinator {
+    pub(super) fn service(
+        &mut self,
+        tag: RequestTag,
+        client: ClientId,
+        sequence: Option<u64>,
+        request: ServiceRequest,
+        now: Now,
+    ) {
+        let command = sequence.map(|sequence| CommandId { client: client.clone(), sequence });
+        let principal = Principal::Service(client);
+        match request {
+            ServiceRequest::Acquire(acquire) => {
+                let refused = |error| LocalAnswer::Acquired(Err(error));
+                self.decide_local(tag, &*acquire, &principal, command.as_ref(), Held::Acquired, refused, now);
+            }
+            ServiceRequest::RevokeRun(revoke) => {
+                let refused = |error| LocalAnswer::Revoked(Err(error));
+                self.decide_local(tag, &revoke, &principal, command.as_ref(), Held::Revoked, refused, now);
+            }
+        }
+    }
+
+    pub(super) fn operator(
+        &mut self,
+        tag: RequestTag,
+        client: ClientId,
+        sequence: Option<u64>,
+        command: OperatorCommand,
+        now: Now,
+    ) {
+        let id = sequence.map(|sequence| CommandId { client: client.clone(), sequence });
+        let principal = Principal::Operator(client);
+        let id = id.as_ref();
+        match command {
+            OperatorCommand::QuarantineWorker(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::QuarantineAll(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::Release(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::Drain(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::Undrain(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::Reverify(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::ForceCleanup(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::Retire(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::SetPolicy(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::ManageDevice(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::RevokeRun(it) => {
+                let refused = |error| LocalAnswer::Revoked(Err(error));
+                self.decide_local(tag, &it, &principal, id, Held::Revoked, refused, now);
+            }
+        }
+    }
+
+    fn manage<O: Decide<Answer = Managed, Error = ManageError>>(
+        &mut self,
+        tag: RequestTag,
+        operation: &O,
+        principal: &Principal,
+        command: Option<&CommandId>,
+        now: Now,
+    ) {
+        let refused = |error| LocalAnswer::Managed(Err(error));
+        self.decide_local(tag, operation, principal, command, Held::Managed, refused, now);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one place for what all local requests share")]
+    fn decide_local<O: Decide>(
+        &mut self,
+        tag: RequestTag,
+        operation: &O,
+        principal: &Principal,
+        command: Option<&CommandId>,
+        held: fn(RequestTag, Ticket<O::Answer>) -> Held,
+        refused: fn(O::Error) -> LocalAnswer,
+        now: Now,
+    ) where
+        O::Error: From<CommandError>,
+    {
+        let outcome = self.manager.decide(operation, principal, command, now).and_then(|prepared| {
+            // Only a halted manager refuses what it has decided a moment ago.
+            self.manager.accept(prepared).map_err(|_| CommandError::Halted.into())
+        });
+        let waiting = match outcome {
+            Ok(ticket) => held(tag, ticket),
+            Err(error) => Held::LocalRefused(tag, self.manager.state().index(), refused(error)),
+        };
+        self.held.push_back(waiting);
+    }
+}

@@ -1,0 +1,90 @@
+//! What time brings: deadlines, retention, silence, and handing over what waits. Bounded work for each call.
+
+use alloc::vec::Vec;
+
+use crate::{
+    dispatch::{
+        event::{DisconnectReason, DispatchEvent},
+        liveness::DispatchLiveness,
+        payload::Payload,
+        record::RequestState,
+        state::DispatchState,
+    },
+    time::{Mono, Now},
+};
+
+use super::Decision;
+
+/// Whether there is more to do at the same time: accept, then ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "work is left where this says so"]
+#[non_exhaustive]
+pub enum More {
+    /// Nothing is left now.
+    Done,
+    /// The bound of one call was reached.
+    More,
+}
+
+impl DispatchState {
+    /// Ends requests whose deadline has passed, forgets those whose retention is over, and closes the streams of
+    /// silent devices: at most `max_per_call` transitions. Where nothing is due, the cost is O(1).
+    ///
+    /// Ask this first, until it is done, and then [`decide_sends`](Self::decide_sends) at the same time.
+    pub fn decide_due(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
+        let at = self.at(now);
+        let most = self.policy.per_call();
+        let timers = self.timers.range(..=(at, u64::MAX)).filter_map(|(_, slot)| {
+            let record = self.requests.get(*slot)?;
+            Some(match record.state.stage() {
+                Some(stage) => self.ended(record, RequestState::TimedOut(stage), Payload::default(), at),
+                None => DispatchEvent::RequestForgotten { request: record.id.clone() },
+            })
+        });
+        let silences = live.silent(self, at).filter_map(|slot| {
+            let device = self.devices.get(slot)?.id.clone();
+            Some(DispatchEvent::DeviceDisconnected { device, reason: DisconnectReason::Silent })
+        });
+        let mut due = timers.chain(silences);
+        let events: Vec<DispatchEvent> = due.by_ref().take(most).collect();
+        let more = if due.next().is_some() { More::More } else { More::Done };
+        self.decided(events, more)
+    }
+
+    /// Hands waiting requests to devices that have credit and were heard in time, the oldest first: at most
+    /// `max_per_call`. A request whose deadline has passed is never handed over (it ends in
+    /// [`decide_due`](Self::decide_due)). Where nothing waits, the cost is O(1).
+    pub fn decide_sends(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
+        let at = self.at(now);
+        let most = self.policy.per_call();
+        let mut events = Vec::new();
+        for (_, slot) in self.sendable.iter().take(most) {
+            let Some(device) = self.devices.get(*slot) else { continue };
+            if !live.is_fresh(self, *slot, at) {
+                continue;
+            }
+            let waiting = device.queue.values().filter_map(|slot| self.requests.get(*slot));
+            for record in waiting.filter(|record| record.deadline > at).take(device.credit()) {
+                if events.len() >= most {
+                    return self.decided(events, More::More);
+                }
+                events.push(DispatchEvent::RequestDispatched {
+                    request: record.id.clone(),
+                    incarnation: device.incarnation,
+                    attempt: 1,
+                    at,
+                });
+            }
+        }
+        let more = if events.is_empty() || self.sendable.len() <= most { More::Done } else { More::More };
+        self.decided(events, more)
+    }
+
+    /// The time at which something is due next, by the hard state and by silence.
+    pub fn next_due(&self, live: &DispatchLiveness) -> Option<Mono> {
+        match (self.next_deadline(), live.next_silence(self)) {
+            (Some(deadline), Some(silence)) => Some(deadline.min(silence)),
+            (deadline, silence) => deadline.or(silence),
+        }
+    }
+}

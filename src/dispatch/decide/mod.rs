@@ -1,0 +1,187 @@
+//! Decisions: pure functions from state, liveness, time and an operation to events, or to a refusal.
+
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+use super::{
+    error::DispatchError,
+    event::{DisconnectReason, DispatchEvent},
+    liveness::DispatchLiveness,
+    message::{Delivery, DispatchEffect},
+    payload::Payload,
+    record::{CapabilityRequestRecord, Mediation, RequestState},
+    state::DispatchState,
+};
+use crate::{
+    id::DeviceId,
+    time::{Mono, Now},
+};
+
+mod due;
+mod from_device;
+mod from_operator;
+mod from_service;
+
+pub use self::{due::More, from_service::Enqueued};
+
+/// What was decided and has not happened yet: events, the answer, and the version that they were decided on.
+///
+/// It can be made here only, and it is of use once: [`DispatchState::accept`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nothing has happened until the decision is accepted"]
+pub struct Decision<A> {
+    version: u64,
+    events: Vec<DispatchEvent>,
+    heard: Option<DeviceId>,
+    answer: A,
+}
+
+impl<A> Decision<A> {
+    /// What would happen.
+    pub fn events(&self) -> &[DispatchEvent] {
+        &self.events
+    }
+
+    /// What would be answered.
+    pub fn answer(&self) -> &A {
+        &self.answer
+    }
+
+    /// The journal record of this decision: write it before [`DispatchEffect`]s are acted on. Its form is postcard,
+    /// and [`DispatchState::recover`] reads it.
+    pub fn to_journal(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Record<'a> {
+            version: u64,
+            events: &'a [DispatchEvent],
+        }
+        // Writing to memory fails for types only that postcard cannot write, and a test writes each event.
+        postcard::to_allocvec(&Record { version: self.version, events: &self.events }).unwrap_or_default()
+    }
+
+    pub(crate) fn heard(mut self, device: &DeviceId) -> Self {
+        self.heard = Some(device.clone());
+        self
+    }
+
+    pub(crate) fn map<B>(self, change: impl FnOnce(A) -> B) -> Decision<B> {
+        let Self { version, events, heard, answer } = self;
+        Decision { version, events, heard, answer: change(answer) }
+    }
+}
+
+/// What came of an accepted decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "effects are lost when they are not acted on"]
+#[non_exhaustive]
+pub struct Accepted<A> {
+    /// The answer to who asked.
+    pub answer: A,
+    /// What to do, in order, after the events last.
+    pub effects: Vec<DispatchEffect>,
+}
+
+impl DispatchState {
+    /// Lets `decision` happen: folds its events in and gives what follows from them.
+    ///
+    /// # Errors
+    /// [`DispatchError::StaleDecision`] where the state is not the one that it was decided on; nothing changes.
+    pub fn accept<A>(
+        &mut self,
+        live: &mut DispatchLiveness,
+        now: Now,
+        decision: Decision<A>,
+    ) -> Result<Accepted<A>, DispatchError> {
+        if decision.version != self.version {
+            return Err(DispatchError::StaleDecision);
+        }
+        let mut effects = Vec::new();
+        for event in &decision.events {
+            self.effects_of(event, &mut effects);
+            self.touch(live, now, event);
+        }
+        if let Some(device) = &decision.heard {
+            live.heard(self, device, now);
+        }
+        Ok(Accepted { answer: decision.answer, effects })
+    }
+
+    /// Folds `event` in and keeps the soft state in step with it.
+    fn touch(&mut self, live: &mut DispatchLiveness, now: Now, event: &DispatchEvent) {
+        match event {
+            DispatchEvent::DeviceConnected { device, .. } => {
+                self.evolve(event);
+                live.heard(self, device, now);
+            }
+            DispatchEvent::DeviceDisconnected { device, .. } | DispatchEvent::DeviceRemoved { device } => {
+                if let Some(slot) = self.device_slot(device) {
+                    live.forget(slot);
+                }
+                self.evolve(event);
+            }
+            _ => self.evolve(event),
+        }
+    }
+
+    /// What follows from `event`, which is about to be folded in.
+    fn effects_of(&self, event: &DispatchEvent, effects: &mut Vec<DispatchEffect>) {
+        match event {
+            DispatchEvent::RequestDispatched { request, incarnation, attempt, at } => {
+                let Some(record) = self.record(request) else { return };
+                effects.push(DispatchEffect::Deliver {
+                    device: record.device.clone(),
+                    delivery: Delivery {
+                        request: request.clone(),
+                        number: record.number,
+                        incarnation: *incarnation,
+                        attempt: *attempt,
+                        capability: record.capability.clone(),
+                        payload: record.payload.clone(),
+                        result_limit: record.result_limit,
+                        ttl_ms: record.deadline.since(*at),
+                        mediated: record.mediation != Mediation::NotNeeded,
+                    },
+                });
+            }
+            DispatchEvent::RequestEnded { request, state, .. } => {
+                let Some(record) = self.record(request) else { return };
+                let connected = self
+                    .devices
+                    .get_by(record.device.as_str().as_bytes())
+                    .is_some_and(|device| device.session.is_some());
+                if connected && record.attempt > 0 {
+                    let device = record.device.clone();
+                    effects.push(DispatchEffect::Settle { device, request: request.clone() });
+                }
+                let client = record.client.clone();
+                effects.push(DispatchEffect::Finished { client, request: request.clone(), state: *state });
+            }
+            DispatchEvent::DeviceDisconnected {
+                device,
+                reason: DisconnectReason::Silent | DisconnectReason::Revoked | DisconnectReason::Replaced,
+            } => effects.push(DispatchEffect::Close { device: device.clone() }),
+            _ => {}
+        }
+    }
+
+    /// The time that decisions use: it never runs backwards (invariant 7).
+    pub(crate) fn at(&self, now: Now) -> Mono {
+        self.clock.max(now.mono)
+    }
+
+    pub(crate) fn decided<A>(&self, events: Vec<DispatchEvent>, answer: A) -> Decision<A> {
+        Decision { version: self.version, events, heard: None, answer }
+    }
+
+    pub(crate) fn ended(
+        &self,
+        record: &CapabilityRequestRecord,
+        state: RequestState,
+        result: Payload,
+        at: Mono,
+    ) -> DispatchEvent {
+        let forget_at = at.plus(self.policy.bounds().retention_ms);
+        DispatchEvent::RequestEnded { request: record.id.clone(), state, result, at, forget_at }
+    }
+}

@@ -1,0 +1,143 @@
+//! The bounds of dispatch, consistent once built.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    capability::{CapabilityName, CapabilitySet},
+    code::{self, Code, Coded},
+    time::Millis,
+};
+
+/// The serde form of a [`DispatchPolicy`]. What is left out has the value of [`Default`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DispatchPolicyDocument {
+    /// The most devices. Default 100 000.
+    pub max_devices: u32,
+    /// The most requests, open or remembered. Default 100 000.
+    pub max_requests: u32,
+    /// The most requests that wait for one device. Default 64.
+    pub max_queue: u32,
+    /// The most requests that one device may offer to have at once. Default 16.
+    pub max_window: u32,
+    /// The largest payload of a request, in bytes. Default 64 KiB.
+    pub max_request_bytes: u32,
+    /// The largest result, in bytes. Default 256 KiB.
+    pub max_result_bytes: u32,
+    /// The most bytes of payloads and results, held or promised to open requests. Default 1 GiB.
+    pub max_total_bytes: u64,
+    /// The longest time from enqueue to result, in milliseconds. Default 10 minutes.
+    pub longest_ttl_ms: Millis,
+    /// How long an ended request is remembered, in milliseconds: for so long its id cannot be used for another
+    /// one, and its result can be collected. Default 10 minutes.
+    pub retention_ms: Millis,
+    /// How long a device may be silent before it counts as stale, in milliseconds. Default 30 seconds.
+    pub staleness_ms: Millis,
+    /// The most deliveries of one request, the first included. Default 8.
+    pub max_deliveries: u32,
+    /// The most transitions of one call to `decide_due` or `decide_sends`. Default 256.
+    pub max_per_call: u32,
+    /// The capabilities that need an approval by a person at the device. Default none.
+    pub mediated: CapabilitySet,
+}
+
+impl Default for DispatchPolicyDocument {
+    fn default() -> Self {
+        Self {
+            max_devices: 100_000,
+            max_requests: 100_000,
+            max_queue: 64,
+            max_window: 16,
+            max_request_bytes: 64 << 10,
+            max_result_bytes: 256 << 10,
+            max_total_bytes: 1 << 30,
+            longest_ttl_ms: Millis::from_secs(600),
+            retention_ms: Millis::from_secs(600),
+            staleness_ms: Millis::from_secs(30),
+            max_deliveries: 8,
+            max_per_call: 256,
+            mediated: CapabilitySet::default(),
+        }
+    }
+}
+
+/// Why a document is not a dispatch policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DispatchPolicyError {
+    /// This bound is zero, which would refuse everything.
+    #[error("`{0}` is more than zero")]
+    Zero(&'static str),
+    /// One request of the largest sizes would not fit into all bytes.
+    #[error("`max_total_bytes` holds at least one request and one result of the largest sizes")]
+    TotalBytes,
+}
+
+impl Coded for DispatchPolicyError {
+    fn code(&self) -> Code {
+        code::DISPATCH_POLICY
+    }
+}
+
+/// A dispatch policy: every bound is more than zero, and they agree with each other.
+///
+/// ```
+/// use leasehold::dispatch::DispatchPolicy;
+/// let policy: DispatchPolicy = serde_json::from_str(r#"{"max_queue":8,"mediated":["screen:read"]}"#).unwrap();
+/// assert!(serde_json::from_str::<DispatchPolicy>(r#"{"max_queue":0}"#).is_err());
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "DispatchPolicyDocument", into = "DispatchPolicyDocument")]
+pub struct DispatchPolicy(DispatchPolicyDocument);
+
+impl From<DispatchPolicy> for DispatchPolicyDocument {
+    fn from(policy: DispatchPolicy) -> Self {
+        policy.0
+    }
+}
+
+impl TryFrom<DispatchPolicyDocument> for DispatchPolicy {
+    type Error = DispatchPolicyError;
+
+    fn try_from(document: DispatchPolicyDocument) -> Result<Self, DispatchPolicyError> {
+        let bounds = [
+            (u64::from(document.max_devices), "max_devices"),
+            (u64::from(document.max_requests), "max_requests"),
+            (u64::from(document.max_queue), "max_queue"),
+            (u64::from(document.max_window), "max_window"),
+            (u64::from(document.max_request_bytes), "max_request_bytes"),
+            (u64::from(document.max_result_bytes), "max_result_bytes"),
+            (document.longest_ttl_ms.0, "longest_ttl_ms"),
+            (document.retention_ms.0, "retention_ms"),
+            (document.staleness_ms.0, "staleness_ms"),
+            (u64::from(document.max_deliveries), "max_deliveries"),
+            (u64::from(document.max_per_call), "max_per_call"),
+        ];
+        if let Some((_, name)) = bounds.into_iter().find(|(value, _)| *value == 0) {
+            return Err(DispatchPolicyError::Zero(name));
+        }
+        let one = u64::from(document.max_request_bytes).saturating_add(u64::from(document.max_result_bytes));
+        if document.max_total_bytes < one {
+            return Err(DispatchPolicyError::TotalBytes);
+        }
+        Ok(Self(document))
+    }
+}
+
+impl DispatchPolicy {
+    /// The bounds, for reading.
+    pub fn bounds(&self) -> &DispatchPolicyDocument {
+        &self.0
+    }
+
+    /// Whether `capability` needs an approval by a person at the device.
+    pub fn needs_mediation(&self, capability: &CapabilityName) -> bool {
+        self.0.mediated.contains(capability)
+    }
+
+    /// The most transitions of one call.
+    pub(crate) fn per_call(&self) -> usize {
+        usize::try_from(self.0.max_per_call).unwrap_or(usize::MAX)
+    }
+}

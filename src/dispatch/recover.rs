@@ -1,0 +1,321 @@
+//! The way back in: a snapshot and journal records, of which every part is checked before it is believed.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    device::{Device, Session},
+    error::DispatchError,
+    event::{DeviceStanding, DispatchEvent, StoredDispatchEvent},
+    policy::DispatchPolicy,
+    record::{CapabilityRequestRecord, Incarnation, Mediation, RequestState},
+    state::DispatchState,
+};
+use crate::{
+    capability::CapabilitySet,
+    id::{DeviceId, RequestId},
+    time::Mono,
+};
+
+#[derive(Serialize, Deserialize)]
+struct SessionForm {
+    claims: CapabilitySet,
+    window: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeviceForm {
+    id: DeviceId,
+    last_used: u64,
+    grants: CapabilitySet,
+    standing: DeviceStanding,
+    incarnation: Incarnation,
+    session: Option<SessionForm>,
+}
+
+/// The serde form of a snapshot: devices and requests in the order of their ids, so that equal states have equal bytes.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DispatchSnapshot {
+    version: u64,
+    clock: Mono,
+    next_number: u64,
+    devices: Vec<DeviceForm>,
+    requests: Vec<CapabilityRequestRecord>,
+}
+
+#[derive(Deserialize)]
+struct JournalForm {
+    version: u64,
+    events: Vec<StoredDispatchEvent>,
+}
+
+impl DispatchState {
+    /// The hard state as bytes: postcard, and the same for equal states. Cost: O(n log n).
+    pub fn snapshot(&self) -> Vec<u8> {
+        postcard::to_allocvec(&self.snapshot_form()).unwrap_or_default()
+    }
+
+    pub(crate) fn snapshot_form(&self) -> DispatchSnapshot {
+        let devices = self.devices.sorted().into_iter().map(|device| DeviceForm {
+            id: device.id.clone(),
+            last_used: device.last_used,
+            grants: device.grants.clone(),
+            standing: device.standing,
+            incarnation: device.incarnation,
+            session: device
+                .session
+                .as_ref()
+                .map(|session| SessionForm { claims: session.claims.clone(), window: session.window }),
+        });
+        DispatchSnapshot {
+            version: self.version,
+            clock: self.clock,
+            next_number: self.next_number,
+            devices: devices.collect(),
+            requests: self.requests.sorted().into_iter().cloned().collect(),
+        }
+    }
+
+    /// The state that `snapshot` and then every record of `journal` lead to. Without a snapshot, from nothing.
+    ///
+    /// The journal may begin before the snapshot: records that the snapshot contains are skipped. Hash chains and
+    /// torn writes are the business of who stores the bytes.
+    ///
+    /// # Errors
+    /// [`DispatchError::Inconsistent`] where bytes do not decode, a record is missing, or an event cannot have
+    /// happened in the state before it.
+    pub fn recover<'a>(
+        policy: DispatchPolicy,
+        index_key: [u8; 16],
+        snapshot: Option<&[u8]>,
+        journal: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, DispatchError> {
+        let mut state = match snapshot {
+            None => Self::new(policy, index_key),
+            Some(bytes) => Self::from_form(policy, index_key, decode(bytes)?)?,
+        };
+        for bytes in journal {
+            let record: JournalForm = decode(bytes)?;
+            let length = u64::try_from(record.events.len()).map_err(|_| DispatchError::Inconsistent)?;
+            let end = record.version.checked_add(length).ok_or(DispatchError::Inconsistent)?;
+            if end <= state.version {
+                continue;
+            }
+            if record.version != state.version {
+                return Err(DispatchError::Inconsistent);
+            }
+            for event in record.events {
+                state.replay(&event.into())?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Folds in an event that was read back, if it can have happened here.
+    pub(crate) fn replay(&mut self, event: &DispatchEvent) -> Result<(), DispatchError> {
+        if !self.is_possible(event) {
+            return Err(DispatchError::Inconsistent);
+        }
+        self.evolve(event);
+        Ok(())
+    }
+
+    pub(crate) fn from_form(
+        policy: DispatchPolicy,
+        index_key: [u8; 16],
+        form: DispatchSnapshot,
+    ) -> Result<Self, DispatchError> {
+        let mut state = Self::new(policy, index_key);
+        let bounds = state.policy.bounds().clone();
+        let over = |len: usize, most: u32| u64::try_from(len).unwrap_or(u64::MAX) > u64::from(most);
+        if over(form.devices.len(), bounds.max_devices) || over(form.requests.len(), bounds.max_requests) {
+            return Err(DispatchError::Inconsistent);
+        }
+        (state.version, state.clock, state.next_number) = (form.version, form.clock, form.next_number);
+        for read in form.devices {
+            let revoked = read.standing.revoked && read.session.is_some();
+            if state.device_slot(&read.id).is_some() || read.last_used >= form.next_number || revoked {
+                return Err(DispatchError::Inconsistent);
+            }
+            let mut device = Device::new(read.id, read.last_used);
+            (device.grants, device.standing, device.incarnation) =
+                (read.grants, read.standing, read.incarnation);
+            device.session =
+                read.session.map(|session| Session { claims: session.claims, window: session.window });
+            device.refresh_effective();
+            if let Some(slot) = state.devices.insert(device) {
+                state.list_device(slot);
+            }
+        }
+        for record in form.requests {
+            let open = !record.state.is_final();
+            let known = state.device_slot(&record.device).is_some();
+            let handed = (record.attempt > 0) == (record.state != RequestState::Queued);
+            let numbered = record.number < form.next_number
+                && !state.timers.contains_key(&(record.timer(), record.number));
+            if state.record(&record.id).is_some() || !numbered || (open && !(known && handed)) {
+                return Err(DispatchError::Inconsistent);
+            }
+            if let Some(slot) = state.requests.insert(record) {
+                state.list_request(slot);
+            }
+        }
+        Ok(state)
+    }
+
+    fn open_record(&self, request: &RequestId) -> Option<&CapabilityRequestRecord> {
+        self.record(request).filter(|record| !record.state.is_final())
+    }
+
+    /// Whether `event` can be the next one: what it speaks of is there, and in a state that leads to it.
+    pub(crate) fn is_possible(&self, event: &DispatchEvent) -> bool {
+        let device = |id: &DeviceId| self.devices.get_by(id.as_str().as_bytes());
+        match event {
+            DispatchEvent::DeviceGranted { .. } => true,
+            DispatchEvent::DeviceStands { device: id, standing } => {
+                device(id).is_some_and(|known| !standing.revoked || known.session.is_none())
+            }
+            DispatchEvent::DeviceRemoved { device: id } | DispatchEvent::DeviceReset { device: id } => {
+                device(id).is_some_and(|known| known.session.is_none() && known.open().next().is_none())
+            }
+            DispatchEvent::DeviceConnected { device: id, incarnation, .. } => {
+                device(id).is_some_and(|known| !known.standing.revoked && *incarnation >= known.incarnation)
+            }
+            DispatchEvent::DeviceWindow { device: id, .. }
+            | DispatchEvent::DeviceDisconnected { device: id, .. } => {
+                device(id).is_some_and(|known| known.session.is_some())
+            }
+            DispatchEvent::RequestEnqueued {
+                request, number, device: id, capability, at, deadline, ..
+            } => {
+                self.record(request).is_none()
+                    && *number == self.next_number
+                    && *at >= self.clock
+                    && deadline > at
+                    && device(id)
+                        .is_some_and(|known| known.standing.is_clear() && known.grants.contains(capability))
+            }
+            DispatchEvent::RequestDispatched { request, incarnation, attempt, at } => {
+                self.open_record(request).is_some_and(|record| {
+                    *at >= self.clock
+                        && record.deadline > *at
+                        && record.attempt.checked_add(1) == Some(*attempt)
+                        && (record.attempt == 0 || record.incarnation == *incarnation)
+                        && device(&record.device)
+                            .is_some_and(|known| known.session.is_some() && known.incarnation == *incarnation)
+                })
+            }
+            DispatchEvent::MediationAwaited { request } => self.open_record(request).is_some_and(|record| {
+                record.state == RequestState::Dispatched && record.mediation != Mediation::Approved
+            }),
+            DispatchEvent::MediationApproved { request } => self
+                .open_record(request)
+                .is_some_and(|record| record.state == RequestState::AwaitingLocalMediation),
+            DispatchEvent::RequestEnded { request, state, result, at, forget_at } => {
+                self.open_record(request).is_some_and(|record| {
+                    state.is_final()
+                        && *at >= self.clock
+                        && forget_at >= at
+                        && result.size() <= u64::from(record.result_limit)
+                        && (*state != RequestState::Succeeded || record.attempt > 0)
+                })
+            }
+            DispatchEvent::ResultCollected { request } | DispatchEvent::RequestForgotten { request } => {
+                self.record(request).is_some_and(|record| record.state.is_final())
+            }
+        }
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DispatchError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((read, [])) => Ok(read),
+        _ => Err(DispatchError::Inconsistent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use crate::{
+        capability::{CapabilityName, CapabilitySet},
+        dispatch::{
+            DeviceMessage, DispatchCommand, DispatchLiveness, EnqueueRequest, Incarnation, Payload, Target,
+        },
+        id::ClientId,
+        time::{Millis, Now},
+    };
+
+    const NOW: Now = Now::new(10, 10);
+
+    /// A state with a device that is connected, and the decisions that a request takes from it.
+    fn begun() -> (DispatchState, DispatchLiveness) {
+        let (mut state, mut live) =
+            (DispatchState::new(DispatchPolicy::default(), [1; 16]), DispatchLiveness::new());
+        let device = DeviceId::new("a").unwrap();
+        let cam = CapabilitySet::parse(["cam"]).unwrap();
+        let grant = DispatchCommand::Grant { device: device.clone(), capabilities: cam.clone() };
+        let decision = state.decide_operator(NOW, &grant).unwrap();
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam, window: 2 };
+        let decision = state.decide_device(NOW, &device, &hello).unwrap();
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        (state, live)
+    }
+
+    fn ask(name: &str) -> EnqueueRequest {
+        EnqueueRequest {
+            request: RequestId::new(name).unwrap(),
+            target: Target::Any,
+            capability: CapabilityName::new("cam").unwrap(),
+            payload: Payload::new(b"look"),
+            result_limit: 16,
+            ttl_ms: Millis(1_000),
+        }
+    }
+
+    /// Invariant 8: what was written gives the state back; what was not written that way is refused.
+    #[test]
+    fn recovery_refuses_what_cannot_have_happened() {
+        let (mut state, mut live) = begun();
+        let start = state.snapshot();
+        let client = ClientId::new("client").unwrap();
+        let decision = state.enqueue(&live, NOW, &client, &ask("r")).unwrap();
+        let mut journal = vec![decision.to_journal()];
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let decision = state.decide_sends(&live, NOW);
+        journal.push(decision.to_journal());
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let recover = |journal: &[Vec<u8>]| {
+            let records = journal.iter().map(Vec::as_slice);
+            DispatchState::recover(DispatchPolicy::default(), [2; 16], Some(&start), records)
+        };
+        assert_eq!(recover(&journal).unwrap(), state);
+
+        let refused = Err(DispatchError::Inconsistent);
+        assert_eq!(recover(&journal[1..]), refused, "a record is missing");
+        assert_eq!(recover(&[journal[1].clone(), journal[0].clone()]), refused, "out of order");
+        let mut longer = journal.clone();
+        longer[1].push(0);
+        assert_eq!(recover(&longer), refused, "trailing bytes");
+        for cut in 0..journal[0].len() {
+            assert_eq!(recover(&[journal[0][..cut].to_vec()]), refused, "torn at {cut}");
+        }
+    }
+
+    /// A decision is of use on the state that it was made on, and no other.
+    #[test]
+    fn a_stale_decision_is_refused() {
+        let (mut state, mut live) = begun();
+        let client = ClientId::new("client").unwrap();
+        let first = state.enqueue(&live, NOW, &client, &ask("r1")).unwrap();
+        let second = state.enqueue(&live, NOW, &client, &ask("r2")).unwrap();
+        let _ = state.accept(&mut live, NOW, first).unwrap();
+        let before = state.clone();
+        assert_eq!(state.accept(&mut live, NOW, second).unwrap_err(), DispatchError::StaleDecision);
+        assert_eq!(state, before);
+    }
+}

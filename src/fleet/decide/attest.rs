@@ -1,0 +1,298 @@
+//! May this worker join, and may it go on?
+
+use alloc::{string::ToString, vec::Vec};
+
+use crate::{
+    attestation::{
+        self, Appraisal, EvidenceContext,
+        challenge::{self, NonceBinding, NonceRole, OpenedNonce},
+    },
+    code::{Code, Coded},
+    digest::Sha256Digest,
+    fleet::{
+        condition::{Activity, LossReason, QuarantineReason},
+        context::{Context, Draft, Steps, sealed::Decide},
+        event::{EvidenceRecord, FleetEvent},
+        operation::{Attest, Attested, Challenge, Challenged, WorkerHandle},
+        principal::Principal,
+        rejection::{AttestError, ChallengeError, WorkerError},
+        roster::{WorkerRecord, holds_lease},
+        state::{self, FleetState},
+        table::Act,
+    },
+    id::DeviceId,
+    identity::AuthenticatedDevice,
+    time::{Mono, Wall},
+};
+
+/// What nonces of this coordinator are bound to, for this device.
+fn nonce_binding<'a>(
+    context: &Context<'a>,
+    device: &'a DeviceId,
+    certificate: Sha256Digest,
+) -> NonceBinding<'a> {
+    NonceBinding {
+        epoch: context.state.epoch,
+        device,
+        certificate,
+        audience: &context.state.policy.fleet,
+        coordinator: context.setup.coordinator_certificate,
+        role: NonceRole::Worker,
+    }
+}
+
+impl Decide for Challenge {
+    const NAME: &'static str = "challenge";
+
+    fn admits(principal: &Principal) -> bool {
+        matches!(principal, Principal::Device { .. })
+    }
+
+    fn decide(&self, context: &Context<'_>) -> Result<Draft<Challenged>, ChallengeError> {
+        let (device, authenticated) = context.device()?;
+        let binding = nonce_binding(context, device, authenticated.certificate().fingerprint());
+        // Equal nonces of one device in one millisecond are one nonce, which is spent once: no salt is needed.
+        let (key, version) = (&context.setup.nonce_key, context.state.version);
+        let nonce = challenge::issue(key, &binding, version, context.now, [0; 8]);
+        let answer =
+            Challenged { nonce: nonce.as_bytes().to_vec(), ttl: context.state.policy.challenge_ttl_ms };
+        Ok(Steps::default().with_answer(answer))
+    }
+}
+
+impl Decide for Attest {
+    const NAME: &'static str = "attest";
+
+    fn admits(principal: &Principal) -> bool {
+        matches!(principal, Principal::Device { .. })
+    }
+
+    fn decide(&self, context: &Context<'_>) -> Result<Draft<Attested>, AttestError> {
+        context.trust_wall()?;
+        let (device, authenticated) = context.device()?;
+        let state = context.state;
+        let known = state.roster.by_device(device);
+        if let Some(handle) = self.resume {
+            context.worker(handle, device)?;
+        }
+        let nonce = self.open_nonce(context, device, &authenticated)?;
+        let certificate = authenticated.certificate().fingerprint();
+        let appraisal = attestation::appraise(
+            self.form,
+            &self.evidence,
+            &state.policy.attestation,
+            &EvidenceContext {
+                now: context.now.wall,
+                nonce: &self.nonce,
+                nonce_issued: nonce.issued().wall,
+                audience: &state.policy.fleet,
+                device,
+                certificate,
+            },
+            &*context.setup.verifier,
+        );
+        let accepted = match (appraisal.accepted(), known) {
+            (Some(accepted), _) => accepted,
+            (None, Some(slot)) => return refuse_known(context, slot, codes(&appraisal)),
+            (None, None) => return Err(AttestError::Refused { failures: codes(&appraisal) }),
+        };
+        let slot = self.find_place(context, accepted.worker(), device, known)?;
+        // Only the incarnation that the evidence is about can go on; a new worker begins with one of its own.
+        if self.resume.is_some_and(|handle| handle.slot != slot) {
+            return Err(WorkerError::StaleHandle.into());
+        }
+        let valid_until = accepted.valid_until();
+        let evidence = EvidenceRecord {
+            sha256: accepted.evidence(),
+            generation: state.policy_generation,
+            valid_until,
+            valid_until_mono: FleetState::mono_at(context.now, valid_until),
+            certificate,
+            certificate_until_mono: FleetState::mono_at(context.now, authenticated.certificate().not_after())
+                .min(authenticated.ends().unwrap_or(Mono::NEVER)),
+        };
+        let mut steps = Steps::default();
+        if known.is_none() {
+            let (worker, device) = (accepted.worker().clone(), device.clone());
+            steps.events.push(FleetEvent::WorkerRegistered { slot, worker, device });
+        }
+        let mut generation = state.roster.generation(slot);
+        if self.resume.is_none() {
+            // Another incarnation: what the former one held is lost to it.
+            if let Some(held) = context.held(slot) {
+                context.lose(&mut steps, slot, held, LossReason::Rejoined, context.hold_until(held));
+            }
+            generation = generation.saturating_add(1);
+            steps.events.push(FleetEvent::IncarnationBegan { slot, incarnation: generation });
+        }
+        steps.events.push(FleetEvent::EvidenceAccepted {
+            slot,
+            evidence,
+            capabilities: accepted.capabilities().clone(),
+            nonce: nonce.id(),
+            nonce_until: nonce.issued().mono.plus(state.policy.challenge_ttl_ms),
+            nonce_version: nonce.version(),
+        });
+        // The answer shows the worker as it will be: the same fold, on a copy of the little that it touches.
+        let after = preview(context, &steps.events, slot);
+        let answer = Attested {
+            handle: WorkerHandle { slot, generation },
+            valid_until,
+            state: after.0,
+            owes: after.1,
+            failures: Vec::new(),
+        };
+        Ok(steps.with_answer(answer))
+    }
+}
+
+impl Attest {
+    fn open_nonce(
+        &self,
+        context: &Context<'_>,
+        device: &DeviceId,
+        authenticated: &AuthenticatedDevice<'_>,
+    ) -> Result<OpenedNonce, AttestError> {
+        let state = context.state;
+        let binding = nonce_binding(context, device, authenticated.certificate().fingerprint());
+        let ttl = state.policy.challenge_ttl_ms;
+        let nonce = challenge::open(&context.setup.nonce_key, &self.nonce, &binding, context.now, ttl)?;
+        if state.nonces.contains(&nonce.id()) {
+            return Err(AttestError::NonceSpent);
+        }
+        let limit = usize::try_from(state.policy.limits.nonces).unwrap_or(usize::MAX);
+        if state.nonces.len_at(context.now.mono.0) >= limit {
+            return Err(AttestError::NoncesFull);
+        }
+        if nonce.issued().wall < state.floor {
+            return Err(AttestError::BeforeRestore);
+        }
+        Ok(nonce)
+    }
+
+    /// The slot of the worker that the evidence names: its own, or a new one.
+    fn find_place(
+        &self,
+        context: &Context<'_>,
+        worker: &crate::id::WorkerId,
+        device: &DeviceId,
+        known: Option<u32>,
+    ) -> Result<u32, AttestError> {
+        let roster = &context.state.roster;
+        match (roster.by_id(worker), known) {
+            (Some(slot), _) => {
+                let record = roster.get(slot).ok_or(WorkerError::Unknown)?;
+                if record.device != *device {
+                    return Err(AttestError::OtherDevice);
+                }
+                context.admit(Act::Attest, record)?;
+                Ok(slot)
+            }
+            (None, Some(_)) => Err(AttestError::DeviceBusy),
+            (None, None) if roster.len() >= context.state.policy.limits.workers => Err(AttestError::Full),
+            (None, None) => Ok(roster.next_slot()),
+        }
+    }
+}
+
+/// The codes of all failed checks.
+fn codes(appraisal: &Appraisal) -> Vec<Code> {
+    appraisal.failures().iter().map(Coded::code).collect()
+}
+
+/// Evidence of a known worker that does not pass closes its latch: what it is, is no longer known.
+fn refuse_known(
+    context: &Context<'_>,
+    slot: u32,
+    failures: Vec<Code>,
+) -> Result<Draft<Attested>, AttestError> {
+    let record = context.state.roster.get(slot).ok_or(WorkerError::Unknown)?;
+    context.admit(Act::Quarantine, record)?;
+    let texts: Vec<_> = failures.iter().map(|code| code.as_str().to_string()).collect();
+    let mut steps = Steps::default();
+    steps.events.push(FleetEvent::EvidenceRefused { slot, failures: texts.clone() });
+    context.quarantine(&mut steps, slot, record, QuarantineReason::FailedEvidence);
+    let after = preview(context, &steps.events, slot);
+    Ok(steps.with_answer(Attested {
+        handle: context.state.handle(slot),
+        valid_until: Wall::START,
+        state: after.0,
+        owes: after.1,
+        failures: texts,
+    }))
+}
+
+/// How the worker in `slot` will look after `events`.
+fn preview(
+    context: &Context<'_>,
+    events: &[FleetEvent],
+    slot: u32,
+) -> (crate::fleet::condition::WorkerLifecycleState, Option<crate::fleet::condition::Debt>) {
+    use crate::fleet::condition::{ActivityKind, Debt, WorkerLifecycleState};
+    let state = context.state;
+    let Some(record) = state.roster.get(slot) else {
+        return (WorkerLifecycleState::Registered, None);
+    };
+    let mut version = state.version;
+    let mut kind = record.activity.kind();
+    let mut debt = state::debt(record);
+    let mut latch = record.quarantine.clone();
+    for event in events {
+        version = version.saturating_add(1);
+        match event {
+            FleetEvent::LeaseLost { fence, reason, .. } => {
+                let lease = context.held(slot).map_or(Sha256Digest::of(b""), |held| held.lease.digest());
+                kind = ActivityKind::Orphaned;
+                debt = Some(Debt {
+                    fence: *fence,
+                    lease,
+                    reason: *reason,
+                    cleanup: true,
+                    evidence_since: Some(version),
+                });
+            }
+            FleetEvent::LeaseRevoked { .. } => kind = ActivityKind::Revoking,
+            FleetEvent::Quarantined { reason, .. } => latch.close(*reason, version),
+            FleetEvent::IncarnationBegan { .. }
+                if matches!(kind, ActivityKind::Available | ActivityKind::Offline) =>
+            {
+                kind = ActivityKind::Registered;
+            }
+            FleetEvent::EvidenceAccepted { nonce_version, .. } => {
+                if latch.evidence_since.is_some_and(|since| *nonce_version >= since) {
+                    latch.evidence_since = None;
+                    if latch.is_settled() {
+                        latch.reasons.clear();
+                    }
+                }
+                if let Some(owed) = &mut debt {
+                    if owed.evidence_since.is_some_and(|since| *nonce_version >= since) {
+                        owed.evidence_since = None;
+                    }
+                    if owed.is_settled() {
+                        debt = None;
+                        kind = ActivityKind::Registered;
+                    }
+                }
+                if kind == ActivityKind::Offline {
+                    kind = ActivityKind::Registered;
+                }
+            }
+            _ => {}
+        }
+    }
+    let fleet = record.quarantine_generation < state.roster.quarantine_generation;
+    (WorkerLifecycleState::of(kind, latch.is_closed() || fleet, record.draining), debt)
+}
+
+/// A heartbeat of the worker in `slot`: the events that follow where it changes something.
+pub(crate) fn heard(context: &Context<'_>, slot: u32, record: &WorkerRecord) -> Option<Steps> {
+    let changes = match &record.activity {
+        Activity::Registered => context.state.evidence_in_force(record, context.now),
+        Activity::Offline => true,
+        _ => record.silent,
+    };
+    let mut steps = Steps::default();
+    steps.events.push(FleetEvent::WorkerHeard { slot });
+    (changes && (record.silent || !holds_lease(record.activity.kind()))).then_some(steps)
+}

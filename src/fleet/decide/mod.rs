@@ -1,0 +1,11 @@
+//! The decisions, one file for each family. All pure: context in, draft or rejection out.
+
+mod acquire;
+mod attest;
+mod deadline;
+mod lease;
+mod manage;
+
+pub(crate) use attest::heard;
+pub use deadline::Expired;
+pub(crate) use deadline::{SWEEP_VISITS, expire};

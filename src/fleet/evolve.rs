@@ -1,0 +1,266 @@
+//! Folding one event into the state. Private to the crate, total, and never fails.
+
+use alloc::boxed::Box;
+
+use super::{
+    condition::{Activity, Debt, HeldLease, LeaseStage, LossReason, QuarantineReason},
+    event::FleetEvent,
+    policy::WorkerFleetPolicy,
+    roster::{self, Roster, WorkerRecord},
+    runs::Runs,
+    session::Sessions,
+    spent::Spent,
+    state::{self, FleetState, grant_key},
+};
+use crate::{
+    identity::DeviceRegistry,
+    lease::{Epoch, Fence},
+    time::{Mono, Now, Wall},
+};
+
+impl FleetState {
+    /// The state before the first event, under `policy`.
+    pub(crate) fn blank(policy: WorkerFleetPolicy, index_key: [u8; 16]) -> Self {
+        let devices = DeviceRegistry::new(policy.device_limits(), index_key);
+        Self {
+            policy_generation: 1,
+            epoch: Epoch(0),
+            version: 0,
+            index: 0,
+            last: Now::default(),
+            fence_counter: 0,
+            roster: Roster::new(index_key),
+            runs: Runs::new(index_key),
+            grants: Spent::new(index_key),
+            nonces: Spent::new(index_key),
+            sessions: Sessions::default(),
+            devices,
+            quiet_until: Mono::START,
+            floor: Wall::START,
+            policy,
+        }
+    }
+
+    /// Folds one event that happened at `at`.
+    pub(crate) fn evolve(&mut self, at: Now, event: &FleetEvent) {
+        self.version = self.version.saturating_add(1);
+        self.last = at;
+        match event {
+            FleetEvent::Founded { policy } => self.policy = policy.clone(),
+            FleetEvent::EpochBegan { epoch } => {
+                self.epoch = *epoch;
+                self.fence_counter = 0;
+            }
+            FleetEvent::RestoredStale { quiet_until, floor } => {
+                self.quiet_until = *quiet_until;
+                self.floor = *floor;
+            }
+            FleetEvent::PolicySet { policy, generation } => {
+                self.policy = policy.clone();
+                self.policy_generation = *generation;
+            }
+            FleetEvent::DeviceChanged { change } => self.devices.evolve(change),
+            FleetEvent::CommandRemembered { command, content, answer } => {
+                let limits = &self.policy.limits;
+                let (width, memory) = (limits.window, limits.session_memory_ms);
+                self.sessions.remember(command, *content, answer.clone(), width, memory, at.mono);
+            }
+            FleetEvent::RunEnded { run, fence, outcome, remembered_until, .. } => {
+                self.runs.forget_until(at.mono);
+                self.runs.ended(run, *fence, *outcome, *remembered_until);
+            }
+            FleetEvent::FleetQuarantined { generation } => self.roster.quarantine_all(*generation),
+            _ => self.evolve_worker(at, event),
+        }
+    }
+
+    fn evolve_worker(&mut self, at: Now, event: &FleetEvent) {
+        let version = self.version;
+        let generation = self.policy_generation;
+        match event {
+            FleetEvent::WorkerRegistered { slot, worker, device } => {
+                self.roster.insert(*slot, worker.clone(), device.clone());
+            }
+            FleetEvent::IncarnationBegan { slot, incarnation } => {
+                self.roster.begin_incarnation(*slot, *incarnation);
+                self.roster.change(*slot, |record| {
+                    record.evidence = None;
+                    record.silent = false;
+                    if matches!(record.activity, Activity::Available | Activity::Offline) {
+                        record.activity = Activity::Registered;
+                    }
+                });
+            }
+            FleetEvent::EvidenceAccepted {
+                slot,
+                evidence,
+                capabilities,
+                nonce,
+                nonce_until,
+                nonce_version,
+            } => {
+                self.nonces.insert(*nonce, nonce_until.0, at.mono.0);
+                self.roster.set_capabilities(*slot, capabilities);
+                self.roster.change(*slot, |record| {
+                    record.evidence = Some(Box::new(evidence.clone()));
+                    accept_evidence(record, *nonce_version);
+                });
+            }
+            FleetEvent::EvidenceRefused { .. } => {}
+            FleetEvent::EvidenceWithdrawn { slot } => self.roster.change(*slot, |record| {
+                record.evidence = None;
+                if matches!(record.activity, Activity::Available) {
+                    record.activity = Activity::Registered;
+                }
+            }),
+            FleetEvent::WorkerHeard { slot } => self.roster.change(*slot, |record| {
+                record.silent = false;
+                if matches!(record.activity, Activity::Registered | Activity::Offline) {
+                    record.activity = idle(record, generation, at);
+                }
+            }),
+            FleetEvent::WorkerSilent { slot } => self.roster.change(*slot, |record| {
+                record.silent = true;
+                record.activity = Activity::Offline;
+            }),
+            FleetEvent::Quarantined { slot, reason } => {
+                let fleet = self.roster.quarantine_generation;
+                self.roster.change(*slot, |record| {
+                    if record.quarantine_generation < fleet {
+                        record.quarantine.close(QuarantineReason::Operator, version);
+                    }
+                    record.quarantine.close(*reason, version);
+                    record.quarantine_generation = fleet;
+                });
+            }
+            FleetEvent::QuarantineReleased { slot } => self.roster.change(*slot, |record| {
+                record.quarantine.release = false;
+                open_latch(record);
+            }),
+            FleetEvent::DrainBegan { slot } => self.roster.change(*slot, |record| record.draining = true),
+            FleetEvent::DrainEnded { slot } => self.roster.change(*slot, |record| record.draining = false),
+            FleetEvent::WorkerRetired { slot } => {
+                self.roster.release_device(*slot);
+                self.roster.change(*slot, |record| {
+                    record.silent = false;
+                    record.evidence = None;
+                    record.activity = Activity::Retired { since: at.mono };
+                });
+            }
+            FleetEvent::WorkerForgotten { slot } => self.roster.forget(*slot),
+            FleetEvent::CleanupVerified { slot, .. } => self.roster.change(*slot, |record| {
+                record.quarantine.cleanup = false;
+                open_latch(record);
+                if let Activity::Orphaned(debt) = &mut record.activity {
+                    debt.cleanup = false;
+                    settle(record);
+                }
+            }),
+            _ => self.evolve_lease(at, event),
+        }
+    }
+
+    fn evolve_lease(&mut self, at: Now, event: &FleetEvent) {
+        let (version, generation) = (self.version, self.policy_generation);
+        match event {
+            FleetEvent::LeaseGranted { slot, lease } => {
+                let terms = &lease.terms;
+                self.fence_counter = lease.fence.counter;
+                self.grants.insert(grant_key(&terms.issuer, &terms.grant), terms.grant_expires.0, at.wall.0);
+                self.runs.forget_until(at.mono);
+                self.runs.leased(&terms.run, *slot, lease.fence);
+                self.roster.ready.remember_shape(&terms.capabilities);
+                let held = HeldLease { lease: lease.clone(), stage: LeaseStage::Assigned, revoked: None };
+                self.roster.change(*slot, |record| record.activity = Activity::Leased(Box::new(held)));
+            }
+            FleetEvent::RunStarted { slot, .. } => {
+                self.on_lease(*slot, |held| held.stage = LeaseStage::Running)
+            }
+            FleetEvent::LeaseRenewed { slot, expires, .. } => {
+                self.on_lease(*slot, |held| held.lease.expires = *expires);
+            }
+            FleetEvent::LeaseRevoked { slot, reason, acknowledge_by, .. } => self.on_lease(*slot, |held| {
+                held.stage = LeaseStage::Revoking;
+                held.revoked = Some((*reason, *acknowledge_by));
+            }),
+            FleetEvent::CleanupAwaited { slot, .. } => {
+                self.on_lease(*slot, |held| held.stage = LeaseStage::CleaningUp);
+            }
+            FleetEvent::LeaseReturned { slot, fence } => {
+                let memory = at.mono.plus(self.policy.runs.grant_lifetime_max_ms);
+                self.free_run(*slot, *fence, None, at.mono, memory);
+                self.roster.change(*slot, |record| record.activity = idle(record, generation, at));
+            }
+            FleetEvent::LeaseLost { slot, fence, reason, run_held_until } => {
+                let memory = run_held_until.plus(self.policy.runs.grant_lifetime_max_ms);
+                self.free_run(*slot, *fence, Some(*reason), *run_held_until, memory);
+                self.roster.change(*slot, |record| {
+                    if let Some(held) = state::held(record) {
+                        let lease = held.lease.digest();
+                        record.silent |= *reason == LossReason::Silent;
+                        record.activity = Activity::Orphaned(Debt {
+                            fence: *fence,
+                            lease,
+                            reason: *reason,
+                            cleanup: true,
+                            evidence_since: Some(version),
+                        });
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn on_lease(&mut self, slot: u32, change: impl FnOnce(&mut HeldLease)) {
+        self.roster.change(slot, |record| {
+            if let Activity::Leased(held) = &mut record.activity {
+                change(held);
+            }
+        });
+    }
+
+    fn free_run(&mut self, slot: u32, fence: Fence, reason: Option<LossReason>, until: Mono, memory: Mono) {
+        if let Some(run) =
+            self.roster.get(slot).and_then(state::held).map(|held| held.lease.terms.run.clone())
+        {
+            self.runs.held(&run, fence, reason, until, memory);
+        }
+    }
+}
+
+/// What a worker without a lease does: available where its evidence lets it work, else registered.
+fn idle(record: &WorkerRecord, generation: u64, at: Now) -> Activity {
+    let able = record.evidence.as_deref().is_some_and(|evidence| roster::in_force(evidence, generation, at));
+    if able { Activity::Available } else { Activity::Registered }
+}
+
+/// Evidence over a nonce issued at `nonce_version` pays what was owed since that version or before (invariant 5).
+fn accept_evidence(record: &mut WorkerRecord, nonce_version: u64) {
+    if record.quarantine.evidence_since.is_some_and(|since| nonce_version >= since) {
+        record.quarantine.evidence_since = None;
+        open_latch(record);
+    }
+    match &mut record.activity {
+        Activity::Orphaned(debt) if debt.evidence_since.is_some_and(|since| nonce_version >= since) => {
+            debt.evidence_since = None;
+            settle(record);
+        }
+        Activity::Offline => record.activity = Activity::Registered,
+        _ => {}
+    }
+}
+
+fn open_latch(record: &mut WorkerRecord) {
+    if record.quarantine.is_settled() {
+        record.quarantine.reasons.clear();
+    }
+}
+
+fn settle(record: &mut WorkerRecord) {
+    if let Activity::Orphaned(debt) = &record.activity
+        && debt.is_settled()
+    {
+        record.activity = Activity::Registered;
+    }
+}

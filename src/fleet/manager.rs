@@ -1,0 +1,409 @@
+//! `WorkerFleetManager`: decide, accept, and hand out what lasts.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{
+    context::{Context, Decide, Draft},
+    decide::{self, Expired},
+    effect::Effect,
+    event::{FleetEvent, FleetRecord},
+    journal,
+    liveness::Liveness,
+    operation::WorkerHandle,
+    principal::{CommandId, Principal},
+    recover::RecoverError,
+    rejection::{CommandError, HeartbeatError},
+    setup::Setup,
+    state::FleetState,
+};
+use crate::{
+    code::{self, Code, Coded},
+    digest::{FieldHasher, Sha256Digest},
+    id::DeviceId,
+    time::{Mono, Now},
+};
+
+/// A decision, and the version of the state that it was made on. It has done nothing yet.
+#[must_use = "a decision does nothing before it is accepted"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared<A> {
+    version: u64,
+    at: Now,
+    principal: Principal,
+    draft: Draft<A>,
+}
+
+impl<A> Prepared<A> {
+    /// What would happen.
+    pub fn events(&self) -> &[FleetEvent] {
+        &self.draft.events
+    }
+}
+
+/// An accepted operation whose answer and effects are held until the journal lasts up to [`Ticket::index`].
+#[must_use = "the answer and the effects are inside"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket<A> {
+    instance: u64,
+    index: u64,
+    answer: A,
+    effects: Vec<Effect>,
+}
+
+/// What is handed out once it lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Released<A> {
+    /// The answer.
+    pub answer: A,
+    /// What follows from it, in order.
+    pub effects: Vec<Effect>,
+}
+
+impl<A> Ticket<A> {
+    /// The journal index that must last first.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Hands out the answer and the effects, where the journal lasts that far.
+    ///
+    /// # Errors
+    /// The ticket itself, where it does not yet, or where the manager has halted or is another one.
+    pub fn redeem(self, manager: &WorkerFleetManager) -> Result<Released<A>, Self> {
+        let lasts = self.index <= manager.durable && self.instance == manager.instance && !manager.halted;
+        if lasts { Ok(Released { answer: self.answer, effects: self.effects }) } else { Err(self) }
+    }
+}
+
+/// Why a decision is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The state has changed since: decide again.
+    #[error("the state changed between decision and acceptance")]
+    Stale,
+    /// Only recovery goes on from here.
+    #[error("a journal write failed or is in doubt; recover first")]
+    Halted,
+}
+
+impl Coded for AcceptError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Stale => code::FLEET_STALE_DECISION,
+            Self::Halted => code::FLEET_HALTED,
+        }
+    }
+}
+
+/// Records that are accepted and not yet written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JournalBatch {
+    /// The index of the last record in it.
+    pub last: u64,
+    /// What to append and to sync, as it is.
+    pub bytes: Vec<u8>,
+    /// The same records, for an event log.
+    pub records: Vec<FleetRecord>,
+}
+
+/// The fleet: its hard state, its liveness, and what is on its way to the journal.
+///
+/// The law: [`decide`](Self::decide) is pure, [`accept`](Self::accept) changes the state, and nothing that follows
+/// leaves before [`durable`](Self::durable) says that it lasts.
+pub struct WorkerFleetManager {
+    state: FleetState,
+    liveness: Liveness,
+    setup: Setup,
+    chain: Sha256Digest,
+    unwritten: Vec<FleetRecord>,
+    durable: u64,
+    halted: bool,
+    /// Tells this manager's tickets from those of another: its epoch, which is used once.
+    instance: u64,
+}
+
+impl fmt::Debug for WorkerFleetManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerFleetManager")
+            .field("epoch", &self.state.epoch)
+            .field("index", &self.state.index)
+            .field("durable", &self.durable)
+            .field("halted", &self.halted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerFleetManager {
+    pub(super) fn with_first_record(
+        mut state: FleetState,
+        chain: Sha256Digest,
+        setup: Setup,
+        record: FleetRecord,
+    ) -> Result<Self, RecoverError> {
+        let durable = state.index;
+        state.fold(&record)?;
+        let liveness = Self::rebuild_liveness(&state);
+        let instance = state.epoch.0;
+        Ok(Self {
+            state,
+            liveness,
+            setup,
+            chain,
+            unwritten: Vec::from([record]),
+            durable,
+            halted: false,
+            instance,
+        })
+    }
+
+    /// The hard state.
+    pub fn state(&self) -> &FleetState {
+        &self.state
+    }
+
+    /// When the worker was last heard, by the fleet's line.
+    pub fn last_heard(&self, worker: WorkerHandle) -> Mono {
+        self.liveness.heard(worker.slot)
+    }
+
+    /// Decides an operation. Changes nothing; the same state, time and operation give the same decision.
+    ///
+    /// `command` is the client's own number for it. A repeat of an accepted one gives the answer of then and does
+    /// nothing more; a rejection is decided afresh.
+    ///
+    /// # Errors
+    /// The operation's own rejection.
+    pub fn decide<O: Decide>(
+        &self,
+        operation: &O,
+        principal: &Principal,
+        command: Option<&CommandId>,
+        now: Now,
+    ) -> Result<Prepared<O::Answer>, O::Error>
+    where
+        O::Error: From<CommandError>,
+    {
+        let context = self.context(principal, now)?;
+        if !O::admits(principal) {
+            return Err(CommandError::Principal.into());
+        }
+        let at = context.now;
+        let prepare =
+            |draft| Prepared { version: self.state.version, at, principal: principal.clone(), draft };
+        let Some(command) = command else { return Ok(prepare(operation.decide(&context)?)) };
+        let content = fingerprint(operation, principal);
+        if let Some(answer) = self.state.sessions.find(command, content)? {
+            let answer = postcard::from_bytes(answer)
+                .map_err(|_| CommandError::Conflict { sequence: command.sequence })?;
+            return Ok(prepare(Draft { events: Vec::new(), effects: Vec::new(), answer }));
+        }
+        let limits = &self.state.policy.limits;
+        if !self.state.sessions.admits(&command.client, limits.sessions, limits.session_memory_ms, at.mono) {
+            return Err(CommandError::SessionsFull.into());
+        }
+        let mut draft = operation.decide(&context)?;
+        // What changed nothing is decided again the same way, and needs no memory.
+        if !draft.events.is_empty() {
+            let answer = postcard::to_allocvec(&draft.answer).unwrap_or_default();
+            let command = command.clone();
+            draft.events.push(FleetEvent::CommandRemembered { command, content, answer });
+        }
+        Ok(prepare(draft))
+    }
+
+    fn context<'a>(&'a self, principal: &'a Principal, now: Now) -> Result<Context<'a>, CommandError> {
+        if self.halted {
+            return Err(CommandError::Halted);
+        }
+        self.liveness.forward(now.mono)?;
+        let (now, leap) = self.state.discipline(now)?;
+        Ok(Context { state: &self.state, liveness: &self.liveness, setup: &self.setup, principal, now, leap })
+    }
+
+    /// Accepts a decision: folds its events into the state and holds its answer and effects.
+    ///
+    /// # Errors
+    /// [`AcceptError::Stale`] where anything was accepted in between; [`AcceptError::Halted`].
+    pub fn accept<A>(&mut self, prepared: Prepared<A>) -> Result<Ticket<A>, AcceptError> {
+        if self.halted {
+            return Err(AcceptError::Halted);
+        }
+        let Prepared { version, at, principal, draft } = prepared;
+        if version != self.state.version {
+            return Err(AcceptError::Stale);
+        }
+        if let Principal::Device { device, .. } = &principal
+            && let Some(slot) = self.state.roster.by_device(device)
+        {
+            self.liveness.hear(slot, at.mono);
+        }
+        let Draft { events, effects, answer } = draft;
+        if !events.is_empty() {
+            self.commit(at, principal, events);
+        }
+        self.liveness.advance(at.mono);
+        Ok(Ticket { instance: self.instance, index: self.state.index, answer, effects })
+    }
+
+    fn commit(&mut self, at: Now, principal: Principal, events: Vec<FleetEvent>) {
+        self.state.index = self.state.index.saturating_add(1);
+        for event in &events {
+            debug_assert_eq!(self.state.possible(at, event), Ok(()), "{event:?}");
+            self.state.evolve(at, event);
+            match event {
+                FleetEvent::PolicySet { .. } | FleetEvent::FleetQuarantined { .. } => {
+                    self.liveness.begin_sweep()
+                }
+                FleetEvent::WorkerRegistered { slot, .. } | FleetEvent::IncarnationBegan { slot, .. } => {
+                    self.liveness.hear(*slot, at.mono);
+                }
+                _ => {}
+            }
+            if let Some(slot) = event.slot() {
+                self.liveness.arm(&self.state, slot, at.mono);
+            }
+        }
+        let index = self.state.index;
+        self.unwritten.push(FleetRecord { index, at, principal, events });
+    }
+
+    /// What has to be appended to the journal; `None` where nothing has. Many operations share one batch.
+    pub fn take_journal(&mut self) -> Option<JournalBatch> {
+        if self.unwritten.is_empty() || self.halted {
+            return None;
+        }
+        let records = core::mem::take(&mut self.unwritten);
+        let mut bytes = Vec::new();
+        for record in &records {
+            match journal::append(&mut bytes, self.chain, record) {
+                Some(chain) => self.chain = chain,
+                None => {
+                    self.halted = true;
+                    return None;
+                }
+            }
+        }
+        Some(JournalBatch { last: self.state.index, bytes, records })
+    }
+
+    /// The journal lasts up to `index`: tickets up to there can be redeemed. Only what was taken can last.
+    pub fn durable(&mut self, index: u64) {
+        let first_unwritten = self.unwritten.first().map_or(u64::MAX, |record| record.index);
+        if index < first_unwritten && index <= self.state.index {
+            self.durable = self.durable.max(index);
+        }
+    }
+
+    /// A write failed, or nobody knows whether it lasted. Held answers are dropped; only recovery goes on.
+    pub fn journal_failed(&mut self) {
+        self.halted = true;
+    }
+
+    /// Whether only recovery goes on from here.
+    pub fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    /// The state as bytes, from which [`Self::recover`] goes on with the journal after it.
+    ///
+    /// `None` while records are accepted that the journal does not hold yet.
+    pub fn snapshot(&self) -> Option<Vec<u8>> {
+        if self.durable == self.state.index && !self.halted {
+            self.state.to_snapshot(self.chain)
+        } else {
+            None
+        }
+    }
+
+    /// A worker is heard. O(1), and writes nothing; where it changes something, the change is to be accepted.
+    ///
+    /// # Errors
+    /// [`HeartbeatError`]: another device, an older incarnation, a device that is revoked.
+    pub fn heartbeat(
+        &mut self,
+        worker: WorkerHandle,
+        principal: &Principal,
+        now: Now,
+    ) -> Result<Option<Prepared<()>>, HeartbeatError> {
+        let context = self.context(principal, now)?;
+        let (device, _) = context.device()?;
+        let record = context.worker(worker, device)?;
+        context.admit(super::table::Act::Heartbeat, record)?;
+        let at = context.now;
+        let steps = decide::heard(&context, worker.slot, record);
+        let version = self.state.version;
+        self.liveness.hear(worker.slot, at.mono);
+        Ok(steps.map(|steps| Prepared {
+            version,
+            at,
+            principal: principal.clone(),
+            draft: steps.with_answer(()),
+        }))
+    }
+
+    /// Counts a challenge or an attestation of `device` against its allowance, before anything is computed for it.
+    ///
+    /// # Errors
+    /// [`CommandError::Halted`], [`CommandError::Time`]; [`CommandError::TooOften`] over the allowance.
+    pub fn admit(&mut self, device: &DeviceId, now: Now) -> Result<(), CommandError> {
+        if self.halted {
+            return Err(CommandError::Halted);
+        }
+        self.liveness.forward(now.mono)?;
+        if self.liveness.admit(&self.state, device, now.mono) { Ok(()) } else { Err(CommandError::TooOften) }
+    }
+
+    /// When [`Self::expire`] could have something to do. Calling it early is harmless. Cost: O(1).
+    ///
+    /// The answer may change after every accepted operation and every call of `expire`.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.liveness.next_deadline()
+    }
+
+    /// The transitions that are due: leases that ran out, silence, evidence that is over, and the steps of an act on
+    /// the whole fleet. At most as many as the policy allows for one call; the answer says whether more are due.
+    ///
+    /// # Errors
+    /// [`CommandError::Halted`] and [`CommandError::Time`].
+    pub fn expire(&mut self, now: Now) -> Result<Prepared<Expired>, CommandError> {
+        let at = self.context(&Principal::Core, now)?.now;
+        // What began the sweep may have brought deadlines nearer than they were armed for.
+        if let Some(first) = self.liveness.sweep() {
+            for slot in first..first.saturating_add(decide::SWEEP_VISITS).min(self.state.roster.slots()) {
+                self.liveness.arm(&self.state, slot, at.mono);
+            }
+        }
+        let context = self.context(&Principal::Core, now)?;
+        let version = self.state.version;
+        let mut draft = decide::expire(&context);
+        // Deadlines that have moved are looked at again when they come; those that are due stay until accepted.
+        let moved: Vec<u32> = self
+            .liveness
+            .due(at.mono)
+            .filter(|slot| !draft.events.iter().any(|e| e.slot() == Some(*slot)))
+            .collect();
+        if !draft.answer.more {
+            for slot in moved {
+                self.liveness.arm(&self.state, slot, at.mono);
+            }
+        }
+        // The sweep moves on only past slots that need nothing: a decision that is never accepted loses nothing.
+        if draft.events.is_empty() {
+            self.liveness.set_sweep(draft.answer.sweep);
+        }
+        draft.answer.more |= self.liveness.sweep().is_some();
+        self.liveness.advance(at.mono);
+        Ok(Prepared { version, at, principal: Principal::Core, draft })
+    }
+}
+
+/// What a command is recognised by: the operation's name, who asks, and everything that it says.
+fn fingerprint<O: Decide>(operation: &O, principal: &Principal) -> Sha256Digest {
+    let content = postcard::to_allocvec(operation).unwrap_or_default();
+    let principal = postcard::to_allocvec(principal).unwrap_or_default();
+    FieldHasher::new("command.v1").field(O::NAME.as_bytes()).field(&principal).field(&content).finish()
+}

@@ -1,0 +1,109 @@
+//! What an operator may ask.
+
+use serde::{Deserialize, Serialize};
+
+use super::Operation;
+use crate::{
+    fleet::{condition::WorkerLifecycleState, policy::WorkerFleetPolicy, rejection::ManageError},
+    id::WorkerId,
+    identity::DeviceCommand,
+    lease::Fence,
+};
+
+/// What an operator's act led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Managed {
+    /// The public view of the worker afterwards; `None` for an act on the whole fleet.
+    pub state: Option<WorkerLifecycleState>,
+}
+
+macro_rules! on_worker {
+    ($($(#[$meta:meta])* $name:ident)+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            /// The worker.
+            pub worker: WorkerId,
+        }
+
+        impl Operation for $name {
+            type Answer = Managed;
+            type Error = ManageError;
+        }
+    )+};
+}
+
+on_worker! {
+    /// Closes the latch of a worker and takes its lease back. Opened by [`Release`] and fresh evidence together.
+    QuarantineWorker
+    /// An operator's part of opening a latch that an operator, or a refused output, closed.
+    Release
+    /// Gives the worker no new lease until [`Undrain`]. What it has, it finishes.
+    Drain
+    /// Ends draining. Nothing else does.
+    Undrain
+    /// Demands fresh evidence: what the worker has brought so far is no longer in force.
+    Reverify
+    /// Ends a worker for good. It must hold no lease.
+    Retire
+}
+
+/// Closes the latch of every worker at once, at O(1); the leases that follow end in bounded steps of `expire`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantineAll {}
+
+/// Vouches for the cleanup that a worker owes. Audited: the principal stays in the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForceCleanup {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The lease that it lost.
+    pub fence: Fence,
+}
+
+/// Puts another policy in force. Evidence that was accepted under the former one is no longer in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetPolicy {
+    /// The policy. Its fleet must be the same.
+    pub policy: WorkerFleetPolicy,
+}
+
+/// Changes the device registry: registers, rotates, revokes. A revoked device loses its lease at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ManageDevice {
+    /// What shall change.
+    pub command: DeviceCommand,
+}
+
+impl ManageDevice {
+    /// Asks for `command`.
+    pub const fn new(command: DeviceCommand) -> Self {
+        Self { command }
+    }
+}
+
+impl Operation for ManageDevice {
+    type Answer = Managed;
+    type Error = ManageError;
+}
+
+impl Operation for QuarantineAll {
+    type Answer = Managed;
+    type Error = ManageError;
+}
+
+impl Operation for ForceCleanup {
+    type Answer = Managed;
+    type Error = ManageError;
+}
+
+impl Operation for SetPolicy {
+    type Answer = Managed;
+    type Error = ManageError;
+}

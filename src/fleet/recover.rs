@@ -1,0 +1,209 @@
+//! The way back in: a snapshot and a journal, checked record by record, or a restore that says what it lost.
+
+use alloc::vec::Vec;
+
+use super::{
+    condition::LossReason,
+    event::{FleetEvent, FleetRecord},
+    journal::{self, Reader},
+    liveness::Liveness,
+    manager::WorkerFleetManager,
+    policy::WorkerFleetPolicy,
+    principal::Principal,
+    rejection::TimeError,
+    setup::Setup,
+    state::{self, FleetState},
+};
+use crate::{
+    code::{self, Code, Coded},
+    lease::Epoch,
+    time::Now,
+};
+
+/// Why a fleet cannot go on from what was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// It cannot be read.
+    #[error("a journal record or snapshot cannot be read")]
+    Malformed,
+    /// It is of another format.
+    #[error("a journal or snapshot of version {0} is not read by this build")]
+    Version(u8),
+    /// It can be read and contradicts itself.
+    #[error("{0}")]
+    Inconsistent(&'static str),
+    /// The epoch is not larger than the one before.
+    #[error("epoch {given} is not larger than {last}")]
+    Epoch {
+        /// The last one.
+        last: Epoch,
+        /// The one that was given.
+        given: Epoch,
+    },
+    /// The clocks cannot be believed.
+    #[error(transparent)]
+    Time(#[from] TimeError),
+    /// The snapshot's revocations are older than the caller demands.
+    #[error("the snapshot's revocations are of generation {found}, at least {floor} is demanded")]
+    Revocations {
+        /// What the snapshot has.
+        found: u64,
+        /// What the caller demands.
+        floor: u64,
+    },
+    /// Neither a snapshot nor a journal is there.
+    #[error("there is nothing to recover from")]
+    Nothing,
+}
+
+impl Coded for RecoverError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Malformed => code::JOURNAL_MALFORMED,
+            Self::Version(_) => code::JOURNAL_VERSION,
+            Self::Inconsistent(_) => code::JOURNAL_INCONSISTENT,
+            Self::Epoch { .. } => code::EPOCH_NOT_LARGER,
+            Self::Time(error) => error.code(),
+            Self::Revocations { .. } => code::RESTORE_REVOCATIONS,
+            Self::Nothing => code::JOURNAL_NOTHING,
+        }
+    }
+}
+
+impl WorkerFleetManager {
+    /// Founds a fleet. Its first record is in the journal that [`Self::take_journal`] gives.
+    ///
+    /// # Errors
+    /// [`RecoverError::Epoch`] for an epoch of zero.
+    pub fn found(
+        policy: WorkerFleetPolicy,
+        setup: Setup,
+        epoch: Epoch,
+        now: Now,
+    ) -> Result<Self, RecoverError> {
+        let state = FleetState::blank(policy.clone(), setup.index_key);
+        let events = Vec::from([FleetEvent::Founded { policy }, FleetEvent::EpochBegan { epoch }]);
+        Self::begin(state, journal::genesis(), setup, epoch, now, events)
+    }
+
+    /// Goes on from what was stored: `snapshot`, and the journal since. Checks sequence, hash chain, and that every
+    /// event is possible; then every invariant holds (invariant 8). Everybody counts as heard now.
+    ///
+    /// `epoch` comes from an `EpochStore` and is larger than every one before. `now.mono` resumes the fleet's line:
+    /// the last journaled value plus the larger of boot time and wall time since.
+    ///
+    /// # Errors
+    /// [`RecoverError`]: nothing is repaired and nothing is guessed.
+    pub fn recover(
+        snapshot: Option<&[u8]>,
+        journal: &[u8],
+        setup: Setup,
+        epoch: Epoch,
+        now: Now,
+    ) -> Result<Self, RecoverError> {
+        let (mut state, chain) = match snapshot {
+            Some(bytes) => {
+                let (state, chain) = FleetState::from_snapshot(bytes, setup.index_key)?;
+                (Some(state), chain)
+            }
+            None => (None, journal::genesis()),
+        };
+        let mut reader = Reader::new(journal, chain);
+        while let Some(record) = reader.next()? {
+            let state = match (&mut state, record.events.first()) {
+                (Some(state), _) => state,
+                (empty, Some(FleetEvent::Founded { policy })) => {
+                    empty.insert(FleetState::blank(policy.clone(), setup.index_key))
+                }
+                (None, _) => return Err(RecoverError::Inconsistent("a journal begins in the middle")),
+            };
+            state.fold(&record)?;
+        }
+        let state = state.ok_or(RecoverError::Nothing)?;
+        state.check_invariants().map_err(RecoverError::Inconsistent)?;
+        let chain = reader.chain();
+        Self::begin(state, chain, setup, epoch, now, Vec::from([FleetEvent::EpochBegan { epoch }]))
+    }
+
+    /// Goes on from a snapshot whose later events are lost. A new journal begins.
+    ///
+    /// It promises what can be promised without them: a new epoch, so that every fence of before is stale; no lease
+    /// before the longest lease plus grace has passed; no grant or evidence from before now; everyone attests again;
+    /// and revocations of at least generation `revocation_floor`.
+    ///
+    /// # Errors
+    /// [`RecoverError`].
+    pub fn restore_stale(
+        snapshot: &[u8],
+        setup: Setup,
+        epoch: Epoch,
+        revocation_floor: u64,
+        now: Now,
+    ) -> Result<Self, RecoverError> {
+        let (state, chain) = FleetState::from_snapshot(snapshot, setup.index_key)?;
+        let found = state.devices.generation();
+        if found < revocation_floor {
+            return Err(RecoverError::Revocations { found, floor: revocation_floor });
+        }
+        let now = Now { mono: now.mono.max(state.last.mono), wall: now.wall.max(state.last.wall) };
+        let rules = &state.policy.lease;
+        let quiet_until = now.mono.plus(rules.longest_ms).plus(rules.grace_ms);
+        let generation = state.policy_generation.saturating_add(1);
+        let mut events = Vec::from([
+            FleetEvent::EpochBegan { epoch },
+            FleetEvent::RestoredStale { quiet_until, floor: now.wall },
+            // A new generation: evidence accepted before is no longer in force.
+            FleetEvent::PolicySet { policy: state.policy.clone(), generation },
+        ]);
+        for slot in 0..state.roster.slots() {
+            if let Some(held) = state.roster.get(slot).and_then(state::held) {
+                let fence = held.lease.fence;
+                let reason = LossReason::Restored;
+                events.push(FleetEvent::LeaseLost { slot, fence, reason, run_held_until: quiet_until });
+            }
+        }
+        Self::begin(state, chain, setup, epoch, now, events)
+    }
+
+    fn begin(
+        state: FleetState,
+        chain: crate::digest::Sha256Digest,
+        setup: Setup,
+        epoch: Epoch,
+        now: Now,
+        events: Vec<FleetEvent>,
+    ) -> Result<Self, RecoverError> {
+        if epoch <= state.epoch {
+            return Err(RecoverError::Epoch { last: state.epoch, given: epoch });
+        }
+        // A wall clock that leapt while the coordinator was down is believed here: the fleet's line has moved by at
+        // least as much, so nothing lasts longer for it.
+        let now = Now { mono: now.mono, wall: now.wall.max(state.last.wall) };
+        if now.mono < state.last.mono {
+            return Err(TimeError::Backwards { last: state.last.mono, now: now.mono }.into());
+        }
+        let index = state.index.saturating_add(1);
+        let record = FleetRecord { index, at: now, principal: Principal::Core, events };
+        Self::with_first_record(state, chain, setup, record)
+    }
+
+    pub(super) fn rebuild_liveness(state: &FleetState) -> Liveness {
+        Liveness::rebuilt(state, state.last.mono)
+    }
+}
+
+impl FleetState {
+    /// Folds a stored record, after checking that it comes next and that each event is possible.
+    pub(crate) fn fold(&mut self, record: &FleetRecord) -> Result<(), RecoverError> {
+        if record.index != self.index.saturating_add(1) {
+            return Err(RecoverError::Inconsistent("a record is missing or repeated"));
+        }
+        self.index = record.index;
+        for event in &record.events {
+            self.possible(record.at, event).map_err(RecoverError::Inconsistent)?;
+            self.evolve(record.at, event);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,434 @@
+//! The workers: records in slots, found by id or by device, counted by what the public sees of them.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    condition::{Activity, ActivityKind, Quarantine, WorkerLifecycleState},
+    event::EvidenceRecord,
+    operation::WorkerHandle,
+    ready::{ClassId, ReadyQueues},
+};
+use crate::{
+    capability::CapabilitySet,
+    id::{DeviceId, WorkerId},
+    index::KeyedIndex,
+    time::Now,
+};
+
+/// One worker, on all its axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerRecord {
+    pub(crate) id: WorkerId,
+    pub(crate) device: DeviceId,
+    pub(crate) activity: Activity,
+    pub(crate) quarantine: Quarantine,
+    /// How many acts on the whole fleet this record has taken in. Behind the fleet's number it is quarantined.
+    pub(crate) quarantine_generation: u64,
+    pub(crate) draining: bool,
+    /// Fell silent, and was not heard since.
+    pub(crate) silent: bool,
+    pub(crate) evidence: Option<Box<EvidenceRecord>>,
+    pub(crate) class: Option<ClassId>,
+}
+
+/// A slot: its worker, and how many incarnations it has seen. That number outlives the worker, so that no
+/// message of a former one can ever fit a later one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) generation: u32,
+    pub(crate) worker: Option<WorkerRecord>,
+}
+
+const VIEWS: usize = 11;
+
+/// All workers.
+#[derive(Clone, Debug)]
+pub(crate) struct Roster {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    by_id: KeyedIndex,
+    by_device: KeyedIndex,
+    pub(crate) ready: ReadyQueues,
+    counts: [u64; VIEWS],
+    /// Workers that fell silent and were not heard since.
+    pub(crate) silent: u32,
+    /// Counts acts that quarantined every worker at once.
+    pub(crate) quarantine_generation: u64,
+}
+
+fn index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+fn view_index(view: WorkerLifecycleState) -> usize {
+    match view {
+        WorkerLifecycleState::Registered => 0,
+        WorkerLifecycleState::Available => 1,
+        WorkerLifecycleState::Assigned => 2,
+        WorkerLifecycleState::Running => 3,
+        WorkerLifecycleState::CleaningUp => 4,
+        WorkerLifecycleState::Revoking => 5,
+        WorkerLifecycleState::Offline => 6,
+        WorkerLifecycleState::Orphaned => 7,
+        WorkerLifecycleState::Draining => 8,
+        WorkerLifecycleState::Quarantined => 9,
+        WorkerLifecycleState::Retired => 10,
+    }
+}
+
+impl Roster {
+    pub(crate) fn new(index_key: [u8; 16]) -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            by_id: KeyedIndex::new(index_key),
+            by_device: KeyedIndex::new(index_key),
+            ready: ReadyQueues::default(),
+            counts: [0; VIEWS],
+            silent: 0,
+            quarantine_generation: 0,
+        }
+    }
+
+    /// How many slots there are, used or not.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::try_from(self.places.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many workers are remembered, retired ones included.
+    pub(crate) fn len(&self) -> u32 {
+        self.slots().saturating_sub(u32::try_from(self.free.len()).unwrap_or(0))
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&WorkerRecord> {
+        self.places.get(index(slot))?.worker.as_ref()
+    }
+
+    pub(crate) fn generation(&self, slot: u32) -> u32 {
+        self.places.get(index(slot)).map_or(0, |place| place.generation)
+    }
+
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The worker that `handle` means, where its incarnation is the current one.
+    pub(crate) fn by_handle(&self, handle: WorkerHandle) -> Option<&WorkerRecord> {
+        let place = self.places.get(index(handle.slot))?;
+        if place.generation == handle.generation { place.worker.as_ref() } else { None }
+    }
+
+    pub(crate) fn by_id(&self, id: &WorkerId) -> Option<u32> {
+        self.by_id.get(id.as_str().as_bytes(), |slot| self.get(slot).map(|w| w.id.as_str().as_bytes()))
+    }
+
+    /// The worker of `device` that is not retired.
+    pub(crate) fn by_device(&self, device: &DeviceId) -> Option<u32> {
+        self.by_device
+            .get(device.as_str().as_bytes(), |slot| self.get(slot).map(|w| w.device.as_str().as_bytes()))
+    }
+
+    /// The slot that the next new worker gets.
+    pub(crate) fn next_slot(&self) -> u32 {
+        self.free.last().copied().unwrap_or_else(|| self.slots())
+    }
+
+    /// Whether `record` is quarantined: by its own latch, or by an act on the whole fleet that it has not taken in.
+    pub(crate) fn is_quarantined(&self, record: &WorkerRecord) -> bool {
+        record.quarantine.is_closed() || record.quarantine_generation < self.quarantine_generation
+    }
+
+    pub(crate) fn view(&self, record: &WorkerRecord) -> WorkerLifecycleState {
+        WorkerLifecycleState::of(record.activity.kind(), self.is_quarantined(record), record.draining)
+    }
+
+    pub(crate) fn count(&self, view: WorkerLifecycleState) -> u64 {
+        self.counts.get(view_index(view)).copied().unwrap_or(0)
+    }
+
+    fn tally(&mut self, view: WorkerLifecycleState, up: bool) {
+        if let Some(count) = self.counts.get_mut(view_index(view)) {
+            *count = if up { count.saturating_add(1) } else { count.saturating_sub(1) };
+        }
+    }
+
+    /// Puts a new worker into `slot`, which is [`Self::next_slot`].
+    pub(crate) fn insert(&mut self, slot: u32, id: WorkerId, device: DeviceId) {
+        if self.free.last() == Some(&slot) {
+            self.free.pop();
+        } else {
+            self.places.push(Place::default());
+        }
+        let record = WorkerRecord {
+            id,
+            device,
+            activity: Activity::Registered,
+            quarantine: Quarantine::default(),
+            quarantine_generation: self.quarantine_generation,
+            draining: false,
+            silent: false,
+            evidence: None,
+            class: None,
+        };
+        self.place(slot, record);
+    }
+
+    /// Puts `record` into `slot` and into everything that is derived from the records.
+    fn place(&mut self, slot: u32, record: WorkerRecord) {
+        let view = self.view(&record);
+        let retired = matches!(record.activity, Activity::Retired { .. });
+        self.silent = self.silent.saturating_add(u32::from(record.silent));
+        let Some(place) = self.places.get_mut(index(slot)) else { return };
+        let WorkerRecord { id, device, .. } = place.worker.insert(record);
+        let (id, device) = (id.clone(), device.clone());
+        self.tally(view, true);
+        let places = &self.places;
+        let at = |slot: u32| places.get(index(slot)).and_then(|place| place.worker.as_ref());
+        self.by_id.insert(id.as_str().as_bytes(), slot, |slot| at(slot).map(|w| w.id.as_str().as_bytes()));
+        if !retired {
+            self.by_device.insert(device.as_str().as_bytes(), slot, |slot| {
+                at(slot).map(|w| w.device.as_str().as_bytes())
+            });
+        }
+    }
+
+    /// The slot's next incarnation.
+    pub(crate) fn begin_incarnation(&mut self, slot: u32, incarnation: u32) {
+        if let Some(place) = self.places.get_mut(index(slot)) {
+            place.generation = incarnation;
+        }
+    }
+
+    /// Changes the worker in `slot` and keeps counts, queues and the silent tally true.
+    pub(crate) fn change(&mut self, slot: u32, change: impl FnOnce(&mut WorkerRecord)) {
+        let Some(mut record) = self.places.get_mut(index(slot)).and_then(|place| place.worker.take()) else {
+            return;
+        };
+        let (before, was_silent) = (self.view(&record), record.silent);
+        change(&mut record);
+        let after = self.view(&record);
+        self.tally(before, false);
+        self.tally(after, true);
+        match (was_silent, record.silent) {
+            (false, true) => self.silent = self.silent.saturating_add(1),
+            (true, false) => self.silent = self.silent.saturating_sub(1),
+            _ => {}
+        }
+        if let Some(class) = record.class {
+            let wanted = after == WorkerLifecycleState::Available;
+            match (self.ready.is_queued(slot), wanted) {
+                (false, true) => self.ready.push(class, slot),
+                (true, false) => self.ready.remove(class, slot),
+                _ => {}
+            }
+        }
+        if let Some(place) = self.places.get_mut(index(slot)) {
+            place.worker = Some(record);
+        }
+    }
+
+    /// What the worker in `slot` can do from now on.
+    pub(crate) fn set_capabilities(&mut self, slot: u32, capabilities: &CapabilitySet) {
+        let Some(former) = self.get(slot).map(|record| record.class) else { return };
+        if former.is_some_and(|class| self.ready.capabilities(class) == Some(capabilities)) {
+            return;
+        }
+        if let Some(class) = former {
+            self.ready.remove(class, slot);
+        }
+        let class = self.ready.enter_class(capabilities);
+        if let Some(class) = former {
+            self.ready.leave_class(class);
+        }
+        self.change(slot, |record| record.class = Some(class));
+    }
+
+    /// What the worker in `slot` can do, by its evidence.
+    pub(crate) fn capabilities(&self, slot: u32) -> Option<&CapabilitySet> {
+        self.ready.capabilities(self.get(slot)?.class?)
+    }
+
+    /// Every worker that is not retired is quarantined from now on, at O(1).
+    pub(crate) fn quarantine_all(&mut self, generation: u64) {
+        self.quarantine_generation = generation;
+        let retired = self.count(WorkerLifecycleState::Retired);
+        let all = u64::from(self.len()).saturating_sub(retired);
+        self.counts = [0; VIEWS];
+        for (view, count) in
+            [(WorkerLifecycleState::Retired, retired), (WorkerLifecycleState::Quarantined, all)]
+        {
+            if let Some(place) = self.counts.get_mut(view_index(view)) {
+                *place = count;
+            }
+        }
+    }
+
+    /// The worker's device may run another worker from here on.
+    pub(crate) fn release_device(&mut self, slot: u32) {
+        if let Some(device) = self.get(slot).map(|record| record.device.clone()) {
+            self.by_device.remove(device.as_str().as_bytes(), slot);
+        }
+    }
+
+    /// Forgets the worker in `slot`; its generation stays.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        let Some(record) = self.get(slot) else { return };
+        let (view, id, device) = (self.view(record), record.id.clone(), record.device.clone());
+        let (class, silent) = (record.class, record.silent);
+        self.tally(view, false);
+        self.silent = self.silent.saturating_sub(u32::from(silent));
+        self.by_id.remove(id.as_str().as_bytes(), slot);
+        self.by_device.remove(device.as_str().as_bytes(), slot);
+        if let Some(class) = class {
+            self.ready.remove(class, slot);
+            self.ready.leave_class(class);
+        }
+        if let Some(place) = self.places.get_mut(index(slot)) {
+            place.worker = None;
+        }
+        self.free.push(slot);
+    }
+}
+
+/// A worker as a snapshot holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredWorker {
+    id: WorkerId,
+    device: DeviceId,
+    activity: Activity,
+    quarantine: Quarantine,
+    quarantine_generation: u64,
+    draining: bool,
+    silent: bool,
+    evidence: Option<Box<EvidenceRecord>>,
+    capabilities: Option<CapabilitySet>,
+    stamp: u64,
+}
+
+/// All workers as a snapshot holds them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredRoster {
+    places: Vec<(u32, Option<StoredWorker>)>,
+    free: Vec<u32>,
+    quarantine_generation: u64,
+    /// The last place in the queues that was given out, also where nobody stands there any more.
+    stamp: u64,
+}
+
+impl Roster {
+    pub(crate) fn to_stored(&self) -> StoredRoster {
+        let store = |(slot, record): (u32, &WorkerRecord)| StoredWorker {
+            id: record.id.clone(),
+            device: record.device.clone(),
+            activity: record.activity.clone(),
+            quarantine: record.quarantine.clone(),
+            quarantine_generation: record.quarantine_generation,
+            draining: record.draining,
+            silent: record.silent,
+            evidence: record.evidence.clone(),
+            capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
+            stamp: self.ready.stamp(slot),
+        };
+        let places = (0_u32..).zip(&self.places).map(|(slot, place)| {
+            (place.generation, place.worker.as_ref().map(|record| store((slot, record))))
+        });
+        StoredRoster {
+            places: places.collect(),
+            free: self.free.clone(),
+            quarantine_generation: self.quarantine_generation,
+            stamp: self.ready.last_stamp(),
+        }
+    }
+
+    pub(crate) fn from_stored(index_key: [u8; 16], stored: StoredRoster) -> Option<Self> {
+        let mut roster = Self::new(index_key);
+        roster.quarantine_generation = stored.quarantine_generation;
+        let mut queued = Vec::new();
+        for (slot, (generation, worker)) in (0_u32..).zip(stored.places) {
+            roster.places.push(Place { generation, worker: None });
+            let Some(worker) = worker else { continue };
+            let class = worker.capabilities.as_ref().map(|set| roster.ready.enter_class(set));
+            if worker.stamp != 0 {
+                queued.push((worker.stamp, class?, slot));
+            }
+            let record = WorkerRecord {
+                id: worker.id,
+                device: worker.device,
+                activity: worker.activity,
+                quarantine: worker.quarantine,
+                quarantine_generation: worker.quarantine_generation,
+                draining: worker.draining,
+                silent: worker.silent,
+                evidence: worker.evidence,
+                class,
+            };
+            if roster.by_id(&record.id).is_some() {
+                return None;
+            }
+            roster.place(slot, record);
+        }
+        let vacant = |slot: &u32| roster.places.get(index(*slot)).is_some_and(|place| place.worker.is_none());
+        let empty = roster.places.iter().filter(|place| place.worker.is_none()).count();
+        if !stored.free.iter().all(vacant) || empty != stored.free.len() {
+            return None;
+        }
+        roster.free = stored.free;
+        queued.sort_unstable();
+        for (stamp, class, slot) in queued {
+            if stamp > stored.stamp {
+                return None;
+            }
+            roster.ready.push_stamped(class, slot, stamp);
+        }
+        roster.ready.resume_stamps(stored.stamp);
+        Some(roster)
+    }
+}
+
+impl PartialEq for Roster {
+    /// Records, slots, generations and the order of the queues; not the indexes, which are derived.
+    fn eq(&self, other: &Self) -> bool {
+        self.quarantine_generation == other.quarantine_generation
+            && self.ready.last_stamp() == other.ready.last_stamp()
+            && self.free == other.free
+            && self.places.len() == other.places.len()
+            && (0_u32..).zip(self.places.iter().zip(&other.places)).all(|(slot, (mine, theirs))| {
+                let same = |a: &WorkerRecord, b: &WorkerRecord| {
+                    let class = |roster: &Self, record: &WorkerRecord| {
+                        record.class.and_then(|class| roster.ready.capabilities(class).cloned())
+                    };
+                    WorkerRecord { class: None, ..a.clone() } == WorkerRecord { class: None, ..b.clone() }
+                        && class(self, a) == class(other, b)
+                };
+                mine.generation == theirs.generation
+                    && self.ready.stamp(slot) == other.ready.stamp(slot)
+                    && match (&mine.worker, &theirs.worker) {
+                        (Some(a), Some(b)) => same(a, b),
+                        (None, None) => true,
+                        _ => false,
+                    }
+            })
+    }
+}
+
+impl Eq for Roster {}
+
+/// Whether `evidence` lets its worker work at `now`, under this generation of the policy (invariants 3 and 4).
+///
+/// Wall and monotonic line must both agree, so that a wall clock that was set back extends nothing (invariant 7).
+pub(crate) fn in_force(evidence: &EvidenceRecord, generation: u64, now: Now) -> bool {
+    evidence.generation == generation
+        && now.wall < evidence.valid_until
+        && now.mono < evidence.valid_until_mono
+        && now.mono < evidence.certificate_until_mono
+}
+
+/// Which activity kinds hold a lease.
+pub(crate) const fn holds_lease(kind: ActivityKind) -> bool {
+    matches!(
+        kind,
+        ActivityKind::Assigned | ActivityKind::Running | ActivityKind::CleaningUp | ActivityKind::Revoking
+    )
+}

@@ -1,0 +1,170 @@
+//! The ledger of runs: who has each, how often it was tried, and how it ended, for as long as that could matter.
+
+use alloc::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{condition::LossReason, operation::RunOutcome};
+use crate::{
+    id::RunId,
+    lease::Fence,
+    slab::{Keyed, KeyedSlab},
+    time::Mono,
+};
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunState {
+    /// Leased.
+    Leased {
+        /// To the worker in this slot.
+        slot: u32,
+        /// Under this fence.
+        fence: Fence,
+    },
+    /// Its last lease is over. Its holder may still act, until then.
+    Held {
+        /// It may be leased again from this instant on.
+        until: Mono,
+        /// The lease that was over.
+        fence: Fence,
+        /// Why; `None` where it was given back.
+        reason: Option<LossReason>,
+    },
+    /// Ended for good.
+    Ended {
+        /// The lease that it ended under.
+        fence: Fence,
+        /// How; `None` where all its attempts were lost.
+        outcome: Option<RunOutcome>,
+    },
+}
+
+/// What the fleet remembers of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunRecord {
+    /// The run.
+    pub run: RunId,
+    /// How many leases it was granted.
+    pub attempts: u32,
+    /// Where it stands.
+    pub state: RunState,
+    /// While it is not leased: until when it is remembered.
+    pub remembered_until: Mono,
+}
+
+impl Keyed for RunRecord {
+    fn key(&self) -> &[u8] {
+        self.run.as_str().as_bytes()
+    }
+}
+
+/// All runs that are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Runs {
+    records: KeyedSlab<RunRecord>,
+    /// When to look whether a run can be forgotten, oldest first.
+    forget: VecDeque<(Mono, RunId)>,
+}
+
+impl Runs {
+    pub(crate) fn new(index_key: [u8; 16]) -> Self {
+        Self { records: KeyedSlab::new(index_key), forget: VecDeque::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn get(&self, run: &RunId) -> Option<&RunRecord> {
+        self.records.get_by(run.as_str().as_bytes())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RunRecord> {
+        self.records.iter()
+    }
+
+    fn get_mut(&mut self, run: &RunId) -> Option<&mut RunRecord> {
+        let slot = self.records.find(run.as_str().as_bytes())?;
+        self.records.get_mut(slot)
+    }
+
+    /// The run is leased once more.
+    pub(crate) fn leased(&mut self, run: &RunId, slot: u32, fence: Fence) {
+        let state = RunState::Leased { slot, fence };
+        match self.get_mut(run) {
+            Some(record) => {
+                record.attempts = record.attempts.saturating_add(1);
+                record.state = state;
+            }
+            None => {
+                let record =
+                    RunRecord { run: run.clone(), attempts: 1, state, remembered_until: Mono::NEVER };
+                self.records.insert(record);
+            }
+        }
+    }
+
+    /// The lease `fence` of the run is over; it is held until `until`. A run that has ended stays ended.
+    pub(crate) fn held(
+        &mut self,
+        run: &RunId,
+        fence: Fence,
+        reason: Option<LossReason>,
+        until: Mono,
+        memory: Mono,
+    ) {
+        if let Some(record) = self.get_mut(run)
+            && matches!(record.state, RunState::Leased { fence: live, .. } if live == fence)
+        {
+            record.state = RunState::Held { until, fence, reason };
+            record.remembered_until = memory;
+            self.forget.push_back((memory, run.clone()));
+        }
+    }
+
+    /// The run has ended under `fence`.
+    pub(crate) fn ended(&mut self, run: &RunId, fence: Fence, outcome: Option<RunOutcome>, memory: Mono) {
+        if let Some(record) = self.get_mut(run) {
+            record.state = RunState::Ended { fence, outcome };
+            record.remembered_until = memory;
+            self.forget.push_back((memory, run.clone()));
+        }
+    }
+
+    /// Forgets runs whose time has passed. Amortised O(1) for each run.
+    pub(crate) fn forget_until(&mut self, now: Mono) {
+        while let Some((due, _)) = self.forget.front() {
+            if *due > now {
+                break;
+            }
+            let Some((_, run)) = self.forget.pop_front() else { break };
+            let Some(slot) = self.records.find(run.as_str().as_bytes()) else { continue };
+            let over = self.records.get(slot).is_some_and(|record| {
+                !matches!(record.state, RunState::Leased { .. }) && record.remembered_until <= now
+            });
+            if over {
+                self.records.remove(slot);
+            }
+        }
+    }
+
+    pub(crate) fn forget_queue(&self) -> &VecDeque<(Mono, RunId)> {
+        &self.forget
+    }
+
+    pub(crate) fn from_parts(
+        index_key: [u8; 16],
+        records: impl IntoIterator<Item = RunRecord>,
+        forget: VecDeque<(Mono, RunId)>,
+    ) -> Self {
+        let mut slab = KeyedSlab::new(index_key);
+        for record in records {
+            slab.insert(record);
+        }
+        Self { records: slab, forget }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a coordinator brings to the core besides its policy: keys, its own certificate, and the signature back end.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use crate::{
+    attestation::{challenge::NonceKey, signature::SignatureVerifier},
+    digest::Sha256Digest,
+};
+
+/// What is outside the state and stays the same while a coordinator runs.
+pub struct Setup {
+    pub(crate) index_key: [u8; 16],
+    pub(crate) nonce_key: NonceKey,
+    pub(crate) coordinator_certificate: Sha256Digest,
+    pub(crate) verifier: Box<dyn SignatureVerifier + Send + Sync>,
+}
+
+impl Setup {
+    /// `entropy` is 64 random bytes that nobody else knows: 16 key the index, 32 key the nonces.
+    /// `coordinator_certificate` is the SHA-256 of the certificate that workers see: nonces are bound to it.
+    pub fn new(
+        entropy: [u8; 64],
+        coordinator_certificate: Sha256Digest,
+        verifier: Box<dyn SignatureVerifier + Send + Sync>,
+    ) -> Self {
+        let mut index_key = [0; 16];
+        let mut nonce_key = [0; 32];
+        for (to, from) in index_key.iter_mut().chain(&mut nonce_key).zip(entropy) {
+            *to = from;
+        }
+        Self { index_key, nonce_key: NonceKey::new(nonce_key), coordinator_certificate, verifier }
+    }
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The keys stay out.
+        f.debug_struct("Setup")
+            .field("coordinator_certificate", &self.coordinator_certificate)
+            .finish_non_exhaustive()
+    }
+}

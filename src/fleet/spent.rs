@@ -1,0 +1,98 @@
+//! What has been used and must not be used again, remembered for as long as it could be.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use crate::{
+    digest::Sha256Digest,
+    slab::{Keyed, KeyedSlab},
+};
+
+/// Entries are forgotten in batches of this many milliseconds, so that remembering one costs O(1).
+const BATCH_MS: u64 = 60_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry(Sha256Digest);
+
+impl Keyed for Entry {
+    fn key(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// A bounded set of spent things, each with the millisecond up to which it could be used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spent {
+    entries: KeyedSlab<Entry>,
+    batches: BTreeMap<u64, Vec<Sha256Digest>>,
+}
+
+impl Spent {
+    pub(crate) fn new(index_key: [u8; 16]) -> Self {
+        Self { entries: KeyedSlab::new(index_key), batches: BTreeMap::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn contains(&self, thing: &Sha256Digest) -> bool {
+        self.entries.find(thing.as_bytes()).is_some()
+    }
+
+    /// How many would be left at `now`: what is over by then does not count against the bound.
+    pub(crate) fn len_at(&self, now: u64) -> usize {
+        let over: usize = self.batches.range(..=now / BATCH_MS).map(|(_, batch)| batch.len()).sum();
+        self.len().saturating_sub(over)
+    }
+
+    /// Remembers `thing` until after `until`, and forgets what is over at `now`.
+    pub(crate) fn insert(&mut self, thing: Sha256Digest, until: u64, now: u64) {
+        while let Some(batch) = self.batches.first_entry() {
+            if *batch.key() > now / BATCH_MS {
+                break;
+            }
+            for over in batch.remove() {
+                if let Some(slot) = self.entries.find(over.as_bytes()) {
+                    self.entries.remove(slot);
+                }
+            }
+        }
+        if !self.contains(&thing) {
+            // The next batch is wholly in the future of `until`: nothing is forgotten while it could be used.
+            self.batches.entry((until / BATCH_MS).saturating_add(1)).or_default().push(thing);
+            self.entries.insert(Entry(thing));
+        }
+    }
+
+    /// Everything remembered, batch by batch, for a snapshot.
+    pub(crate) fn batches(&self) -> &BTreeMap<u64, Vec<Sha256Digest>> {
+        &self.batches
+    }
+
+    /// The set that a snapshot held.
+    pub(crate) fn from_batches(index_key: [u8; 16], batches: BTreeMap<u64, Vec<Sha256Digest>>) -> Self {
+        let mut entries = KeyedSlab::new(index_key);
+        for thing in batches.values().flatten() {
+            entries.insert(Entry(*thing));
+        }
+        Self { entries, batches }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_forgotten_while_it_could_be_used_and_all_is_forgotten_after() {
+        let thing = |n: u64| Sha256Digest::of(&n.to_be_bytes());
+        let mut spent = Spent::new([1; 16]);
+        spent.insert(thing(1), 1_000, 0);
+        spent.insert(thing(2), 500_000, 59_999);
+        assert!(spent.contains(&thing(1)) && spent.contains(&thing(2)));
+        assert_eq!(spent.len_at(120_000), 1);
+        spent.insert(thing(3), 900_000, 120_000);
+        assert!(!spent.contains(&thing(1)) && spent.contains(&thing(2)));
+        assert_eq!(Spent::from_batches([2; 16], spent.batches().clone()), spent);
+    }
+}

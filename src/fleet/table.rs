@@ -1,0 +1,319 @@
+//! The transition table: which act is possible in which condition, and where it may lead. The one source for the
+//! checks in `decide`, for the diagram in the docs, and for the test that visits every pair.
+
+use alloc::string::String;
+use core::fmt::Write as _;
+
+use super::condition::ActivityKind::{self, *};
+use crate::code::{self, Code};
+
+/// An act on one worker: an operation, or a deadline that passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Act {
+    /// Evidence was accepted.
+    Attest,
+    /// Heard, where that changes something.
+    Heartbeat,
+    /// A lease is given.
+    Acquire,
+    /// The run starts.
+    Start,
+    /// The lease is renewed.
+    Renew,
+    /// The run is over.
+    Complete,
+    /// Cleanup is reported.
+    ReportCleanup,
+    /// The worker says that it stopped.
+    AcknowledgeRevocation,
+    /// The lease is taken back.
+    Revoke,
+    /// The latch closes.
+    Quarantine,
+    /// An operator's part of opening it.
+    Release,
+    /// No new work.
+    Drain,
+    /// New work again.
+    Undrain,
+    /// Fresh evidence is demanded.
+    Reverify,
+    /// An operator vouches for the cleanup.
+    ForceCleanup,
+    /// Gone for good.
+    Retire,
+    /// A lease ran out, or was not started or acknowledged in time.
+    LeaseDeadline,
+    /// An idle worker was not heard in time.
+    SilenceDeadline,
+    /// The evidence is no longer in force.
+    EvidenceDeadline,
+}
+
+impl Act {
+    /// Every act, in the order of the table.
+    pub const ALL: [Self; 19] = [
+        Self::Attest,
+        Self::Heartbeat,
+        Self::Acquire,
+        Self::Start,
+        Self::Renew,
+        Self::Complete,
+        Self::ReportCleanup,
+        Self::AcknowledgeRevocation,
+        Self::Revoke,
+        Self::Quarantine,
+        Self::Release,
+        Self::Drain,
+        Self::Undrain,
+        Self::Reverify,
+        Self::ForceCleanup,
+        Self::Retire,
+        Self::LeaseDeadline,
+        Self::SilenceDeadline,
+        Self::EvidenceDeadline,
+    ];
+
+    /// The act's name in tables and diagrams.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attest => "attest",
+            Self::Heartbeat => "heartbeat",
+            Self::Acquire => "acquire",
+            Self::Start => "start",
+            Self::Renew => "renew",
+            Self::Complete => "complete",
+            Self::ReportCleanup => "report_cleanup",
+            Self::AcknowledgeRevocation => "acknowledge_revocation",
+            Self::Revoke => "revoke",
+            Self::Quarantine => "quarantine",
+            Self::Release => "release",
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
+            Self::Reverify => "reverify",
+            Self::ForceCleanup => "force_cleanup",
+            Self::Retire => "retire",
+            Self::LeaseDeadline => "lease_deadline",
+            Self::SilenceDeadline => "silence_deadline",
+            Self::EvidenceDeadline => "evidence_deadline",
+        }
+    }
+}
+
+/// What a row asks of the two other axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Any,
+    Must,
+    MustNot,
+}
+
+impl Gate {
+    const fn admits(self, value: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Must => value,
+            Self::MustNot => !value,
+        }
+    }
+}
+
+/// A row: in any of `from`, with the gates open, `act` is possible and leads to one of `to`.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) act: Act,
+    pub(crate) from: &'static [ActivityKind],
+    pub(crate) quarantined: Gate,
+    pub(crate) draining: Gate,
+    pub(crate) to: &'static [ActivityKind],
+}
+
+const fn row(act: Act, from: &'static [ActivityKind], to: &'static [ActivityKind]) -> Row {
+    Row { act, from, quarantined: Gate::Any, draining: Gate::Any, to }
+}
+
+impl Row {
+    const fn quarantined(mut self, gate: Gate) -> Self {
+        self.quarantined = gate;
+        self
+    }
+
+    const fn draining(mut self, gate: Gate) -> Self {
+        self.draining = gate;
+        self
+    }
+}
+
+/// The table.
+pub(crate) const TABLE: &[Row] = &[
+    row(Act::Attest, &[Registered, Offline], &[Registered]),
+    row(Act::Attest, &[Available], &[Available, Registered]),
+    row(Act::Attest, &[Assigned], &[Assigned, Orphaned]),
+    row(Act::Attest, &[Running], &[Running, Orphaned]),
+    row(Act::Attest, &[CleaningUp], &[CleaningUp, Orphaned]),
+    row(Act::Attest, &[Revoking], &[Revoking, Orphaned]),
+    row(Act::Attest, &[Orphaned], &[Orphaned, Registered]),
+    row(Act::Heartbeat, &[Registered], &[Registered, Available]),
+    row(Act::Heartbeat, &[Available], &[Available]),
+    row(Act::Heartbeat, &[Assigned], &[Assigned]),
+    row(Act::Heartbeat, &[Running], &[Running]),
+    row(Act::Heartbeat, &[CleaningUp], &[CleaningUp]),
+    row(Act::Heartbeat, &[Revoking], &[Revoking]),
+    row(Act::Heartbeat, &[Offline], &[Available, Registered]),
+    row(Act::Heartbeat, &[Orphaned], &[Orphaned]),
+    row(Act::Acquire, &[Available], &[Assigned]).quarantined(Gate::MustNot).draining(Gate::MustNot),
+    row(Act::Start, &[Assigned], &[Running]).quarantined(Gate::MustNot),
+    row(Act::Renew, &[Assigned], &[Assigned]).quarantined(Gate::MustNot),
+    row(Act::Renew, &[Running], &[Running]).quarantined(Gate::MustNot),
+    row(Act::Complete, &[Running], &[Available, Registered, CleaningUp, Orphaned]).quarantined(Gate::MustNot),
+    row(Act::ReportCleanup, &[CleaningUp], &[Available, Registered, Orphaned]),
+    row(Act::ReportCleanup, &[Orphaned], &[Orphaned, Registered]),
+    row(Act::AcknowledgeRevocation, &[Revoking], &[Available, Registered, Orphaned]),
+    row(Act::Revoke, &[Assigned, Running], &[Revoking]),
+    row(Act::Quarantine, &[Assigned, Running], &[Revoking]),
+    row(Act::Quarantine, &[Registered], &[Registered]),
+    row(Act::Quarantine, &[Available], &[Available]),
+    row(Act::Quarantine, &[CleaningUp], &[CleaningUp]),
+    row(Act::Quarantine, &[Revoking], &[Revoking]),
+    row(Act::Quarantine, &[Offline], &[Offline]),
+    row(Act::Quarantine, &[Orphaned], &[Orphaned]),
+    row(Act::Release, &[Registered], &[Registered]).quarantined(Gate::Must),
+    row(Act::Release, &[Available], &[Available]).quarantined(Gate::Must),
+    row(Act::Release, &[Assigned], &[Assigned]).quarantined(Gate::Must),
+    row(Act::Release, &[Running], &[Running]).quarantined(Gate::Must),
+    row(Act::Release, &[CleaningUp], &[CleaningUp]).quarantined(Gate::Must),
+    row(Act::Release, &[Revoking], &[Revoking]).quarantined(Gate::Must),
+    row(Act::Release, &[Offline], &[Offline]).quarantined(Gate::Must),
+    row(Act::Release, &[Orphaned], &[Orphaned]).quarantined(Gate::Must),
+    row(Act::Drain, &[Registered], &[Registered]).draining(Gate::MustNot),
+    row(Act::Drain, &[Available], &[Available]).draining(Gate::MustNot),
+    row(Act::Drain, &[Assigned], &[Assigned]).draining(Gate::MustNot),
+    row(Act::Drain, &[Running], &[Running]).draining(Gate::MustNot),
+    row(Act::Drain, &[CleaningUp], &[CleaningUp]).draining(Gate::MustNot),
+    row(Act::Drain, &[Revoking], &[Revoking]).draining(Gate::MustNot),
+    row(Act::Drain, &[Offline], &[Offline]).draining(Gate::MustNot),
+    row(Act::Drain, &[Orphaned], &[Orphaned]).draining(Gate::MustNot),
+    row(Act::Undrain, &[Registered], &[Registered]).draining(Gate::Must),
+    row(Act::Undrain, &[Available], &[Available]).draining(Gate::Must),
+    row(Act::Undrain, &[Assigned], &[Assigned]).draining(Gate::Must),
+    row(Act::Undrain, &[Running], &[Running]).draining(Gate::Must),
+    row(Act::Undrain, &[CleaningUp], &[CleaningUp]).draining(Gate::Must),
+    row(Act::Undrain, &[Revoking], &[Revoking]).draining(Gate::Must),
+    row(Act::Undrain, &[Offline], &[Offline]).draining(Gate::Must),
+    row(Act::Undrain, &[Orphaned], &[Orphaned]).draining(Gate::Must),
+    row(Act::Reverify, &[Registered, Available], &[Registered]),
+    row(Act::Reverify, &[Assigned], &[Assigned]),
+    row(Act::Reverify, &[Running], &[Running]),
+    row(Act::Reverify, &[CleaningUp], &[CleaningUp]),
+    row(Act::Reverify, &[Revoking], &[Revoking]),
+    row(Act::Reverify, &[Offline], &[Offline]),
+    row(Act::Reverify, &[Orphaned], &[Orphaned]),
+    row(Act::ForceCleanup, &[Orphaned], &[Orphaned, Registered]),
+    row(Act::Retire, &[Registered, Available, Offline, Orphaned], &[Retired]),
+    row(Act::LeaseDeadline, &[Assigned, Running, CleaningUp, Revoking], &[Orphaned]),
+    row(Act::SilenceDeadline, &[Available], &[Offline]),
+    row(Act::EvidenceDeadline, &[Available], &[Registered]),
+];
+
+/// Where `act` may lead from this condition.
+///
+/// ```
+/// use leasehold::{code, fleet::{Act, ActivityKind, admitted}};
+/// // Invariant 5: whatever else a quarantined worker does, it gets no lease.
+/// let refused = admitted(Act::Acquire, ActivityKind::Available, true, false);
+/// assert_eq!(refused, Err(code::WORKER_QUARANTINED));
+/// ```
+///
+/// # Errors
+/// The code of the refusal, where the table has no open row.
+pub fn admitted(
+    act: Act,
+    activity: ActivityKind,
+    quarantined: bool,
+    draining: bool,
+) -> Result<&'static [ActivityKind], Code> {
+    let mut closed = None;
+    for row in TABLE.iter().filter(|row| row.act == act && row.from.contains(&activity)) {
+        if !row.quarantined.admits(quarantined) {
+            closed = Some(if quarantined { code::WORKER_QUARANTINED } else { code::WORKER_NOT_QUARANTINED });
+        } else if !row.draining.admits(draining) {
+            closed = Some(if draining { code::WORKER_DRAINING } else { code::WORKER_NOT_DRAINING });
+        } else {
+            return Ok(row.to);
+        }
+    }
+    Err(closed.unwrap_or_else(|| refusal(act, activity, quarantined)))
+}
+
+/// Why `act` has no row at all for `activity`: the reason that tells the caller most.
+const fn refusal(act: Act, activity: ActivityKind, quarantined: bool) -> Code {
+    use Act::{AcknowledgeRevocation, Acquire, Complete, ForceCleanup, Renew, ReportCleanup, Revoke, Start};
+    match (act, activity) {
+        (_, Retired) => code::WORKER_RETIRED,
+        (Acquire, _) if quarantined => code::WORKER_QUARANTINED,
+        (Acquire, Registered) => code::WORKER_NOT_AVAILABLE,
+        (Acquire, Offline) => code::WORKER_OFFLINE,
+        (Acquire, Orphaned) => code::WORKER_ORPHANED,
+        (Act::Retire | Acquire, _) => code::WORKER_BUSY,
+        (ForceCleanup, _) => code::LEASE_NOT_CLEANING_UP,
+        (Start, Running) => code::LEASE_ALREADY_STARTED,
+        (Complete, Assigned) => code::LEASE_NOT_STARTED,
+        (Start | Renew | Complete | Revoke, CleaningUp) => code::LEASE_CLEANING_UP,
+        (Start | Renew | Complete | Revoke | ReportCleanup, Revoking) => code::LEASE_REVOKED,
+        (ReportCleanup, Assigned | Running) => code::LEASE_NOT_CLEANING_UP,
+        (AcknowledgeRevocation, Assigned | Running | CleaningUp) => code::LEASE_NOT_REVOKED,
+        _ => code::LEASE_NONE,
+    }
+}
+
+/// The whole table as text: a line per condition and act, with where it may lead or why it is refused.
+///
+/// The committed copy is compared with this in a test, so a change of behaviour is a change in a diff.
+pub fn render_table() -> String {
+    let mut text = String::new();
+    for activity in ActivityKind::ALL {
+        for (quarantined, draining) in [(false, false), (true, false), (false, true), (true, true)] {
+            let _ = write!(text, "{}", activity.name());
+            let _ = write!(text, "{}", if quarantined { " +quarantined" } else { "" });
+            let _ = writeln!(text, "{}", if draining { " +draining" } else { "" });
+            for act in Act::ALL {
+                let _ = write!(text, "  {:<24}", act.name());
+                match admitted(act, activity, quarantined, draining) {
+                    Ok(to) => {
+                        let _ = write!(text, "->");
+                        for kind in to {
+                            let _ = write!(text, " {}", kind.name());
+                        }
+                        let _ = writeln!(text);
+                    }
+                    Err(code) => {
+                        let _ = writeln!(text, "   {code}");
+                    }
+                }
+            }
+        }
+    }
+    text
+}
+
+/// What a worker is doing, as a Mermaid state diagram made from the table. Acts that change nothing are left out.
+pub fn render_diagram() -> String {
+    let mut text = String::from("```mermaid\nstateDiagram-v2\n    [*] --> registered: attest\n");
+    for from in ActivityKind::ALL {
+        for to in ActivityKind::ALL {
+            if from == to {
+                continue;
+            }
+            let mut label = String::new();
+            for row in TABLE.iter().filter(|row| row.from.contains(&from) && row.to.contains(&to)) {
+                let _ = write!(label, "{}{}", if label.is_empty() { "" } else { ", " }, row.act.name());
+            }
+            if !label.is_empty() {
+                let _ = writeln!(text, "    {} --> {}: {label}", from.name(), to.name());
+            }
+        }
+    }
+    text.push_str("    retired --> [*]\n```\n");
+    text
+}

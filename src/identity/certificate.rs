@@ -1,0 +1,204 @@
+//! What the registry keeps of a certificate, and how it reads that from DER.
+
+use serde::{Deserialize, Serialize};
+
+use super::der::{self, BIT_STRING, DerError, INTEGER, Reader, SEQUENCE};
+use crate::{
+    code::{self, Code, Coded},
+    digest::Sha256Digest,
+    time::Wall,
+};
+
+/// The longest certificate or certificate request that is read, in bytes.
+pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+
+/// Why a certificate or a certificate request was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// Over [`MAX_CERTIFICATE_BYTES`].
+    #[error("a certificate has at most {MAX_CERTIFICATE_BYTES} bytes, this has {0}")]
+    TooLong(usize),
+    /// Not DER of the expected shape.
+    #[error(transparent)]
+    Der(#[from] DerError),
+    /// The validity ends before it begins.
+    #[error("the validity of the certificate ends before it begins")]
+    Validity,
+}
+
+impl Coded for CertificateError {
+    fn code(&self) -> Code {
+        match self {
+            Self::TooLong(_) => code::CERTIFICATE_TOO_LONG,
+            Self::Der(error) => error.code(),
+            Self::Validity => code::CERTIFICATE_VALIDITY,
+        }
+    }
+}
+
+/// What identifies a device's certificate: digests and validity, never the certificate itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
+pub struct DeviceCertificate {
+    fingerprint: Sha256Digest,
+    key: Sha256Digest,
+    not_before: Wall,
+    not_after: Wall,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    fingerprint: Sha256Digest,
+    key: Sha256Digest,
+    not_before: Wall,
+    not_after: Wall,
+}
+
+impl TryFrom<Form> for DeviceCertificate {
+    type Error = CertificateError;
+    fn try_from(form: Form) -> Result<Self, CertificateError> {
+        Self::new(form.fingerprint, form.key, form.not_before, form.not_after)
+    }
+}
+
+impl From<DeviceCertificate> for Form {
+    fn from(certificate: DeviceCertificate) -> Self {
+        let DeviceCertificate { fingerprint, key, not_before, not_after } = certificate;
+        Self { fingerprint, key, not_before, not_after }
+    }
+}
+
+impl DeviceCertificate {
+    /// A certificate from what is known of it, for hosts that read certificates themselves.
+    ///
+    /// `fingerprint` is the SHA-256 of the exact DER (the `x5t#S256` of RFC 8705 section 3.1), `key` the
+    /// SHA-256 of its SubjectPublicKeyInfo. It is valid from `not_before` until before `not_after`.
+    ///
+    /// # Errors
+    /// [`CertificateError::Validity`] where `not_after` is not later than `not_before`.
+    pub fn new(
+        fingerprint: Sha256Digest,
+        key: Sha256Digest,
+        not_before: Wall,
+        not_after: Wall,
+    ) -> Result<Self, CertificateError> {
+        if not_after <= not_before {
+            return Err(CertificateError::Validity);
+        }
+        Ok(Self { fingerprint, key, not_before, not_after })
+    }
+
+    /// Reads an X.509 certificate (RFC 5280 section 4.1): exactly one outer SEQUENCE whose length equals the
+    /// input, walked as far as validity and public key. Its signature is not checked: see the module page.
+    ///
+    /// ```
+    /// # use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+    /// use leasehold::{digest::Sha256Digest, identity::DeviceCertificate};
+    /// # let key = KeyPair::generate()?;
+    /// # let leaf = CertificateParams::new(vec![])?.self_signed(&key)?.der().to_vec();
+    /// let certificate = DeviceCertificate::from_der(&leaf)?;
+    /// assert_eq!(certificate.fingerprint(), Sha256Digest::of(&leaf));
+    /// assert_eq!(certificate.key(), Sha256Digest::of(&key.subject_public_key_info()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CertificateError`] where the input is too long, has trailing bytes, or is not a certificate.
+    pub fn from_der(leaf: &[u8]) -> Result<Self, CertificateError> {
+        let mut body = signed_body(leaf)?;
+        if let Some(version) = body.optional(0xa0)? {
+            let mut inner = Reader::new(version.content);
+            inner.expect(INTEGER)?;
+            inner.end()?;
+        }
+        body.expect(INTEGER)?;
+        body.expect(SEQUENCE)?;
+        body.expect(SEQUENCE)?;
+        let mut validity = Reader::new(body.expect(SEQUENCE)?.content);
+        let not_before = der::time(validity.any()?)?;
+        let not_after = der::time(validity.any()?)?;
+        validity.end()?;
+        body.expect(SEQUENCE)?;
+        let key = public_key(&mut body)?;
+        // Issuer and subject unique ids (primitive), then extensions, each at most once and in this order.
+        body.optional(0x81)?;
+        body.optional(0x82)?;
+        body.optional(0xa3)?;
+        body.end()?;
+        Self::new(Sha256Digest::of(leaf), key, not_before, not_after)
+    }
+
+    /// SHA-256 of the exact DER.
+    pub const fn fingerprint(&self) -> Sha256Digest {
+        self.fingerprint
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo: stays the same when a certificate is renewed for the same key.
+    pub const fn key(&self) -> Sha256Digest {
+        self.key
+    }
+
+    pub(super) const fn fingerprint_bytes(&self) -> &[u8] {
+        self.fingerprint.as_bytes()
+    }
+
+    pub(super) const fn key_bytes(&self) -> &[u8] {
+        self.key.as_bytes()
+    }
+
+    /// The first instant at which the certificate is valid.
+    pub const fn not_before(&self) -> Wall {
+        self.not_before
+    }
+
+    /// The first instant at which the certificate is not valid any more.
+    ///
+    /// RFC 5280 counts the instant itself as valid; here it is not, so that every deadline of this crate reads
+    /// the same way.
+    pub const fn not_after(&self) -> Wall {
+        self.not_after
+    }
+}
+
+/// The SHA-256 of the SubjectPublicKeyInfo in a PKCS #10 certificate request (RFC 2986 section 4).
+///
+/// The signature, which proves that the sender holds the key, is for the issuer to check.
+///
+/// # Errors
+/// [`CertificateError`] where the input is too long, has trailing bytes, or is not a request.
+pub fn request_key(request: &[u8]) -> Result<Sha256Digest, CertificateError> {
+    let mut body = signed_body(request)?;
+    body.expect(INTEGER)?;
+    body.expect(SEQUENCE)?;
+    let key = public_key(&mut body)?;
+    body.optional(0xa0)?;
+    body.end()?;
+    Ok(key)
+}
+
+/// The body of `SEQUENCE { body SEQUENCE, algorithm SEQUENCE, signature BIT STRING }`, the form that
+/// certificates and requests share.
+fn signed_body(bytes: &[u8]) -> Result<Reader<'_>, CertificateError> {
+    if bytes.len() > MAX_CERTIFICATE_BYTES {
+        return Err(CertificateError::TooLong(bytes.len()));
+    }
+    let mut outer = Reader::new(bytes);
+    let mut parts = Reader::new(outer.expect(SEQUENCE)?.content);
+    outer.end()?;
+    let body = Reader::new(parts.expect(SEQUENCE)?.content);
+    parts.expect(SEQUENCE)?;
+    parts.expect(BIT_STRING)?;
+    parts.end()?;
+    Ok(body)
+}
+
+fn public_key(body: &mut Reader<'_>) -> Result<Sha256Digest, DerError> {
+    let info = body.expect(SEQUENCE)?;
+    let mut parts = Reader::new(info.content);
+    parts.expect(SEQUENCE)?;
+    parts.expect(BIT_STRING)?;
+    parts.end()?;
+    Ok(Sha256Digest::of(info.whole))
+}

@@ -1,0 +1,91 @@
+//! What may be asked of the registry.
+
+use serde::Serialize;
+
+use super::{
+    certificate::DeviceCertificate,
+    record::{DeviceKind, OverlapEnd},
+    revocation::{RevocationReason, RevocationSubject},
+};
+use crate::{digest::Sha256Digest, id::DeviceId, time::Millis};
+
+/// A command to the [`DeviceRegistry`](super::DeviceRegistry).
+///
+/// Who may give which one is for the coordinator: all are an operator's acts, except that pairing registers and
+/// replaces, a device begins its own rotation, and a device revokes itself. A command cannot be deserialised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DeviceCommand {
+    /// Registers a device that is not known yet.
+    Register {
+        /// Its id.
+        device: DeviceId,
+        /// What it is.
+        kind: DeviceKind,
+        /// Its certificate.
+        certificate: DeviceCertificate,
+    },
+    /// Gives a known device another certificate at once, without overlap: the device was paired anew.
+    Replace {
+        /// Its id.
+        device: DeviceId,
+        /// What it is now.
+        kind: DeviceKind,
+        /// Its only certificate from here on.
+        certificate: DeviceCertificate,
+    },
+    /// Lets a second certificate authenticate beside the one in force (make before break).
+    ///
+    /// A rotation that is under way and whose certificate was never used is superseded, so that a device which
+    /// lost the answer can ask again; the earlier deadline of the two holds.
+    BeginRotation {
+        /// The device.
+        device: DeviceId,
+        /// Its next certificate.
+        next: DeviceCertificate,
+        /// How long both are accepted at most.
+        overlap: Millis,
+        /// What happens where the next certificate is not used by then.
+        at_deadline: OverlapEnd,
+    },
+    /// Says that a connection authenticated with this certificate. Where it is the next one of a rotation, the
+    /// overlap ends and the old certificate is retired; else nothing happens.
+    ConfirmUse {
+        /// The certificate's fingerprint.
+        fingerprint: Sha256Digest,
+    },
+    /// Gives up a rotation; the certificate in force stays.
+    AbandonRotation {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Ends the rotation of a device where its deadline has passed; else nothing happens. Authentication does
+    /// not wait for this.
+    Settle {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Revokes a device, a certificate or a key, known or not.
+    Revoke {
+        /// What.
+        subject: RevocationSubject,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// Revokes the device that authenticated with this certificate, at its own request.
+    RevokeSelf {
+        /// The certificate's fingerprint.
+        fingerprint: Sha256Digest,
+    },
+    /// Takes a revocation back.
+    ClearRevocation {
+        /// Of what.
+        subject: RevocationSubject,
+    },
+    /// Forgets a device and its certificates. Revocations of them stay.
+    Remove {
+        /// The device.
+        device: DeviceId,
+    },
+}

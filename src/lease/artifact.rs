@@ -1,0 +1,452 @@
+//! Artifacts: what goes into a run, what may come back, and how what came back is checked.
+//!
+//! A manifest that a worker claims is worth nothing by itself. It is compared with [`ReceivedArtifacts`], which
+//! can only be made by hashing the bytes that arrived.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::workspace::RelativePath;
+use crate::{
+    code::{self, Code, Coded},
+    digest::{FieldHasher, Sha256Digest},
+};
+
+/// The most entries of a manifest.
+pub const MAX_ARTIFACTS: usize = 256;
+
+/// Why artifacts are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// More than [`MAX_ARTIFACTS`] entries.
+    #[error("a manifest has at most {MAX_ARTIFACTS} entries")]
+    TooMany,
+    /// The same path twice.
+    #[error("`{0}` is in the manifest twice")]
+    Duplicate(RelativePath),
+    /// The digest is that of nothing at all: an input that was never there.
+    #[error("`{0}` has the digest of empty content but a size above zero")]
+    EmptyDigest(RelativePath),
+    /// What the worker claims is not what arrived.
+    #[error("`{0}` is not what arrived under that name")]
+    Differs(RelativePath),
+    /// Something arrived that the manifest does not name.
+    #[error("`{0}` arrived and is not in the manifest")]
+    Unclaimed(RelativePath),
+    /// The lease does not allow an output at this path.
+    #[error("the lease allows no output at `{0}`")]
+    NotAllowed(RelativePath),
+    /// The lease demands an output at this path.
+    #[error("the lease demands an output at `{0}`")]
+    Missing(RelativePath),
+    /// Over the lease's limit of bytes.
+    #[error("the outputs have {bytes} bytes, the lease allows {limit}")]
+    TooLarge {
+        /// Bytes of all outputs.
+        bytes: u64,
+        /// What the lease allows.
+        limit: u64,
+    },
+    /// The log that arrived is not the log that the worker claims.
+    #[error("the log is not what arrived, or is over the lease's limit")]
+    Log,
+}
+
+impl Coded for ArtifactError {
+    fn code(&self) -> Code {
+        match self {
+            Self::TooMany => code::ARTIFACT_TOO_MANY,
+            Self::Duplicate(_) => code::ARTIFACT_DUPLICATE,
+            Self::EmptyDigest(_) => code::ARTIFACT_EMPTY_DIGEST,
+            Self::Differs(_) | Self::Unclaimed(_) => code::ARTIFACT_MISMATCH,
+            Self::NotAllowed(_) => code::ARTIFACT_NOT_ALLOWED,
+            Self::Missing(_) => code::ARTIFACT_MISSING,
+            Self::TooLarge { .. } => code::ARTIFACT_TOO_LARGE,
+            Self::Log => code::ARTIFACT_LOG,
+        }
+    }
+}
+
+/// One file of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Artifact {
+    /// Where it lies, below the root of the workspace.
+    pub path: RelativePath,
+    /// SHA-256 of its content.
+    pub sha256: Sha256Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl Artifact {
+    /// The entry for `content` at `path`.
+    pub fn of(path: RelativePath, content: &[u8]) -> Self {
+        Self { path, sha256: Sha256Digest::of(content), bytes: content.len() as u64 }
+    }
+}
+
+/// Files by path, each with digest and size: at most [`MAX_ARTIFACTS`], each path once, in path order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Artifact>", into = "Vec<Artifact>")]
+pub struct ArtifactManifest(Vec<Artifact>);
+
+impl TryFrom<Vec<Artifact>> for ArtifactManifest {
+    type Error = ArtifactError;
+    fn try_from(entries: Vec<Artifact>) -> Result<Self, ArtifactError> {
+        Self::new(entries)
+    }
+}
+
+impl From<ArtifactManifest> for Vec<Artifact> {
+    fn from(manifest: ArtifactManifest) -> Self {
+        manifest.0
+    }
+}
+
+impl ArtifactManifest {
+    /// The manifest of `entries`.
+    ///
+    /// # Errors
+    /// [`ArtifactError::TooMany`], [`ArtifactError::Duplicate`], [`ArtifactError::EmptyDigest`].
+    pub fn new(entries: impl IntoIterator<Item = Artifact>) -> Result<Self, ArtifactError> {
+        let nothing = Sha256Digest::of(b"");
+        let mut sorted = BTreeMap::new();
+        for entry in entries {
+            if entry.sha256 == nothing && entry.bytes > 0 || entry.sha256.as_bytes() == &[0; 32] {
+                return Err(ArtifactError::EmptyDigest(entry.path));
+            }
+            if sorted.len() >= MAX_ARTIFACTS {
+                return Err(ArtifactError::TooMany);
+            }
+            if let Some(twice) = sorted.insert(entry.path.clone(), entry) {
+                return Err(ArtifactError::Duplicate(twice.path));
+            }
+        }
+        Ok(Self(sorted.into_values().collect()))
+    }
+
+    /// The entries in path order.
+    pub fn entries(&self) -> &[Artifact] {
+        &self.0
+    }
+
+    /// The manifest's own digest.
+    pub fn digest(&self) -> Sha256Digest {
+        self.0
+            .iter()
+            .fold(FieldHasher::new("artifact-manifest.v1"), |hasher, entry| {
+                hasher
+                    .field(entry.path.as_str().as_bytes())
+                    .field(entry.sha256.as_bytes())
+                    .number(entry.bytes)
+            })
+            .finish()
+    }
+
+    fn get(&self, path: &RelativePath) -> Option<&Artifact> {
+        self.0.binary_search_by(|entry| entry.path.cmp(path)).ok().and_then(|at| self.0.get(at))
+    }
+}
+
+/// What a lease says about artifacts: which inputs, which outputs are allowed and demanded, how much log and scratch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ArtifactTransport {
+    /// The inputs, by content.
+    #[serde(default)]
+    pub inputs: ArtifactManifest,
+    /// Outputs are allowed at and below these paths.
+    #[serde(default)]
+    pub outputs_within: Vec<RelativePath>,
+    /// Outputs that must be there for the run to count as done.
+    #[serde(default)]
+    pub outputs_required: Vec<RelativePath>,
+    /// Bytes of all outputs together.
+    #[serde(default)]
+    pub max_output_bytes: u64,
+    /// Bytes of the log stream.
+    #[serde(default)]
+    pub max_log_bytes: u64,
+    /// Bytes of scratch space.
+    #[serde(default)]
+    pub max_scratch_bytes: u64,
+}
+
+impl ArtifactTransport {
+    /// No inputs, no outputs, no log, no scratch: what a run may move unless its request says more.
+    pub const fn nothing() -> Self {
+        Self {
+            inputs: ArtifactManifest(Vec::new()),
+            outputs_within: Vec::new(),
+            outputs_required: Vec::new(),
+            max_output_bytes: 0,
+            max_log_bytes: 0,
+            max_scratch_bytes: 0,
+        }
+    }
+
+    /// Whether every bound holds: the lists are no longer than [`MAX_ARTIFACTS`] and demanded outputs are allowed.
+    pub(crate) fn check(&self) -> Result<(), ArtifactError> {
+        if self.outputs_within.len() > MAX_ARTIFACTS || self.outputs_required.len() > MAX_ARTIFACTS {
+            return Err(ArtifactError::TooMany);
+        }
+        match self.outputs_required.iter().find(|path| !self.allows(path)) {
+            Some(path) => Err(ArtifactError::NotAllowed(path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn allows(&self, path: &RelativePath) -> bool {
+        self.outputs_within.iter().any(|within| path.is_within(within))
+    }
+
+    /// Judges what a worker claims to have made against what arrived and against what the lease allows and demands.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] with the first entry that does not agree.
+    pub fn judge(&self, claimed: &OutputClaim, received: &ReceivedArtifacts) -> Result<(), ArtifactError> {
+        self.judge_partial(claimed, received)?;
+        match self.outputs_required.iter().find(|path| claimed.outputs.get(path).is_none()) {
+            Some(path) => Err(ArtifactError::Missing(path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::judge`] for a run that failed: nothing is demanded, and everything else holds.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] with the first entry that does not agree.
+    pub fn judge_partial(
+        &self,
+        claimed: &OutputClaim,
+        received: &ReceivedArtifacts,
+    ) -> Result<(), ArtifactError> {
+        for entry in claimed.outputs.entries() {
+            if !self.allows(&entry.path) {
+                return Err(ArtifactError::NotAllowed(entry.path.clone()));
+            }
+            if received.outputs.get(&entry.path) != Some(entry) {
+                return Err(ArtifactError::Differs(entry.path.clone()));
+            }
+        }
+        if let Some(extra) =
+            received.outputs.entries().iter().find(|e| claimed.outputs.get(&e.path).is_none())
+        {
+            return Err(ArtifactError::Unclaimed(extra.path.clone()));
+        }
+        let bytes =
+            claimed.outputs.entries().iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+        if bytes > self.max_output_bytes {
+            return Err(ArtifactError::TooLarge { bytes, limit: self.max_output_bytes });
+        }
+        if claimed.log != received.log || received.log_bytes > self.max_log_bytes {
+            return Err(ArtifactError::Log);
+        }
+        Ok(())
+    }
+}
+
+/// What a worker says that its run made. Compared with what arrived, never believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputClaim {
+    /// The outputs.
+    pub outputs: ArtifactManifest,
+    /// SHA-256 of the whole log stream.
+    pub log: Sha256Digest,
+}
+
+/// What arrived, by the receiver's own hashing. There is no other way to make one.
+///
+/// ```
+/// use leasehold::lease::{ArtifactReceiver, RelativePath};
+/// let mut receiver = ArtifactReceiver::new(1024);
+/// receiver.output(&RelativePath::new("out/a.txt")?, b"hello ")?;
+/// receiver.output(&RelativePath::new("out/a.txt")?, b"world")?;
+/// receiver.log(b"done\n")?;
+/// assert_eq!(receiver.finish()?.outputs().entries()[0].bytes, 11);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceivedArtifacts {
+    outputs: ArtifactManifest,
+    log: Sha256Digest,
+    log_bytes: u64,
+}
+
+impl ReceivedArtifacts {
+    /// What arrived.
+    pub fn outputs(&self) -> &ArtifactManifest {
+        &self.outputs
+    }
+
+    /// SHA-256 of the log stream that arrived.
+    pub fn log(&self) -> Sha256Digest {
+        self.log
+    }
+}
+
+/// Hashes outputs and log of one lease as they arrive, in chunks, within a bound of bytes.
+#[derive(Clone, Debug)]
+pub struct ArtifactReceiver {
+    outputs: BTreeMap<RelativePath, (Sha256, u64)>,
+    log: Sha256,
+    log_bytes: u64,
+    room: u64,
+}
+
+impl ArtifactReceiver {
+    /// A receiver that takes at most `limit` bytes, outputs and log together.
+    pub fn new(limit: u64) -> Self {
+        Self { outputs: BTreeMap::new(), log: Sha256::new(), log_bytes: 0, room: limit }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<u64, ArtifactError> {
+        let length = bytes.len() as u64;
+        match self.room.checked_sub(length) {
+            Some(room) => self.room = room,
+            None => return Err(ArtifactError::TooLarge { bytes: length, limit: self.room }),
+        }
+        Ok(length)
+    }
+
+    /// The next chunk of the output at `path`; an empty chunk makes an empty file.
+    ///
+    /// # Errors
+    /// [`ArtifactError::TooMany`] and [`ArtifactError::TooLarge`]; nothing of the chunk is taken then.
+    pub fn output(&mut self, path: &RelativePath, chunk: &[u8]) -> Result<(), ArtifactError> {
+        if self.outputs.len() >= MAX_ARTIFACTS && !self.outputs.contains_key(path) {
+            return Err(ArtifactError::TooMany);
+        }
+        let length = self.take(chunk)?;
+        let (hash, size) = self.outputs.entry(path.clone()).or_insert_with(|| (Sha256::new(), 0));
+        hash.update(chunk);
+        *size = size.saturating_add(length);
+        Ok(())
+    }
+
+    /// The next chunk of the log.
+    ///
+    /// # Errors
+    /// [`ArtifactError::TooLarge`].
+    pub fn log(&mut self, chunk: &[u8]) -> Result<(), ArtifactError> {
+        let length = self.take(chunk)?;
+        self.log.update(chunk);
+        self.log_bytes = self.log_bytes.saturating_add(length);
+        Ok(())
+    }
+
+    /// Everything that arrived.
+    ///
+    /// # Errors
+    /// None that the bounds of this receiver do not already prevent.
+    pub fn finish(self) -> Result<ReceivedArtifacts, ArtifactError> {
+        let entries = self.outputs.into_iter().map(|(path, (hash, bytes))| Artifact {
+            path,
+            sha256: Sha256Digest::from_bytes(hash.finalize().into()),
+            bytes,
+        });
+        Ok(ReceivedArtifacts {
+            outputs: ArtifactManifest::new(entries)?,
+            log: Sha256Digest::from_bytes(self.log.finalize().into()),
+            log_bytes: self.log_bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text).unwrap()
+    }
+
+    fn transport() -> ArtifactTransport {
+        ArtifactTransport {
+            outputs_within: [path("out")].into(),
+            outputs_required: [path("out/a")].into(),
+            max_output_bytes: 10,
+            max_log_bytes: 4,
+            ..ArtifactTransport::nothing()
+        }
+    }
+
+    fn received(files: &[(&str, &[u8])], log: &[u8]) -> ReceivedArtifacts {
+        let mut receiver = ArtifactReceiver::new(100);
+        for (name, bytes) in files {
+            receiver.output(&path(name), bytes).unwrap();
+        }
+        receiver.log(log).unwrap();
+        receiver.finish().unwrap()
+    }
+
+    fn claim(files: &[(&str, &[u8])], log: &[u8]) -> OutputClaim {
+        let entries = files.iter().map(|(name, bytes)| Artifact::of(path(name), bytes));
+        OutputClaim { outputs: ArtifactManifest::new(entries).unwrap(), log: Sha256Digest::of(log) }
+    }
+
+    /// ATTACKS F21: every way in which a claim and what arrived can differ is found.
+    #[test]
+    fn f21_a_claim_that_is_not_what_arrived_is_refused() {
+        let cases: &[(OutputClaim, ReceivedArtifacts, Option<Code>)] = &[
+            (claim(&[("out/a", b"x")], b"l"), received(&[("out/a", b"x")], b"l"), None),
+            (
+                claim(&[("out/a", b"x")], b"l"),
+                received(&[("out/a", b"y")], b"l"),
+                Some(code::ARTIFACT_MISMATCH),
+            ),
+            (claim(&[("out/a", b"x")], b"l"), received(&[], b"l"), Some(code::ARTIFACT_MISMATCH)),
+            (
+                claim(&[("out/a", b"x")], b"l"),
+                received(&[("out/a", b"x"), ("out/b", b"")], b"l"),
+                Some(code::ARTIFACT_MISMATCH),
+            ),
+            (claim(&[], b"l"), received(&[], b"l"), Some(code::ARTIFACT_MISSING)),
+            (
+                claim(&[("etc/a", b"x")], b""),
+                received(&[("etc/a", b"x")], b""),
+                Some(code::ARTIFACT_NOT_ALLOWED),
+            ),
+            (
+                claim(&[("out/a", &[0; 11])], b""),
+                received(&[("out/a", &[0; 11])], b""),
+                Some(code::ARTIFACT_TOO_LARGE),
+            ),
+            (claim(&[("out/a", b"x")], b"l"), received(&[("out/a", b"x")], b"m"), Some(code::ARTIFACT_LOG)),
+            (
+                claim(&[("out/a", b"x")], b"longer"),
+                received(&[("out/a", b"x")], b"longer"),
+                Some(code::ARTIFACT_LOG),
+            ),
+        ];
+        for (at, (claim, received, want)) in cases.iter().enumerate() {
+            assert_eq!(transport().judge(claim, received).map_err(|e| e.code()).err(), *want, "case {at}");
+        }
+    }
+
+    /// ATTACKS F18: an input that names no content is refused when the manifest is built.
+    #[test]
+    fn f18_empty_artifact_digests_do_not_make_a_manifest() {
+        let entry = |sha256, bytes| Artifact { path: path("in"), sha256, bytes };
+        for bad in [entry(Sha256Digest::of(b""), 4), entry(Sha256Digest::from_bytes([0; 32]), 4)] {
+            assert_eq!(ArtifactManifest::new([bad]).unwrap_err().code(), code::ARTIFACT_EMPTY_DIGEST);
+        }
+        let twice = [Artifact::of(path("in"), b"a"), Artifact::of(path("in"), b"b")];
+        assert_eq!(ArtifactManifest::new(twice).unwrap_err().code(), code::ARTIFACT_DUPLICATE);
+    }
+
+    #[test]
+    fn a_receiver_takes_no_more_than_its_bound() {
+        let mut receiver = ArtifactReceiver::new(4);
+        receiver.output(&path("out/a"), b"123").unwrap();
+        assert_eq!(receiver.log(b"45").unwrap_err().code(), code::ARTIFACT_TOO_LARGE);
+        receiver.log(b"4").unwrap();
+    }
+}
