@@ -23,6 +23,11 @@ impl KeyedIndex {
         Self { key, table: HashTable::new() }
     }
 
+    /// An index with room for `capacity` ids, so that filling it never hashes an id again.
+    pub(crate) fn with_capacity(key: [u8; 16], capacity: usize) -> Self {
+        Self { key, table: HashTable::with_capacity(capacity) }
+    }
+
     fn hash(&self, id: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write(id);

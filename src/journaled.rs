@@ -21,7 +21,7 @@ macro_rules! events {
         #[doc = concat!("The form in which recovery reads a [`", stringify!($name), "`].")]
         #[derive(Clone, Debug, serde::Deserialize)]
         #[serde(rename_all = "snake_case", deny_unknown_fields)]
-        #[allow(dead_code, reason = "read by the state that embeds this one")]
+        #[allow(dead_code, clippy::enum_variant_names, reason = "the public enum's names, read by what embeds it")]
         pub(crate) enum $stored {
             $($variant { $($field: $crate::journaled::events!(@stored $type $(as $stored_type)?),)* },)+
         }

@@ -1,4 +1,4 @@
-//! leasehold: the control core of a fleet of networked workers that run untrusted work.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub, clippy::exhaustive_enums)]
@@ -36,6 +36,7 @@ pub mod identity;
 mod index;
 mod journaled;
 pub mod lease;
+pub mod node;
 pub mod placement;
 pub mod protocol;
 pub mod shell;

@@ -18,9 +18,11 @@ use leasehold::{
 };
 use serde_json::{Value, json};
 
+type Change = fn(&mut AttestationPolicyForm);
+
 #[test]
 fn a_policy_that_contradicts_itself_does_not_build() {
-    let cases: &[(&str, fn(&mut AttestationPolicyForm))] = &[
+    let cases: &[(&str, Change)] = &[
         ("no form", |form| form.accept = Vec::new()),
         ("a form twice", |form| form.accept = vec![EvidenceForm::Dsse; 2]),
         ("no age", |form| form.times.max_age_ms = Millis::ZERO),
@@ -100,14 +102,14 @@ fn the_digest_is_the_policy() {
 
 #[test]
 fn the_linter_names_what_is_useless_or_dangerous() {
-    let lint = |change: fn(&mut AttestationPolicyForm)| {
+    let lint = |change: Change| {
         let mut form = form();
         change(&mut form);
         let warnings = policy(form).lint(Wall(NOW));
         warnings.iter().map(|warning| warning.code().as_str()).collect::<Vec<_>>()
     };
     assert_eq!(lint(|_| ()), [""; 0]);
-    let cases: &[(&str, fn(&mut AttestationPolicyForm))] = &[
+    let cases: &[(&str, Change)] = &[
         ("attestation.lint.unsigned", |form| form.accept.push(EvidenceForm::Json)),
         ("attestation.lint.lifetime", |form| form.times.max_lifetime_ms = Millis::from_secs(700_000)),
         ("attestation.lint.skew", |form| form.times.future_skew_ms = Millis::from_secs(301)),

@@ -583,6 +583,49 @@ fn f26_a_grant_for_another_fleet_is_refused() {
 }
 
 #[test]
+fn f26_a_grant_that_its_issuer_did_not_make_is_refused() {
+    use leasehold::attestation::signature::{DefaultVerifier, Ed25519Signer};
+    let signer = Ed25519Signer::from_seed("issuer", &[1; 32]);
+    let other = Ed25519Signer::from_seed("issuer", &[2; 32]);
+    let issuers =
+        GrantIssuers::new([signer.trusted_key("issuer").unwrap(), other.trusted_key("somebody").unwrap()]);
+    let mut world = World::default();
+    let policy_of = |issuers: &GrantIssuers, world: &World| {
+        let mut form = WorkerFleetPolicyForm::from(world.fleet.state().policy().clone());
+        form.runs.issuers = issuers.clone();
+        WorkerFleetPolicy::try_from(form).unwrap()
+    };
+    let policy = policy_of(&issuers, &world);
+    world.ask(&SetPolicy { policy }, &World::operator()).unwrap();
+    world.join(1, "a");
+    let mut terms = world.grant(1, "a").terms().clone();
+    terms.issuer = IssuerId::new("issuer").unwrap();
+    let sealed = seal_grant(&terms, &signer).unwrap();
+    // Signed by a key that is trusted for another issuer, by nobody, or changed afterwards.
+    let foreign = seal_grant(&terms, &other).unwrap();
+    assert_eq!(code_of(issuers.open(&foreign, &DefaultVerifier)), code::GRANT_NOT_TRUSTED);
+    assert_eq!(code_of(GrantIssuers::default().open(&sealed, &DefaultVerifier)), code::GRANT_NOT_TRUSTED);
+    for at in 0..sealed.len() {
+        let mut changed = sealed.clone();
+        changed[at] ^= 1;
+        let opened = issuers.open(&changed, &DefaultVerifier);
+        assert!(opened.is_err() || opened.unwrap().terms() == &terms, "byte {at}");
+    }
+    let grant = issuers.open(&sealed, &DefaultVerifier).unwrap();
+    let acquire = Acquire::new(World::request(grant));
+    // The issuer is no longer trusted when the grant is used.
+    let stranger = policy_of(&GrantIssuers::default(), &world);
+    world.ask(&SetPolicy { policy: stranger }, &World::operator()).unwrap();
+    assert_eq!(refused(&mut world, |w| w.ask(&acquire, &World::service())), code::GRANT_NOT_TRUSTED);
+    // Trusted again, it is good once.
+    let policy = policy_of(&issuers, &world);
+    world.ask(&SetPolicy { policy }, &World::operator()).unwrap();
+    let handle = world.attest(1, "a", None).unwrap().answer.handle;
+    world.beat(1, handle).unwrap();
+    world.ask(&acquire, &World::service()).unwrap();
+}
+
+#[test]
 fn a_revoked_device_authorises_nothing_from_that_moment() {
     // Invariant 12.
     let mut world = World::default();

@@ -7,8 +7,11 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use leasehold::code::{self, Code};
-use serde::Deserialize;
+use leasehold::{
+    attestation::strict::{self, Limits},
+    code::{self, Code, Coded as _},
+};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 mod address;
@@ -23,6 +26,9 @@ mod policy;
 
 /// The longest line that is read.
 const MAX_LINE: usize = 8 << 20;
+
+/// Every line is an object that our own strict reader takes, before serde sees it.
+const LINE: Limits = Limits::GENERAL.bytes(MAX_LINE).top_object();
 
 /// A line that was not understood.
 pub struct Refused {
@@ -46,14 +52,23 @@ impl From<serde_json::Error> for Refused {
 #[derive(Deserialize)]
 struct Head {
     kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     id: Option<Value>,
+}
+
+/// An id that is there, even where it is null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Answers one line. Each kind reads the same bytes again into its own closed type.
 fn answer(line: &[u8]) -> Value {
-    let (id, outcome) = match serde_json::from_slice::<Head>(line) {
-        Err(error) => (None, Err(error.into())),
+    let head = match strict::check(line, &LINE) {
+        Err(error) => Err(Refused::new(error.code(), error.to_string())),
+        Ok(()) => serde_json::from_slice::<Head>(line).map_err(Refused::from),
+    };
+    let (id, outcome) = match head {
+        Err(refused) => (None, Err(refused)),
         Ok(head) => {
             let outcome = match head.kind.as_str() {
                 "address" => address::answer(line),

@@ -1,4 +1,4 @@
-//! Codes of the dispatch part.
+//! Codes of the dispatch part, and of the node runtime around it.
 
 use super::codes;
 
@@ -26,7 +26,9 @@ codes! { DISPATCH:
     DISPATCH_REJECTED_MEDIATION_DENIED = "dispatch.rejected.mediation_denied", "the request ended: the person at the device said no";
     DISPATCH_REJECTED_BY_DEVICE = "dispatch.rejected.by_device", "the request ended: the agent refused it before it ran";
     DISPATCH_REJECTED_QUARANTINE = "dispatch.rejected.quarantine", "the request ended: its device was quarantined";
-    DISPATCH_REJECTED_REVOCATION = "dispatch.rejected.revocation", "the request ended: its device was revoked";
+    DISPATCH_REJECTED_REVOCATION = "dispatch.rejected.revocation", "the request ended: its device, or what that authenticates with, was revoked";
+    DISPATCH_REJECTED_REPLACEMENT = "dispatch.rejected.replacement", "the request ended: another device was paired under the name of its device";
+    DISPATCH_REJECTED_REMOVAL = "dispatch.rejected.removal", "the request ended: its device was removed";
     DISPATCH_FULL = "dispatch.full", "as many requests are open or remembered as the policy allows";
     DISPATCH_FULL_BYTES = "dispatch.full_bytes", "as many payload bytes are held or promised as the policy allows";
     DISPATCH_QUEUE_FULL = "dispatch.queue_full", "the queue of the device is full";
@@ -44,6 +46,7 @@ codes! { DISPATCH:
     DISPATCH_WINDOW = "dispatch.window", "the device offers to take more requests at once than the policy allows";
     DISPATCH_MEDIATION_MISSING = "dispatch.mediation.missing", "the capability needs a local approval, and the device answered without reporting one";
     DISPATCH_MEDIATION_OUT_OF_ORDER = "dispatch.mediation.out_of_order", "a local approval was reported that nobody was waiting for";
+    NODE_HALTED = "node.halted", "a journal write of the node runtime failed or is in doubt: only recovery goes on from here";
     DISPATCH_STALE_DECISION = "dispatch.stale_decision", "the state has changed since the decision was made";
     DISPATCH_INCONSISTENT = "dispatch.inconsistent", "a snapshot or journal holds something that cannot have happened";
 }

@@ -30,6 +30,7 @@ codes! { FLEET:
     GRANT_CAPABILITIES = "grant.capabilities", "the request asks for capabilities that the grant does not give";
     GRANT_SPENT = "grant.spent", "a grant has been used";
     GRANT_TOO_MANY = "grant.too_many", "no more spent grants can be remembered";
+    GRANT_MALFORMED = "grant.malformed", "what was signed as a grant is not one";
     GRANT_NOT_TRUSTED = "grant.not_trusted", "no trusted issuer made the grant";
     TIME_BACKWARDS = "time.backwards", "the monotonic line went backwards";
     TIME_WALL_LEAP = "time.wall_leap", "the wall clock leapt further than the policy lets it";

@@ -56,4 +56,7 @@ codes! { IDENTITY:
     PAIRING_SNAPSHOT = "pairing.snapshot", "the stored pairing sessions are inconsistent or over the limits";
     ISSUE_REQUEST = "issue.request", "the certificate authority does not sign such a request";
     ISSUE_UNAVAILABLE = "issue.unavailable", "the certificate authority could not be asked";
+    ANCHOR_EXISTS = "anchor.exists", "the certificate is pinned already";
+    ANCHOR_FULL = "anchor.full", "there are as many anchors as can be held and revoked";
+    ANCHOR_SUCCESSION = "anchor.succession", "an announced anchor does not take over from one that its announcer may name";
 }

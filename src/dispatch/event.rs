@@ -43,8 +43,10 @@ pub enum DisconnectReason {
     Closed,
     /// Nothing was heard for longer than the policy's staleness.
     Silent,
-    /// The device was revoked.
+    /// The device was revoked, or the certificate or the key that it had.
     Revoked,
+    /// Another device was paired under the same name, or the device was removed.
+    Replaced,
 }
 
 events! {
@@ -78,6 +80,11 @@ events! {
     }
     /// A device without open requests is no longer known.
     DeviceRemoved {
+        /// The device.
+        device: DeviceId,
+    }
+    /// Another device has the name from here on: its incarnations begin anew.
+    DeviceReset {
         /// The device.
         device: DeviceId,
     }

@@ -37,6 +37,9 @@ impl DispatchState {
                     self.devices.remove(slot);
                 }
             }
+            DispatchEvent::DeviceReset { device } => {
+                self.change_device(device, |known| known.incarnation = Incarnation::default());
+            }
             DispatchEvent::DeviceConnected { device, incarnation, claims, window } => {
                 self.change_device(device, |known| {
                     known.incarnation = *incarnation;

@@ -91,3 +91,5 @@ pub use self::{
     },
     state::{DeviceView, DispatchCounts, DispatchState},
 };
+
+pub(crate) use self::{event::StoredDispatchEvent, recover::DispatchSnapshot};

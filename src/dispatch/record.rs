@@ -68,8 +68,12 @@ pub enum RejectReason {
     ByDevice,
     /// The device was quarantined.
     DeviceQuarantined,
-    /// The device was revoked.
+    /// The device was revoked, or the certificate or the key that it had.
     DeviceRevoked,
+    /// Another device was paired under the same name.
+    DeviceReplaced,
+    /// The device was removed.
+    DeviceRemoved,
 }
 
 /// The state of a request. The last four are final and stay final (invariant 14).
@@ -132,6 +136,8 @@ impl RequestState {
             Self::Rejected(RejectReason::ByDevice) => code::DISPATCH_REJECTED_BY_DEVICE,
             Self::Rejected(RejectReason::DeviceQuarantined) => code::DISPATCH_REJECTED_QUARANTINE,
             Self::Rejected(RejectReason::DeviceRevoked) => code::DISPATCH_REJECTED_REVOCATION,
+            Self::Rejected(RejectReason::DeviceReplaced) => code::DISPATCH_REJECTED_REPLACEMENT,
+            Self::Rejected(RejectReason::DeviceRemoved) => code::DISPATCH_REJECTED_REMOVAL,
         })
     }
 }

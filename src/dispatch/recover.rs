@@ -36,7 +36,7 @@ struct DeviceForm {
 
 /// The serde form of a snapshot: devices and requests in the order of their ids, so that equal states have equal bytes.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct SnapshotForm {
+pub(crate) struct DispatchSnapshot {
     version: u64,
     clock: Mono,
     next_number: u64,
@@ -56,7 +56,7 @@ impl DispatchState {
         postcard::to_allocvec(&self.snapshot_form()).unwrap_or_default()
     }
 
-    pub(crate) fn snapshot_form(&self) -> SnapshotForm {
+    pub(crate) fn snapshot_form(&self) -> DispatchSnapshot {
         let devices = self.devices.sorted().into_iter().map(|device| DeviceForm {
             id: device.id.clone(),
             last_used: device.last_used,
@@ -68,7 +68,7 @@ impl DispatchState {
                 .as_ref()
                 .map(|session| SessionForm { claims: session.claims.clone(), window: session.window }),
         });
-        SnapshotForm {
+        DispatchSnapshot {
             version: self.version,
             clock: self.clock,
             next_number: self.next_number,
@@ -124,7 +124,7 @@ impl DispatchState {
     pub(crate) fn from_form(
         policy: DispatchPolicy,
         index_key: [u8; 16],
-        form: SnapshotForm,
+        form: DispatchSnapshot,
     ) -> Result<Self, DispatchError> {
         let mut state = Self::new(policy, index_key);
         let bounds = state.policy.bounds().clone();
@@ -176,7 +176,7 @@ impl DispatchState {
             DispatchEvent::DeviceStands { device: id, standing } => {
                 device(id).is_some_and(|known| !standing.revoked || known.session.is_none())
             }
-            DispatchEvent::DeviceRemoved { device: id } => {
+            DispatchEvent::DeviceRemoved { device: id } | DispatchEvent::DeviceReset { device: id } => {
                 device(id).is_some_and(|known| known.session.is_none() && known.open().next().is_none())
             }
             DispatchEvent::DeviceConnected { device: id, incarnation, .. } => {
@@ -232,5 +232,90 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DispatchError> {
     match postcard::take_from_bytes(bytes) {
         Ok((read, [])) => Ok(read),
         _ => Err(DispatchError::Inconsistent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use crate::{
+        capability::{CapabilityName, CapabilitySet},
+        dispatch::{
+            DeviceMessage, DispatchCommand, DispatchLiveness, EnqueueRequest, Incarnation, Payload, Target,
+        },
+        id::ClientId,
+        time::{Millis, Now},
+    };
+
+    const NOW: Now = Now::new(10, 10);
+
+    /// A state with a device that is connected, and the decisions that a request takes from it.
+    fn begun() -> (DispatchState, DispatchLiveness) {
+        let (mut state, mut live) =
+            (DispatchState::new(DispatchPolicy::default(), [1; 16]), DispatchLiveness::new());
+        let device = DeviceId::new("a").unwrap();
+        let cam = CapabilitySet::parse(["cam"]).unwrap();
+        let grant = DispatchCommand::Grant { device: device.clone(), capabilities: cam.clone() };
+        let decision = state.decide_operator(NOW, &grant).unwrap();
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam, window: 2 };
+        let decision = state.decide_device(NOW, &device, &hello).unwrap();
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        (state, live)
+    }
+
+    fn ask(name: &str) -> EnqueueRequest {
+        EnqueueRequest {
+            request: RequestId::new(name).unwrap(),
+            target: Target::Any,
+            capability: CapabilityName::new("cam").unwrap(),
+            payload: Payload::new(b"look"),
+            result_limit: 16,
+            ttl_ms: Millis(1_000),
+        }
+    }
+
+    /// Invariant 8: what was written gives the state back; what was not written that way is refused.
+    #[test]
+    fn recovery_refuses_what_cannot_have_happened() {
+        let (mut state, mut live) = begun();
+        let start = state.snapshot();
+        let client = ClientId::new("client").unwrap();
+        let decision = state.enqueue(&live, NOW, &client, &ask("r")).unwrap();
+        let mut journal = vec![decision.to_journal()];
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let decision = state.decide_sends(&live, NOW);
+        journal.push(decision.to_journal());
+        let _ = state.accept(&mut live, NOW, decision).unwrap();
+        let recover = |journal: &[Vec<u8>]| {
+            let records = journal.iter().map(Vec::as_slice);
+            DispatchState::recover(DispatchPolicy::default(), [2; 16], Some(&start), records)
+        };
+        assert_eq!(recover(&journal).unwrap(), state);
+
+        let refused = Err(DispatchError::Inconsistent);
+        assert_eq!(recover(&journal[1..]), refused, "a record is missing");
+        assert_eq!(recover(&[journal[1].clone(), journal[0].clone()]), refused, "out of order");
+        let mut longer = journal.clone();
+        longer[1].push(0);
+        assert_eq!(recover(&longer), refused, "trailing bytes");
+        for cut in 0..journal[0].len() {
+            assert_eq!(recover(&[journal[0][..cut].to_vec()]), refused, "torn at {cut}");
+        }
+    }
+
+    /// A decision is of use on the state that it was made on, and no other.
+    #[test]
+    fn a_stale_decision_is_refused() {
+        let (mut state, mut live) = begun();
+        let client = ClientId::new("client").unwrap();
+        let first = state.enqueue(&live, NOW, &client, &ask("r1")).unwrap();
+        let second = state.enqueue(&live, NOW, &client, &ask("r2")).unwrap();
+        let _ = state.accept(&mut live, NOW, first).unwrap();
+        let before = state.clone();
+        assert_eq!(state.accept(&mut live, NOW, second).unwrap_err(), DispatchError::StaleDecision);
+        assert_eq!(state, before);
     }
 }

@@ -109,7 +109,7 @@ fn check_name(name: &str) -> Result<(), HostError> {
 /// The WHATWG URL standard's "ends in a number": such a host is an IPv4 address to many parsers, in decimal, octal,
 /// hexadecimal or with parts missing.
 fn ends_in_a_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name).as_bytes();
+    let last = name.as_bytes().rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     match last {
         [b'0', b'x' | b'X', rest @ ..] => rest.iter().all(u8::is_ascii_hexdigit),
         _ => last.iter().all(u8::is_ascii_digit),

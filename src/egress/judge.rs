@@ -1,6 +1,6 @@
 //! The decision, in stages: everything that needs no address first, then every address.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{
@@ -109,9 +109,12 @@ impl Draft {
         if looked_up && !judged.is_empty() && refusal != Some(EgressRefusal::TooManyAnswers) {
             self.passed.add(Stage::Dns);
         }
-        let rule = Some(self.grant.rule.clone());
+        let mut rule = None;
         let outcome = match refusal {
-            Some(refusal) => Err((refusal, Some(self.grant.target))),
+            Some(refusal) => {
+                rule = Some((self.grant.service, self.grant.slot));
+                Err((refusal, Some(self.grant.target)))
+            }
             None => {
                 self.passed.add(Stage::Address);
                 let port = self.grant.target.port();
@@ -138,7 +141,7 @@ impl Draft {
 struct Judging {
     passed: Passed,
     target: Option<Target>,
-    rule: Option<crate::id::RuleId>,
+    rule: Option<u32>,
     would_refuse: Option<WouldRefuse>,
 }
 
@@ -158,7 +161,7 @@ impl EgressProxyPolicyService {
         match self.stages(request, bearer, leases, now, &mut judging) {
             Err(refusal) => {
                 let mut verdict = EgressVerdict::refused(judging.passed, refusal, judging.target);
-                verdict.rule = judging.rule;
+                verdict.rule = judging.rule.map(|slot| (self.clone(), slot));
                 verdict.would_refuse = judging.would_refuse;
                 Step::Decided(verdict)
             }
@@ -258,7 +261,7 @@ impl EgressProxyPolicyService {
         let target = judging.target.insert(target);
         let (slot, matched) = found?;
         let rule = self.rule(slot).ok_or(EgressRefusal::HostNotAllowed)?;
-        judging.rule = Some(rule.id.clone());
+        judging.rule = Some(slot);
         for stage in [Stage::Scheme, Stage::Host, Stage::Port, Stage::Method, Stage::Path] {
             judging.passed.add(stage);
         }
@@ -292,9 +295,8 @@ impl EgressProxyPolicyService {
             service: self.clone(),
             slot,
             matched,
-            rule: rule.id.clone(),
             target: judging.target.take().ok_or(TargetError::Malformed)?,
-            method: Box::from(request.method),
+            method: own_method(request.method),
             body_bytes,
             addresses: Vec::new(),
             worker: standing.worker,
@@ -338,6 +340,15 @@ impl EgressProxyPolicyService {
         }
         judging.would_refuse = Some(WouldRefuse { code: refusal.code(), stage: refusal.stage() });
         Ok((0, false))
+    }
+}
+
+/// The usual methods need no allocation.
+fn own_method(method: &str) -> Cow<'static, str> {
+    let usual = ["GET", "POST", "CONNECT", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"];
+    match usual.into_iter().find(|known| *known == method) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(String::from(method)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The permit: made by an allowed verdict only, checked again when it is used, and used up by it.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, vec::Vec};
 use core::{fmt, net::SocketAddr};
 
 use super::{
@@ -82,9 +82,8 @@ pub(super) struct Grant {
     pub(super) slot: u32,
     /// Whether that rule matched; where not, the policy observes and no credential goes in.
     pub(super) matched: bool,
-    pub(super) rule: RuleId,
     pub(super) target: Target,
-    pub(super) method: Box<str>,
+    pub(super) method: Cow<'static, str>,
     pub(super) body_bytes: Option<u64>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) worker: WorkerId,
@@ -94,6 +93,11 @@ pub(super) struct Grant {
 }
 
 impl Grant {
+    /// The rule whose limits hold. A grant is made with a slot of its own service, so there is one.
+    pub(super) fn rule(&self) -> Option<&RuleId> {
+        self.service.rule(self.slot).map(|rule| &rule.id)
+    }
+
     pub(super) fn credentials(&self) -> &[Credential] {
         let rule = self.service.rule(self.slot).filter(|_| self.matched);
         rule.map(|rule| &*rule.credentials).unwrap_or_default()
@@ -111,7 +115,7 @@ impl Grant {
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
-            .field("rule", &self.rule)
+            .field("rule", &self.rule())
             .field("method", &self.method)
             .field("target", &self.target.text())
             .field("addresses", &self.addresses)
@@ -150,6 +154,10 @@ impl EgressPermit {
         &self.grant.target
     }
 
+    pub(super) fn rule(&self) -> Option<&RuleId> {
+        self.grant.rule()
+    }
+
     /// When it lapses: [`PERMIT_LIFETIME`] after it was made, or with the lease.
     pub fn expires(&self) -> Mono {
         self.expires
@@ -180,7 +188,8 @@ impl EgressPermit {
         in_scope(&standing, &self.grant)?;
         // A renewed lease may end later than when the permit was made, a shortened one sooner.
         let grant = Grant { lease_expires: standing.expires, ..self.grant };
-        Ok(ConnectPlan { grant })
+        let rule = grant.rule().cloned().ok_or(PermitError::Policy)?;
+        Ok(ConnectPlan { grant, rule })
     }
 
     /// As [`EgressPermit::redeem`], and refused where `policy` is not the policy that made the permit: for hosts that
@@ -203,8 +212,8 @@ impl EgressPermit {
 }
 
 fn in_scope(standing: &LeaseStanding, grant: &Grant) -> Result<(), PermitError> {
-    if !standing.egress.contains(&grant.rule) {
-        return Err(PermitError::RuleOutOfScope(grant.rule.clone()));
+    if let Some(outside) = grant.rule().filter(|rule| !standing.egress.contains(rule)) {
+        return Err(PermitError::RuleOutOfScope(outside.clone()));
     }
     match grant.credentials().iter().find(|own| !standing.secrets.contains(&own.secret)) {
         Some(outside) => Err(PermitError::SecretOutOfScope(outside.secret.clone())),
@@ -216,6 +225,7 @@ fn in_scope(standing: &LeaseStanding, grant: &Grant) -> Result<(), PermitError> 
 #[derive(Debug)]
 pub struct ConnectPlan {
     grant: Grant,
+    rule: RuleId,
 }
 
 impl ConnectPlan {
@@ -293,7 +303,7 @@ impl ConnectPlan {
 
     /// The rule.
     pub fn rule(&self) -> &RuleId {
-        &self.grant.rule
+        &self.rule
     }
 
     /// The worker that asked.

@@ -146,7 +146,12 @@ fn scan(text: &str) -> Result<(), TargetError> {
     if text.len() > MAX_URL_BYTES {
         return Err(TargetError::TooLong);
     }
-    match text.bytes().position(|byte| matches!(byte, 0..=b' ' | b'\\' | 0x7f)) {
+    let is_bad = |byte: u8| matches!(byte, 0..=b' ' | b'\\' | 0x7f);
+    // One pass without a branch per byte; only a bad text is searched for the place.
+    if !text.bytes().fold(false, |bad, byte| bad | is_bad(byte)) {
+        return Ok(());
+    }
+    match text.bytes().position(is_bad) {
         Some(at) if text.as_bytes().get(at) == Some(&b'\\') => Err(TargetError::Backslash(at)),
         Some(at) => Err(TargetError::Character(at)),
         None => Ok(()),
@@ -162,7 +167,8 @@ fn split(text: &str) -> Result<Parts<'_>, TargetError> {
     }
     let scheme = Scheme::parse(scheme).ok_or(TargetError::Scheme)?;
     let after = after.strip_prefix("//").ok_or(TargetError::Malformed)?;
-    let end = after.find(['/', '?', '#']).unwrap_or(after.len());
+    let is_end = |byte: u8| matches!(byte, b'/' | b'?' | b'#');
+    let end = after.bytes().position(is_end).unwrap_or(after.len());
     let (authority_text, rest) = after.split_at_checked(end).ok_or(TargetError::Malformed)?;
     if authority_text.contains('@') {
         return Err(TargetError::Userinfo);
@@ -172,11 +178,11 @@ fn split(text: &str) -> Result<Parts<'_>, TargetError> {
     if rest.contains('#') {
         return Err(TargetError::Fragment);
     }
-    if let Some(at) = rest.bytes().position(|byte| !byte.is_ascii()) {
+    if !rest.is_ascii() {
+        let at = rest.bytes().take_while(u8::is_ascii).count();
         return Err(TargetError::Character(text.len().saturating_sub(rest.len()).saturating_add(at)));
     }
-    let path = rest.split('?').next().unwrap_or(rest);
-    if !percents_are_pairs(path.as_bytes()) {
+    if rest.contains('%') && !percents_are_pairs(rest.split('?').next().unwrap_or(rest).as_bytes()) {
         return Err(TargetError::Percent);
     }
     Ok(Parts { scheme, host_text, host, port, rest })
@@ -190,13 +196,51 @@ fn percents_are_pairs(path: &[u8]) -> bool {
 
 /// `url` gives its opinion on `xn--` labels by tables that change with a lock file, so it is not asked about them.
 fn has_punycode(name: &str) -> bool {
-    name.split('.').any(|label| label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")))
+    let mut rest = name.as_bytes();
+    loop {
+        if let [b'x' | b'X', b'n' | b'N', b'-', b'-', ..] = rest {
+            return true;
+        }
+        match rest.iter().position(|byte| *byte == b'.') {
+            Some(dot) => rest = rest.get(dot.saturating_add(1)..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+}
+
+/// Whether path and query are their own canonical form: only bytes that neither RFC 3986 nor `url` would touch, and no
+/// segment that begins with a dot.
+fn is_plain(rest: &str) -> bool {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'/' | b'.'
+                    | b'-'
+                    | b'_'
+                    | b'~'
+                    | b'='
+                    | b'&'
+                    | b'?'
+                    | b'+'
+                    | b','
+                    | b':'
+                    | b'@'
+                    | b'!'
+                    | b'$'
+            )
+    };
+    rest.starts_with('/') && rest.bytes().fold(true, |all, byte| all & plain(byte)) && !rest.contains("/.")
 }
 
 impl Target {
-    /// Reads the URL of a request.
+    /// Reads the URL of a request. A path that needs no canonical form gets none, and `url` is not asked; every other
+    /// text it reads too.
     pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
         let parts = split(text)?;
+        if is_plain(parts.rest) {
+            return Ok(Self::composed(&parts, parts.rest));
+        }
         let as_written = match parts.host {
             Written::Name(name) => name.len() == parts.host_text.len() && !has_punycode(name),
             Written::Ip(ip) => {
@@ -206,7 +250,7 @@ impl Target {
         if as_written { Self::confirmed(text, &parts) } else { Self::assembled(&parts) }
     }
 
-    /// The common case: `url` reads the same text and must find the same host and port.
+    /// `url` reads the same text and must find the same host and port.
     fn confirmed(text: &str, parts: &Parts<'_>) -> Result<Self, TargetError> {
         let url = Url::parse(text).map_err(|_| TargetError::Disagreement)?;
         let scheme_end = parts.scheme.as_str().len().saturating_add("://".len());
@@ -234,22 +278,38 @@ impl Target {
     fn assembled(parts: &Parts<'_>) -> Result<Self, TargetError> {
         let stand_in = format!("{}://h{}", parts.scheme.as_str(), parts.rest);
         let url = Url::parse(&stand_in).map_err(|_| TargetError::Disagreement)?;
-        let host = Host::from_written(parts.host);
-        let port = parts.port.unwrap_or(parts.scheme.default_port());
-        let mut text = format!("{}://", parts.scheme.as_str());
+        Ok(Self::composed(parts, &url[Position::BeforePath..]))
+    }
+
+    /// Puts the canonical URL together. `rest` is the path, canonical and not empty, and the query.
+    fn composed(parts: &Parts<'_>, rest: &str) -> Self {
+        let scheme = parts.scheme.as_str();
+        let room = [scheme.len(), parts.host_text.len(), rest.len(), 16];
+        let mut text = String::with_capacity(room.into_iter().fold(0, usize::saturating_add));
+        text.push_str(scheme);
+        text.push_str("://");
         let start = text.len();
-        text.push_str(&host.to_string());
-        let place = match parts.host {
-            Written::Name(_) => Place::Name { start, end: text.len() },
-            Written::Ip(ip) => Place::Ip(ip),
+        let host = match parts.host {
+            Written::Name(name) => {
+                text.push_str(name);
+                if let Some(own) = text.get_mut(start..) {
+                    own.make_ascii_lowercase();
+                }
+                Place::Name { start, end: text.len() }
+            }
+            Written::Ip(ip) => {
+                text.push_str(&HostView::Ip(ip).to_string());
+                Place::Ip(ip)
+            }
         };
+        let port = parts.port.unwrap_or(parts.scheme.default_port());
         if port != parts.scheme.default_port() {
             text.push_str(&format!(":{port}"));
         }
         let path = text.len();
-        text.push_str(&url[Position::BeforePath..]);
-        let path_end = path.saturating_add(url.path().len());
-        Ok(Self { scheme: parts.scheme, port, host: place, text, path, path_end, tunnel: false })
+        text.push_str(rest);
+        let path_end = rest.find('?').map_or(text.len(), |query| path.saturating_add(query));
+        Self { scheme: parts.scheme, port, host, text, path, path_end, tunnel: false }
     }
 
     /// Reads the authority of a CONNECT request (RFC 9112 section 3.2.3): the port is mandatory.
@@ -336,5 +396,50 @@ impl Target {
     /// Scheme, host and port are the same (RFC 6454 section 5).
     pub(super) fn same_origin(&self, other: &Self) -> bool {
         (self.scheme, self.port, self.host()) == (other.scheme, other.port, other.host())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The way past `url` gives what `url` gives.
+        #[test]
+        fn a_plain_path_is_its_own_canonical_form(
+            host in "[a-zA-Z0-9_-]{1,6}(\\.[a-z]{1,4}){0,2}",
+            port in prop::option::of(1_u16..),
+            rest in "/[a-zA-Z0-9/._~=&?+,:@!$-]{0,24}",
+            tls: bool,
+        ) {
+            let scheme = if tls { "https" } else { "http" };
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            let text = format!("{scheme}://{host}{port}{rest}");
+            if let (Ok(parts), true) = (split(&text), is_plain(&rest)) {
+                prop_assert_eq!(Ok(Target::composed(&parts, &rest)), Target::assembled(&parts));
+                if !has_punycode(&host) {
+                    prop_assert_eq!(Ok(Target::composed(&parts, &rest)), Target::confirmed(&text, &parts));
+                }
+            }
+        }
+
+        /// Following a reference is what `url` does, where both have an opinion.
+        #[test]
+        fn following_agrees_with_url(
+            path in "/[a-z/]{0,8}(\\?[a-z]{0,3})?",
+            reference in "(https?:|HTTPS:)?(//[a-z]{1,3}(:[0-9]{1,4})?)?[a-z./?%#=:-]{0,12}",
+        ) {
+            let base = format!("https://base.example{path}");
+            let target = Target::parse(&base).unwrap();
+            if let Ok(next) = target.follow(&reference) {
+                let mut theirs = Url::parse(&base).unwrap().join(&reference).unwrap();
+                theirs.set_fragment(None);
+                // We drop one trailing dot of the host; `url` keeps it.
+                prop_assume!(!theirs.host_str().is_some_and(|host| host.ends_with('.')));
+                prop_assert_eq!(next.text(), theirs.as_str());
+            }
+        }
     }
 }

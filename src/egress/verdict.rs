@@ -5,7 +5,9 @@ use core::{fmt, net::IpAddr};
 
 use serde::Serialize;
 
-use super::{EgressPermit, EgressRefusal, Scheme, address::AddressVerdict, target::Target};
+use super::{
+    EgressPermit, EgressProxyPolicyService, EgressRefusal, Scheme, address::AddressVerdict, target::Target,
+};
 use crate::{
     code::{self, Code, Coded},
     id::RuleId,
@@ -137,7 +139,8 @@ pub struct JudgedAddress {
 #[derive(Debug)]
 pub struct EgressVerdict {
     pub(super) passed: Passed,
-    pub(super) rule: Option<RuleId>,
+    /// The slot of the rule, where the outcome is a refusal; a permit knows its own.
+    pub(super) rule: Option<(EgressProxyPolicyService, u32)>,
     pub(super) would_refuse: Option<WouldRefuse>,
     pub(super) addresses: Vec<JudgedAddress>,
     pub(super) outcome: Result<EgressPermit, (EgressRefusal, Option<Target>)>,
@@ -171,7 +174,10 @@ impl EgressVerdict {
 
     /// The rule that won, or whose limits hold in observe mode.
     pub fn rule(&self) -> Option<&RuleId> {
-        self.rule.as_ref()
+        match &self.outcome {
+            Ok(permit) => permit.rule(),
+            Err(_) => self.rule.as_ref().and_then(|(service, slot)| service.rule(*slot)).map(|rule| &rule.id),
+        }
     }
 
     /// What the rules would have refused, where the policy only observes.

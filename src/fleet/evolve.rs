@@ -242,11 +242,9 @@ fn accept_evidence(record: &mut WorkerRecord, nonce_version: u64) {
         open_latch(record);
     }
     match &mut record.activity {
-        Activity::Orphaned(debt) => {
-            if debt.evidence_since.is_some_and(|since| nonce_version >= since) {
-                debt.evidence_since = None;
-                settle(record);
-            }
+        Activity::Orphaned(debt) if debt.evidence_since.is_some_and(|since| nonce_version >= since) => {
+            debt.evidence_since = None;
+            settle(record);
         }
         Activity::Offline => record.activity = Activity::Registered,
         _ => {}

@@ -370,8 +370,15 @@ impl WorkerFleetManager {
     /// # Errors
     /// [`CommandError::Halted`] and [`CommandError::Time`].
     pub fn expire(&mut self, now: Now) -> Result<Prepared<Expired>, CommandError> {
+        let at = self.context(&Principal::Core, now)?.now;
+        // What began the sweep may have brought deadlines nearer than they were armed for.
+        if let Some(first) = self.liveness.sweep() {
+            for slot in first..first.saturating_add(decide::SWEEP_VISITS).min(self.state.roster.slots()) {
+                self.liveness.arm(&self.state, slot, at.mono);
+            }
+        }
         let context = self.context(&Principal::Core, now)?;
-        let (version, at) = (self.state.version, context.now);
+        let version = self.state.version;
         let mut draft = decide::expire(&context);
         // Deadlines that have moved are looked at again when they come; those that are due stay until accepted.
         let moved: Vec<u32> = self

@@ -10,7 +10,7 @@ use crate::{
     digest::{FieldHasher, Sha256Digest},
     id::FleetId,
     identity::DeviceLimits,
-    lease::CleanupRule,
+    lease::{CleanupRule, GrantIssuers},
     time::Millis,
 };
 
@@ -102,6 +102,8 @@ section! {
         max_attempts: u32 = 3,
         /// The longest that a grant may live from issue to end; also how long the end of a run is remembered. Default 24 h.
         grant_lifetime_max_ms: Millis = Millis::from_secs(86_400),
+        /// Who may sign grants outside this process. Default: nobody.
+        issuers: GrantIssuers = GrantIssuers::default(),
     }
 }
 
@@ -182,7 +184,7 @@ impl WorkerFleetPolicyForm {
     fn broken_rule(&self) -> Option<&'static str> {
         let Self { lease, liveness, runs, limits, .. } = self;
         let year = Millis::from_secs(366 * 86_400);
-        let rules: [(bool, &'static str); 17] = [
+        let rules: [(bool, &'static str); 18] = [
             (lease.renew_every_ms < lease.ttl_max_ms, "lease.renew_every_ms < lease.ttl_max_ms"),
             (lease.ttl_min_ms <= lease.ttl_max_ms, "lease.ttl_min_ms <= lease.ttl_max_ms"),
             (lease.ttl_max_ms <= lease.longest_ms, "lease.ttl_max_ms <= lease.longest_ms"),
@@ -206,6 +208,7 @@ impl WorkerFleetPolicyForm {
                 "liveness.heartbeat_every_ms < liveness.offline_after_ms",
             ),
             ((1..=100).contains(&liveness.brake_percent), "liveness.brake_percent is 1 to 100"),
+            (runs.issuers.keys().len() <= 64, "runs.issuers has at most 64 keys"),
             (runs.max_attempts > 0, "runs.max_attempts > 0"),
             (runs.grant_lifetime_max_ms <= year, "runs.grant_lifetime_max_ms <= one year"),
             ((1..=16_000_000).contains(&limits.workers), "limits.workers is 1 to 16 million"),

@@ -33,7 +33,8 @@ struct Link {
 
 const UNLINKED: Link = Link { prev: NONE, next: NONE, stamp: 0 };
 
-/// The queues. Which worker stands where, by stamp, is hard state; everything else here is derived from it.
+/// The queues. Which worker stands where, by stamp, and which stamp came last, is hard state; everything else here is
+/// derived from it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadyQueues {
     classes: Vec<Class>,
@@ -130,6 +131,16 @@ impl ReadyQueues {
     /// Where the worker in `slot` stands across all queues; zero where it is not queued.
     pub(crate) fn stamp(&self, slot: u32) -> u64 {
         self.link(slot).stamp
+    }
+
+    /// The last stamp that was given.
+    pub(crate) fn last_stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Goes on after `stamp`: the worker that had it may have left the queues.
+    pub(crate) fn resume_stamps(&mut self, stamp: u64) {
+        self.stamp = self.stamp.max(stamp);
     }
 
     /// Puts the worker in `slot` at the end of the queue of `class`.

@@ -114,10 +114,6 @@ impl Roster {
         &self.places
     }
 
-    pub(crate) fn free(&self) -> &[u32] {
-        &self.free
-    }
-
     /// The worker that `handle` means, where its incarnation is the current one.
     pub(crate) fn by_handle(&self, handle: WorkerHandle) -> Option<&WorkerRecord> {
         let place = self.places.get(index(handle.slot))?;
@@ -317,6 +313,8 @@ pub(crate) struct StoredRoster {
     places: Vec<(u32, Option<StoredWorker>)>,
     free: Vec<u32>,
     quarantine_generation: u64,
+    /// The last place in the queues that was given out, also where nobody stands there any more.
+    stamp: u64,
 }
 
 impl Roster {
@@ -340,6 +338,7 @@ impl Roster {
             places: places.collect(),
             free: self.free.clone(),
             quarantine_generation: self.quarantine_generation,
+            stamp: self.ready.last_stamp(),
         }
     }
 
@@ -378,8 +377,12 @@ impl Roster {
         roster.free = stored.free;
         queued.sort_unstable();
         for (stamp, class, slot) in queued {
+            if stamp > stored.stamp {
+                return None;
+            }
             roster.ready.push_stamped(class, slot, stamp);
         }
+        roster.ready.resume_stamps(stored.stamp);
         Some(roster)
     }
 }
@@ -388,6 +391,7 @@ impl PartialEq for Roster {
     /// Records, slots, generations and the order of the queues; not the indexes, which are derived.
     fn eq(&self, other: &Self) -> bool {
         self.quarantine_generation == other.quarantine_generation
+            && self.ready.last_stamp() == other.ready.last_stamp()
             && self.free == other.free
             && self.places.len() == other.places.len()
             && (0_u32..).zip(self.places.iter().zip(&other.places)).all(|(slot, (mine, theirs))| {

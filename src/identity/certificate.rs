@@ -93,6 +93,17 @@ impl DeviceCertificate {
     /// Reads an X.509 certificate (RFC 5280 section 4.1): exactly one outer SEQUENCE whose length equals the
     /// input, walked as far as validity and public key. Its signature is not checked: see the module page.
     ///
+    /// ```
+    /// # use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+    /// use leasehold::{digest::Sha256Digest, identity::DeviceCertificate};
+    /// # let key = KeyPair::generate()?;
+    /// # let leaf = CertificateParams::new(vec![])?.self_signed(&key)?.der().to_vec();
+    /// let certificate = DeviceCertificate::from_der(&leaf)?;
+    /// assert_eq!(certificate.fingerprint(), Sha256Digest::of(&leaf));
+    /// assert_eq!(certificate.key(), Sha256Digest::of(&key.subject_public_key_info()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`CertificateError`] where the input is too long, has trailing bytes, or is not a certificate.
     pub fn from_der(leaf: &[u8]) -> Result<Self, CertificateError> {

@@ -2,7 +2,7 @@
 //!
 //! [`DeviceRegistry`] maps a device to its certificates and keys, rotates them with overlap, and refuses what
 //! was revoked. It is a functional core: [`DeviceCommand`] -> [`DeviceRegistry::decide`] -> [`DeviceEvent`].
-//! [`pairing`] is how a device gets in.
+//! [`pairing`] is how a device gets in; [`TrustAnchors`] are the other direction, from a device to its coordinators.
 //!
 //! The trust boundary: this crate speaks no TLS. It believes its host that the certificate it is shown was
 //! really presented, with proof of its key, on the connection in question. A TLS library does not call its
@@ -10,6 +10,7 @@
 //! [`DeviceRegistry::authenticate`] for every accepted connection, and again on open ones when
 //! [`DeviceRegistry::generation`] has grown.
 
+mod anchors;
 mod authenticate;
 mod certificate;
 mod command;
@@ -26,6 +27,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use anchors::{Anchor, AnchorCommand, AnchorError, AnchorEvent, AnchorRole, MAX_ANCHORS, TrustAnchors};
 pub use authenticate::{AuthError, AuthenticatedDevice};
 pub use certificate::{CertificateError, DeviceCertificate, MAX_CERTIFICATE_BYTES, request_key};
 pub use command::DeviceCommand;
@@ -38,4 +40,4 @@ pub use registry::DeviceRegistry;
 pub use revocation::{Revocation, RevocationReason, RevocationSubject};
 
 #[allow(unused_imports, reason = "the state that embeds the registry stores its events and snapshots")]
-pub(crate) use {event::StoredDeviceEvent, snapshot::DeviceRegistrySnapshot};
+pub(crate) use {anchors::StoredAnchorEvent, event::StoredDeviceEvent, snapshot::DeviceRegistrySnapshot};

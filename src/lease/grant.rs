@@ -1,10 +1,18 @@
 //! The grant: who lets which run use which tool, with which capabilities, until when. One attempt, spent by it.
 
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attestation::{
+        dsse::{self, EnvelopeLimits, TrustRoot},
+        signature::{SignatureVerifier, Signer, SignerError, TrustedKey},
+        strict::{self, Limits},
+    },
     capability::CapabilitySet,
     code::{self, Code, Coded},
+    digest::Sha256Digest,
     id::{FleetId, GrantId, IssuerId, RunId, ToolId},
     time::{Millis, Wall},
 };
@@ -68,6 +76,9 @@ pub enum GrantError {
     /// No more grants can be remembered as spent before some expire.
     #[error("the fleet cannot remember more spent grants")]
     TooMany,
+    /// It is signed, and what was signed is not a grant.
+    #[error("what was signed is not a grant")]
+    Malformed,
     /// No trusted issuer made it.
     #[error("no trusted issuer made this grant")]
     NotTrusted,
@@ -87,15 +98,20 @@ impl Coded for GrantError {
             Self::Capabilities => code::GRANT_CAPABILITIES,
             Self::Spent => code::GRANT_SPENT,
             Self::TooMany => code::GRANT_TOO_MANY,
+            Self::Malformed => code::GRANT_MALFORMED,
             Self::NotTrusted => code::GRANT_NOT_TRUSTED,
         }
     }
 }
 
-/// A permission for one attempt of a run. Minted in process by [`WorkerRunGrant::mint`], or opened from what a
-/// trusted issuer signed; it cannot be deserialised.
+/// A permission for one attempt of a run. Minted in process by [`WorkerRunGrant::mint`], or opened by
+/// [`GrantIssuers::open`] from what a trusted issuer signed; it cannot be deserialised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct WorkerRunGrant(GrantTerms);
+pub struct WorkerRunGrant {
+    terms: GrantTerms,
+    /// The key that signed it; `None` where it was minted in process.
+    signed_by: Option<Sha256Digest>,
+}
 
 impl WorkerRunGrant {
     /// Mints a grant in process: the caller is the issuer.
@@ -109,11 +125,72 @@ impl WorkerRunGrant {
         if terms.expires <= terms.issued {
             return Err(GrantError::Backwards);
         }
-        Ok(Self(terms))
+        Ok(Self { terms, signed_by: None })
     }
 
     /// What it says.
     pub fn terms(&self) -> &GrantTerms {
+        &self.terms
+    }
+
+    /// The fingerprint of the key that signed it; `None` where it was minted in process.
+    pub fn signed_by(&self) -> Option<Sha256Digest> {
+        self.signed_by
+    }
+}
+
+/// The DSSE payload type of a signed grant.
+pub const GRANT_PAYLOAD_TYPE: &str = "application/vnd.leasehold.run-grant+json";
+
+/// Signs a grant, for an issuer that is not in the coordinator's process.
+///
+/// # Errors
+/// [`SignerError`] where the signer gives no signature.
+pub fn seal_grant(terms: &GrantTerms, issuer: &dyn Signer) -> Result<Vec<u8>, SignerError> {
+    // Ids, numbers and lists alone: writing them cannot fail.
+    let payload = serde_json::to_vec(terms).unwrap_or_default();
+    dsse::seal(GRANT_PAYLOAD_TYPE, &payload, &[issuer])
+}
+
+/// The issuers whose signed grants a fleet accepts: keys whose owner is the issuer's id. None at first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantIssuers(Vec<TrustedKey>);
+
+impl GrantIssuers {
+    /// These keys. The owner of each is the id of the issuer that it signs for.
+    pub fn new(keys: impl IntoIterator<Item = TrustedKey>) -> Self {
+        Self(keys.into_iter().collect())
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[TrustedKey] {
         &self.0
+    }
+
+    /// Whether the key with this fingerprint signs for `issuer`.
+    pub fn trusts(&self, fingerprint: Sha256Digest, issuer: &IssuerId) -> bool {
+        self.0.iter().any(|key| key.owner() == issuer.as_str() && key.fingerprint() == fingerprint)
+    }
+
+    /// Opens a signed grant: the signature is checked over the bytes that arrived, then they are read strictly, and
+    /// the signer must be the issuer that the grant names.
+    ///
+    /// # Errors
+    /// [`GrantError::NotTrusted`], [`GrantError::Malformed`], and those of [`WorkerRunGrant::mint`].
+    pub fn open(
+        &self,
+        envelope: &[u8],
+        verifier: &dyn SignatureVerifier,
+    ) -> Result<WorkerRunGrant, GrantError> {
+        let root = TrustRoot::new(self.0.iter().cloned(), 1).map_err(|_| GrantError::NotTrusted)?;
+        let opened = root
+            .open(envelope, GRANT_PAYLOAD_TYPE, &EnvelopeLimits::DEFAULT, verifier)
+            .map_err(|_| GrantError::NotTrusted)?;
+        let terms: GrantTerms =
+            strict::read(opened.payload(), &Limits::DOCUMENT).map_err(|_| GrantError::Malformed)?;
+        let signer = opened.signers().iter().find(|key| key.owner() == terms.issuer.as_str());
+        let signed_by = Some(signer.ok_or(GrantError::NotTrusted)?.fingerprint());
+        WorkerRunGrant::mint(terms).map(|grant| WorkerRunGrant { signed_by, ..grant })
     }
 }

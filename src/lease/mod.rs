@@ -18,7 +18,7 @@ pub use artifact::{
 };
 pub use cleanup::{CleanupError, CleanupRule, Inspection, Removal, WorkerCleanupReport};
 pub use fence::{Epoch, Fence};
-pub use grant::{GrantError, GrantTerms, WorkerRunGrant};
+pub use grant::{GRANT_PAYLOAD_TYPE, GrantError, GrantIssuers, GrantTerms, WorkerRunGrant, seal_grant};
 pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
 pub use scope::{
     EgressScope, MAX_SCOPE, MAX_SECRET_REF_BYTES, ScopeError, SecretRef, SecretRefError, SecretScope,

@@ -1,5 +1,4 @@
 //! A reference model of dispatch: the same laws in plain lists and scans, without an index, to compare with.
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use alloc::{collections::BTreeMap, vec::Vec};
 

@@ -2,30 +2,25 @@
 //! are replayed or come from the wrong device. Every step is compared with a reference model.
 //!
 //! A finding is a panic. The same body is the fuzz target and the property test.
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
-#![allow(clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used)]
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    format,
-    vec::Vec,
+use alloc::{collections::VecDeque, format, vec::Vec};
+
+use super::{
+    dispatch_model::ModelDevice,
+    dispatch_world::{Agent, Down, World},
 };
-
-use super::dispatch_model::Model;
 use crate::{
     capability::{CapabilityName, CapabilitySet},
     dispatch::{
-        AgentAction, AgentLedger, Decision, Delivery, DeviceMessage, DispatchCommand, DispatchEffect,
-        DispatchError, DispatchLiveness, DispatchPolicy, DispatchPolicyDocument, DispatchState,
-        EnqueueRequest, Incarnation, LedgerLimits, MediationStep, More, Outcome, Payload, RejectReason,
-        RequestState, Target,
+        AgentLedger, DeviceMessage, DispatchCommand, DispatchPolicyDocument, EnqueueRequest, Incarnation,
+        LedgerLimits, MediationStep, Outcome, Payload, RejectReason, Target,
     },
     id::{ClientId, DeviceId, RequestId},
-    time::{Millis, Now},
+    time::Millis,
 };
 
 const CAPABILITIES: [&str; 3] = ["c0", "c1", "c2"];
-const KEY: [u8; 16] = [3; 16];
 
 /// Reads a story from bytes; zeros follow the last byte.
 struct Script<'a>(&'a [u8]);
@@ -63,34 +58,6 @@ impl Script<'_> {
     }
 }
 
-/// What is on its way to a device.
-enum Down {
-    Deliver(Delivery),
-    Settle(RequestId),
-}
-
-/// The device's side: an agent with its memory, and the two directions of its connection.
-struct Agent {
-    ledger: AgentLedger,
-    running: Vec<RequestId>,
-    asked: Vec<RequestId>,
-    down: VecDeque<Down>,
-    up: VecDeque<DeviceMessage>,
-}
-
-struct World {
-    state: DispatchState,
-    live: DispatchLiveness,
-    model: Model,
-    agents: BTreeMap<DeviceId, Agent>,
-    now: u64,
-    snapshot: Option<Vec<u8>>,
-    journal: Vec<Vec<u8>>,
-    said: Vec<(DeviceId, DeviceMessage)>,
-    executed: BTreeSet<u64>,
-    finished: BTreeMap<u64, RequestState>,
-}
-
 fn policy() -> DispatchPolicyDocument {
     DispatchPolicyDocument {
         max_devices: 3,
@@ -116,19 +83,7 @@ fn policy() -> DispatchPolicyDocument {
 /// executed twice; nothing new goes to a device that is stale, draining, quarantined or revoked.
 pub fn story(data: &[u8]) {
     let mut script = Script(data);
-    let document = policy();
-    let mut world = World {
-        state: DispatchState::new(DispatchPolicy::try_from(document.clone()).unwrap(), KEY),
-        live: DispatchLiveness::new(),
-        model: Model { policy: document, devices: BTreeMap::new(), requests: BTreeMap::new(), next: 1 },
-        agents: BTreeMap::new(),
-        now: 0,
-        snapshot: None,
-        journal: Vec::new(),
-        said: Vec::new(),
-        executed: BTreeSet::new(),
-        finished: BTreeMap::new(),
-    };
+    let mut world = World::new(policy());
     world.begin(&mut script);
     for _ in 0..512 {
         if script.0.is_empty() {
@@ -146,75 +101,6 @@ pub fn story(data: &[u8]) {
 }
 
 impl World {
-    fn now(&self) -> Now {
-        Now::new(self.now, self.now)
-    }
-
-    /// Accepts or refuses as the core decided, which must be what the model `expects`.
-    fn settle<A>(
-        &mut self,
-        decided: Result<Decision<A>, DispatchError>,
-        expects: bool,
-        what: &str,
-    ) -> Option<A> {
-        match decided {
-            Ok(decision) => {
-                assert!(expects, "{what} was accepted: {:?}", decision.events());
-                Some(self.accept(decision))
-            }
-            Err(error) => {
-                assert!(!expects, "{what} was refused: {error}");
-                None
-            }
-        }
-    }
-
-    fn accept<A>(&mut self, decision: Decision<A>) -> A {
-        if !decision.events().is_empty() {
-            self.journal.push(decision.to_journal());
-        }
-        let now = self.now();
-        let accepted = self.state.accept(&mut self.live, now, decision).unwrap();
-        for effect in accepted.effects {
-            self.effect(effect);
-        }
-        accepted.answer
-    }
-
-    fn effect(&mut self, effect: DispatchEffect) {
-        match effect {
-            DispatchEffect::Deliver { device, delivery } => {
-                let known = self.state.device(&device).unwrap();
-                assert!(known.connected && !known.standing.quarantined && !known.standing.revoked);
-                assert!(delivery.attempt > 1 || !known.standing.draining, "draining devices get nothing new");
-                assert!(known.effective.contains(&delivery.capability), "granted and claimed");
-                assert!(delivery.ttl_ms.0 > 0, "D3: what timed out is never sent");
-                assert!(known.in_flight <= 2 * known.window.max(2) as usize);
-                if let Some(agent) = self.agents.get_mut(&device) {
-                    agent.down.push_back(Down::Deliver(delivery));
-                }
-            }
-            DispatchEffect::Settle { device, request } => {
-                if let Some(agent) = self.agents.get_mut(&device) {
-                    agent.down.push_back(Down::Settle(request));
-                }
-            }
-            DispatchEffect::Finished { request, state, .. } => {
-                assert!(state.is_final());
-                let number = self.state.record(&request).unwrap().number();
-                assert_eq!(self.finished.insert(number, state), None, "{request} ended twice");
-            }
-            DispatchEffect::Close { device } => self.cut(&device),
-        }
-    }
-
-    fn cut(&mut self, device: &DeviceId) {
-        if let Some(agent) = self.agents.get_mut(device) {
-            agent.down.clear();
-            agent.up.clear();
-        }
-    }
-
     /// Two devices that hold everything, so that most stories come to the point.
     fn begin(&mut self, script: &mut Script<'_>) {
         let all = CapabilitySet::parse(CAPABILITIES).unwrap();
@@ -242,7 +128,7 @@ impl World {
             18..=20 => self.work(script),
             21 => self.replay(script),
             22 => self.due(),
-            _ => self.restart(script),
+            _ => self.restart(script.below(2) == 0, script.below(2) == 0),
         }
     }
 
@@ -283,7 +169,7 @@ impl World {
         let at = self.now;
         let (expects, order) = match script.below(10) {
             0 => {
-                let set = |d: &mut super::dispatch_model::ModelDevice| {
+                let set = |d: &mut ModelDevice| {
                     d.draining = true;
                     None
                 };
@@ -391,31 +277,6 @@ impl World {
         self.say(&device, message);
     }
 
-    /// A message of `device` reaches the coordinator.
-    fn say(&mut self, device: &DeviceId, message: DeviceMessage) {
-        let now = self.now;
-        let expects = match &message {
-            DeviceMessage::Window { incarnation, window } => self.model.window(device, *incarnation, *window),
-            DeviceMessage::Heartbeat { incarnation } => self.model.heartbeat(device, *incarnation),
-            DeviceMessage::Mediation { incarnation, request, attempt, step } => {
-                self.model.mediate(device, (*incarnation, request, *attempt), *step, now)
-            }
-            DeviceMessage::Answer { incarnation, request, attempt, outcome } => {
-                self.model.answer(device, (*incarnation, request, *attempt), outcome, now)
-            }
-            DeviceMessage::Connect { .. } => return,
-        };
-        if expects {
-            self.model.hear(device, now);
-        }
-        let decided = self.state.decide_device(self.now(), device, &message);
-        self.settle(decided, expects, "message");
-        if self.said.len() >= 8 {
-            self.said.remove(0);
-        }
-        self.said.push((device.clone(), message));
-    }
-
     /// The next thing on its way to a device arrives there.
     fn down(&mut self, script: &mut Script<'_>) {
         let device = script.device();
@@ -431,22 +292,6 @@ impl World {
             }
         };
         self.act(&device, action);
-    }
-
-    fn act(&mut self, device: &DeviceId, action: AgentAction) {
-        let Some(agent) = self.agents.get_mut(device) else { return };
-        match action {
-            AgentAction::Nothing => {}
-            AgentAction::AskPerson(request) => agent.asked.push(request),
-            AgentAction::Execute(delivery) => {
-                assert!(self.executed.insert(delivery.number), "D6: {} ran twice", delivery.request);
-                agent.running.push(delivery.request);
-            }
-            AgentAction::Stop(request) => {
-                agent.running.retain(|running| *running != request);
-                agent.asked.retain(|asked| *asked != request);
-            }
-        }
     }
 
     fn up(&mut self, script: &mut Script<'_>) {
@@ -512,110 +357,14 @@ impl World {
         }
         self.say(&device, message);
     }
-
-    fn due(&mut self) {
-        self.model.due(self.now);
-        loop {
-            let decision = self.state.decide_due(&self.live, self.now());
-            assert!(decision.events().len() <= 3, "bounded work");
-            if self.accept(decision) == More::Done {
-                break;
-            }
-        }
-    }
-
-    fn sends(&mut self) {
-        let expects = self.model.sends(self.now);
-        let mut sent = Vec::new();
-        loop {
-            let decision = self.state.decide_sends(&self.live, self.now());
-            assert!(decision.events().len() <= 3, "bounded work");
-            for event in decision.events() {
-                if let crate::dispatch::DispatchEvent::RequestDispatched { request, .. } = event {
-                    sent.push(self.state.record(request).unwrap().number());
-                }
-            }
-            if self.accept(decision) == More::Done {
-                break;
-            }
-        }
-        sent.sort_unstable();
-        assert_eq!(sent, expects, "what was handed over");
-    }
-
-    /// The coordinator is started again from what it wrote.
-    fn restart(&mut self, script: &mut Script<'_>) {
-        let journal = self.journal.iter().map(Vec::as_slice);
-        let policy = self.state.policy().clone();
-        let recovered = DispatchState::recover(policy, KEY, self.snapshot.as_deref(), journal).unwrap();
-        assert_eq!(recovered, self.state, "invariant 8");
-        assert_eq!(recovered.index_view(), self.state.index_view(), "indexes follow from the records");
-        assert_eq!(recovered.snapshot(), self.state.snapshot(), "equal states have equal bytes");
-        self.state = recovered;
-        self.live = DispatchLiveness::after_recovery(&self.state, self.now());
-        for device in self.model.devices.keys().cloned().collect::<Vec<_>>() {
-            self.model.hear(&device, self.now);
-        }
-        if script.below(2) == 0 {
-            self.snapshot = Some(self.state.snapshot());
-            // Half of the time the journal still begins before the snapshot.
-            if script.below(2) == 0 {
-                self.journal.clear();
-            }
-        }
-    }
-
-    fn compare(&self) {
-        assert_eq!(self.state.records().count(), self.model.requests.len());
-        for record in self.state.records() {
-            let expects = &self.model.requests[record.id()];
-            let own = (record.state(), record.device(), record.number(), record.deadline().0);
-            assert_eq!(own, (expects.state, &expects.device, expects.number, expects.deadline));
-            assert_eq!(record.result().len(), expects.result);
-            let ended = self.finished.get(&record.number()).copied();
-            assert_eq!(ended, Some(record.state()).filter(|state| state.is_final()), "invariant 14");
-        }
-        assert_eq!(self.state.devices().count(), self.model.devices.len());
-        for device in self.state.devices() {
-            let expects = &self.model.devices[&device.id];
-            assert_eq!(device.grants, expects.grants, "D5: grants are the operator's");
-            assert_eq!(device.connected, expects.session.is_some());
-            assert_eq!(device.incarnation, expects.incarnation);
-            assert!(
-                device.effective.is_subset_of(&device.grants)
-                    && device.effective.is_subset_of(&device.claims)
-            );
-            assert!(device.queued <= 3, "invariant 13");
-        }
-        let counts = self.state.counts();
-        assert_eq!(counts.bytes, self.model.bytes());
-        assert!(counts.devices <= 3 && counts.requests <= 8 && counts.bytes <= 60, "invariant 13");
-        let open = self.model.requests.values().filter(|record| !record.state.is_final()).count();
-        assert_eq!(counts.open, open as u64);
-    }
-
-    /// Nothing stays open for ever, and nothing is left behind.
-    fn run_out(&mut self) {
-        self.now += 1_000;
-        self.due();
-        self.compare();
-        assert_eq!(self.state.counts().open, 0);
-        self.now += 1_000;
-        self.due();
-        let counts = self.state.counts();
-        assert_eq!((counts.requests, counts.bytes, counts.in_flight), (0, 0, 0));
-        assert_eq!(self.state.next_due(&self.live), None);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_500, max_shrink_iters: 20_000, ..Default::default() })]
+        #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..Default::default() })]
 
         /// Invariants 8, 13 and 14, ATTACKS D1 to D6, over random stories.
         #[test]

@@ -7,7 +7,10 @@
 )]
 
 mod dispatch_model;
+mod dispatch_world;
+pub mod fuzz_attestation;
 pub mod fuzz_dispatch;
+pub mod fuzz_egress;
 pub mod fuzz_identity;
 mod world;
 

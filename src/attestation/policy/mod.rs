@@ -1,7 +1,50 @@
 //! `AttestationPolicy`: which evidence lets a worker join. Plain data, validated when it is built.
 //!
 //! Nothing is defaulted into being true. A reference set that is absent or empty refuses; to skip a check the policy
-//! waives it, with a reason that every appraisal shows. The serde form is [`AttestationPolicyForm`].
+//! waives it, with a reason that every appraisal shows. The serde form is [`AttestationPolicyForm`]; with every member
+//! it looks like this:
+//!
+//! ```
+//! # use leasehold::attestation::AttestationPolicy;
+//! # let text = r#"
+//! {
+//!   "accept": ["dsse"],
+//!   "times": {"max_age_ms": 60000, "max_lifetime_ms": 3600000, "future_skew_ms": 2000, "expiry_skew_ms": 1000},
+//!   "keys": [
+//!     {"key": {"keyid": "launcher", "algorithm": "ed25519", "owner": "node",
+//!              "public_key": "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"},
+//!      "roles": ["evidence"], "workers": ["team-a-*"],
+//!      "predicates": ["https://leasehold.dev/worker-evidence/v1"],
+//!      "window": {"not_before_ms": 1760000000000, "not_after_ms": 1790000000000}},
+//!     {"key": {"keyid": "proxy", "algorithm": "ed25519", "owner": "network",
+//!              "public_key": "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"},
+//!      "roles": ["egress_proxy"], "workers": ["*"]},
+//!     {"key": {"keyid": "ci", "algorithm": "ed25519", "owner": "ci",
+//!              "public_key": "ca93ac1705187071d67b83c7ff0efe8108e8ec4530575d7726879333dbdabe7c"},
+//!      "roles": ["builder"], "predicates": ["https://slsa.dev/provenance/v1"], "builders": ["https://ci.example/1"]}
+//!   ],
+//!   "threshold": 1,
+//!   "image": {"require": {
+//!     "values": [{"digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "label": "1.4"}],
+//!     "denied": ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}},
+//!   "build": {"waived": {"reason": "builders vouch below"}},
+//!   "artifact": {"require": {
+//!     "values": [{"digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "label": "1.4"}]}},
+//!   "protocol": {"require": {"range": {"min": 2, "max": 4}, "denied": [3]}},
+//!   "wit": {"require": [{"minimum": "tools:hash/run@1.2.0", "denied": ["1.3.0"]}]},
+//!   "capabilities": {
+//!     "authorities": [{"digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+//!                      "label": "grants 2025-11", "grants": ["tool:hash", "os:linux"]}],
+//!     "trusted": ["tool:hash", "os:linux"]},
+//!   "egress": {"require": {
+//!     "policies": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}},
+//!   "provenance": {"threshold": 1},
+//!   "revoked": {"workers": ["team-a-9"], "devices": [], "certificates": [], "keys": []}
+//! }
+//! # "#;
+//! # let policy = AttestationPolicy::from_json(text.as_bytes()).unwrap();
+//! # assert_eq!(policy.check_keys(&leasehold::attestation::signature::DefaultVerifier), Ok(()));
+//! ```
 
 mod form;
 mod key;

@@ -102,19 +102,54 @@ impl DispatchState {
             return Ok(Vec::new());
         }
         let mut events = Vec::new();
-        let condemned = [
-            (standing.revoked && !known.standing.revoked, RejectReason::DeviceRevoked),
-            (standing.quarantined && !known.standing.quarantined, RejectReason::DeviceQuarantined),
-        ];
-        if let Some((_, reason)) = condemned.into_iter().find(|(applies, _)| *applies) {
-            events = self.reject(known, at, reason, &CapabilitySet::default());
-        }
-        if standing.revoked && known.session.is_some() {
-            let reason = DisconnectReason::Revoked;
-            events.push(DispatchEvent::DeviceDisconnected { device: device.clone(), reason });
+        if standing.revoked && !known.standing.revoked {
+            events = self.expelled(known, at, RejectReason::DeviceRevoked);
+        } else if standing.quarantined && !known.standing.quarantined {
+            events = self.reject(known, at, RejectReason::DeviceQuarantined, &CapabilitySet::default());
         }
         events.push(DispatchEvent::DeviceStands { device: device.clone(), standing });
         Ok(events)
+    }
+
+    /// Rejects everything that `device` has and closes its stream.
+    fn expelled(&self, device: &Device, at: Mono, reason: RejectReason) -> Vec<DispatchEvent> {
+        let mut events = self.reject(device, at, reason, &CapabilitySet::default());
+        if device.session.is_some() {
+            let device = device.id.clone();
+            let reason = match reason {
+                RejectReason::DeviceRevoked => DisconnectReason::Revoked,
+                _ => DisconnectReason::Replaced,
+            };
+            events.push(DispatchEvent::DeviceDisconnected { device, reason });
+        }
+        events
+    }
+
+    /// What the device registry's acts mean for dispatch. An unknown device has nothing to lose here.
+    ///
+    /// # Errors
+    /// [`DispatchError::Quarantined`] for the removal of a device that is not trusted.
+    pub(crate) fn expel(
+        &self,
+        now: Now,
+        device: &DeviceId,
+        reason: RejectReason,
+    ) -> Result<Decision<()>, DispatchError> {
+        let Ok(known) = self.known(device) else { return Ok(self.decided(Vec::new(), ())) };
+        let mut events = self.expelled(known, self.at(now), reason);
+        match reason {
+            RejectReason::DeviceReplaced => {
+                events.push(DispatchEvent::DeviceReset { device: device.clone() })
+            }
+            RejectReason::DeviceRemoved if known.standing.quarantined => {
+                return Err(DispatchError::Quarantined);
+            }
+            RejectReason::DeviceRemoved => {
+                events.push(DispatchEvent::DeviceRemoved { device: device.clone() });
+            }
+            _ => {}
+        }
+        Ok(self.decided(events, ()))
     }
 
     fn remove(&self, device: &DeviceId) -> Result<Vec<DispatchEvent>, DispatchError> {

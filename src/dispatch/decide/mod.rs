@@ -159,7 +159,7 @@ impl DispatchState {
             }
             DispatchEvent::DeviceDisconnected {
                 device,
-                reason: DisconnectReason::Silent | DisconnectReason::Revoked,
+                reason: DisconnectReason::Silent | DisconnectReason::Revoked | DisconnectReason::Replaced,
             } => effects.push(DispatchEffect::Close { device: device.clone() }),
             _ => {}
         }

@@ -24,11 +24,25 @@ struct Segments<Address, const N: usize> {
 static V4_SEGMENTS: Segments<u32, V4_ROOM> = narrow(flatten(V4, 32));
 static V6_SEGMENTS: Segments<u128, V6_ROOM> = flatten(V6, 128);
 
+/// The first octets under which some block or metadata address lies. Under the others everything is public.
+static V4_SPECIAL: [bool; 256] = special_octets();
+/// The first segments in `2000::/3` under which some block lies.
+static V6_SPECIAL: [u16; V6_SPECIAL_LEN] = special_segments();
+const V6_SPECIAL_LEN: usize = count_special_segments();
+
 pub(super) fn class_v4(ip: Ipv4Addr) -> AddressClass {
-    V4_SEGMENTS.class(ip.to_bits())
+    let [first, ..] = ip.octets();
+    match V4_SPECIAL.get(usize::from(first)) {
+        Some(false) => AddressClass::Public,
+        _ => V4_SEGMENTS.class(ip.to_bits()),
+    }
 }
 
 pub(super) fn class_v6(ip: Ipv6Addr) -> AddressClass {
+    let [first, ..] = ip.segments();
+    if first & 0xe000 == 0x2000 && !V6_SPECIAL.contains(&first) {
+        return AddressClass::Public;
+    }
     V6_SEGMENTS.class(ip.to_bits())
 }
 
@@ -150,4 +164,84 @@ const fn narrow<const N: usize>(wide: Segments<u128, N>) -> Segments<u32, N> {
         at += 1;
     }
     Segments { starts, classes: wide.classes }
+}
+
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+const fn special_octets() -> [bool; 256] {
+    let mut special = [false; 256];
+    let mut at = 0;
+    while at < V4.len() + METADATA.len() {
+        let (network, prefix) =
+            if at < V4.len() { (V4[at].network, V4[at].prefix_len) } else { (METADATA[at - V4.len()].0, 32) };
+        if of_width(network, 32) {
+            let last = last_of(number(network), prefix, 32) >> 24;
+            let mut octet = number(network) >> 24;
+            while octet <= last {
+                special[octet as usize] = true;
+                octet += 1;
+            }
+        }
+        at += 1;
+    }
+    special
+}
+
+/// Whether a block is within one /16 of global unicast. A wider one, or metadata there, does not compile.
+#[allow(clippy::arithmetic_side_effects)]
+const fn is_within_global(network: IpAddr, prefix: u8) -> bool {
+    let global = of_width(network, 128) && number(network) >> 125 == 1;
+    assert!(!global || prefix >= 16 || prefix == 3);
+    global && prefix >= 16
+}
+
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+const fn count_special_segments() -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at < V6.len() + METADATA.len() {
+        let (network, prefix) = if at < V6.len() {
+            (V6[at].network, V6[at].prefix_len)
+        } else {
+            (METADATA[at - V6.len()].0, 128)
+        };
+        if is_within_global(network, prefix) && is_first_of_its_kind(at) {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
+}
+
+/// Whether no earlier row lies under the same first segment.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+const fn is_first_of_its_kind(row: usize) -> bool {
+    let network = if row < V6.len() { V6[row].network } else { METADATA[row - V6.len()].0 };
+    let mut at = 0;
+    while at < row && at < V6.len() {
+        if is_within_global(V6[at].network, V6[at].prefix_len)
+            && number(V6[at].network) >> 112 == number(network) >> 112
+        {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+const fn special_segments() -> [u16; V6_SPECIAL_LEN] {
+    let mut special = [0; V6_SPECIAL_LEN];
+    let (mut at, mut count) = (0, 0);
+    while at < V6.len() + METADATA.len() {
+        let (network, prefix) = if at < V6.len() {
+            (V6[at].network, V6[at].prefix_len)
+        } else {
+            (METADATA[at - V6.len()].0, 128)
+        };
+        if is_within_global(network, prefix) && is_first_of_its_kind(at) {
+            special[count] = (number(network) >> 112) as u16;
+            count += 1;
+        }
+        at += 1;
+    }
+    special
 }

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::egress) struct Denied;
 
-/// A run of postings.
+/// A run of postings; of one rule alone, `start` is the rule itself, so that most hosts need no posting.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     start: u32,
@@ -105,8 +105,10 @@ fn labels(name: &str) -> usize {
 }
 
 impl Builder {
-    pub(super) fn new(key: [u8; 16]) -> Self {
-        let names = Names { text: String::new(), entries: Vec::new(), table: KeyedIndex::new(key) };
+    /// `names` is about how many different names there will be.
+    pub(super) fn new(key: [u8; 16], names: usize) -> Self {
+        let table = KeyedIndex::with_capacity(key, names);
+        let names = Names { text: String::new(), entries: Vec::with_capacity(names), table };
         Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings: Vec::new() }
     }
 
@@ -195,8 +197,14 @@ impl Builder {
                 _ => one.cmp(two),
             });
             check(own)?;
-            let len = u32::try_from(own.len()).unwrap_or(u32::MAX);
-            let span = Span { start: u32::try_from(start).unwrap_or(u32::MAX), len };
+            let span = if let [only] = own {
+                let span = Span { start: *only, len: 1 };
+                index.postings.truncate(start);
+                span
+            } else {
+                let len = u32::try_from(own.len()).unwrap_or(u32::MAX);
+                Span { start: u32::try_from(start).unwrap_or(u32::MAX), len }
+            };
             match group.first() {
                 Some((By::Any, ..)) => index.any = span,
                 Some((By::Address, slot, _)) => {
@@ -287,7 +295,11 @@ impl HostIndex {
         }
     }
 
-    fn group(&self, span: Span) -> &[u32] {
+    /// `span` is borrowed, because the rule of a group of one stands in it.
+    fn group<'a>(&'a self, span: &'a Span) -> &'a [u32] {
+        if span.len == 1 {
+            return core::slice::from_ref(&span.start);
+        }
         let bounds = usize::try_from(span.start).ok().zip(usize::try_from(span.len).ok());
         let range = bounds.and_then(|(start, len)| Some(start..start.checked_add(len)?));
         range.and_then(|range| self.postings.get(range)).unwrap_or_default()
@@ -308,7 +320,7 @@ impl HostIndex {
                     return Err(Denied);
                 }
                 if let Ok(at) = self.addresses.binary_search_by_key(&ip, |(held, _)| *held) {
-                    search.ask(self.addresses.get(at).map(|(_, span)| self.group(*span)).unwrap_or_default());
+                    search.ask(self.addresses.get(at).map(|(_, span)| self.group(span)).unwrap_or_default());
                 }
             }
             HostView::Name(name) => self.walk(name, &mut search)?,
@@ -336,17 +348,17 @@ impl HostIndex {
                     return Err(Denied);
                 }
                 if whole {
-                    search.ask(self.group(entry.exact));
+                    search.ask(self.group(&entry.exact));
                 }
                 if search.found.is_none() {
-                    search.ask(self.group(entry.suffix));
+                    search.ask(self.group(&entry.suffix));
                 }
             }
             depth = depth.saturating_sub(1);
             rest = suffix.split_once('.').map(|(_, below)| below);
         }
         if search.found.is_none() {
-            search.ask(self.group(self.any));
+            search.ask(self.group(&self.any));
         }
         Ok(())
     }
@@ -376,16 +388,16 @@ impl HostIndex {
     /// The rules that name what `pattern` names, in the order in which they are asked.
     pub(super) fn group_of(&self, pattern: &HostRule) -> &[u32] {
         let span = match &pattern.0 {
-            Pattern::Suffix(name) => self.names.get(name).map(|entry| entry.suffix),
+            Pattern::Suffix(name) => self.names.get(name).map(|entry| &entry.suffix),
             Pattern::Exact(host) => match host.view() {
-                HostView::Name(name) => self.names.get(name).map(|entry| entry.exact),
+                HostView::Name(name) => self.names.get(name).map(|entry| &entry.exact),
                 HostView::Ip(ip) => {
                     let at = self.addresses.binary_search_by_key(&ip, |(held, _)| *held).ok();
-                    at.and_then(|at| self.addresses.get(at)).map(|(_, span)| *span)
+                    at.and_then(|at| self.addresses.get(at)).map(|(_, span)| span)
                 }
             },
         };
-        self.group(span.unwrap_or_default())
+        span.map(|span| self.group(span)).unwrap_or_default()
     }
 
     /// The name in `slot`.
@@ -395,6 +407,6 @@ impl HostIndex {
     }
 
     pub(super) fn any_group(&self) -> &[u32] {
-        self.group(self.any)
+        self.group(&self.any)
     }
 }

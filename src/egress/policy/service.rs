@@ -64,8 +64,8 @@ impl EgressProxyPolicyService {
         let full = || PolicyError::of_policy("rules", PolicyReason::TooMany(super::MAX_RULES));
 
         let mut rules: Vec<Rule> = Vec::with_capacity(policy.rules.len());
-        let mut ids = KeyedIndex::new(key);
-        let mut hosts = Builder::new(key);
+        let mut ids = KeyedIndex::with_capacity(key, policy.rules.len());
+        let mut hosts = Builder::new(key, policy.rules.len());
         for (index, document) in policy.rules.iter().enumerate() {
             let (mut rule, named) = compile::rule(index, document)?;
             let slot = u32::try_from(index).map_err(|_| full())?;

@@ -79,6 +79,15 @@ impl Acquire {
         if grant.fleet != state.policy.fleet {
             return Err(GrantError::OtherFleet);
         }
+        // A signed grant is good for as long as its key is trusted, whenever it was opened.
+        if self
+            .request
+            .grant()
+            .signed_by()
+            .is_some_and(|key| !state.policy.runs.issuers.trusts(key, &grant.issuer))
+        {
+            return Err(GrantError::NotTrusted);
+        }
         if wall.plus(state.policy.lease.clock_budget_ms) < grant.issued {
             return Err(GrantError::NotYet);
         }

@@ -97,6 +97,10 @@ impl Decide for Attest {
             (None, None) => return Err(AttestError::Refused { failures: codes(&appraisal) }),
         };
         let slot = self.find_place(context, accepted.worker(), device, known)?;
+        // Only the incarnation that the evidence is about can go on; a new worker begins with one of its own.
+        if self.resume.is_some_and(|handle| handle.slot != slot) {
+            return Err(WorkerError::StaleHandle.into());
+        }
         let valid_until = accepted.valid_until();
         let evidence = EvidenceRecord {
             sha256: accepted.evidence(),

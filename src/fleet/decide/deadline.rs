@@ -10,7 +10,7 @@ use crate::fleet::{
 };
 
 /// How many slots a sweep visits in one call, whether they need a transition or not.
-const SWEEP_VISITS: u32 = 4096;
+pub(crate) const SWEEP_VISITS: u32 = 4096;
 
 /// What a call of `expire` left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

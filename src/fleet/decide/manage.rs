@@ -20,7 +20,7 @@ use crate::{
         table::Act,
     },
     id::{DeviceId, WorkerId},
-    identity::{DeviceCommand, DeviceEvent, RevocationSubject},
+    identity::{DeviceEvent, RevocationSubject},
 };
 
 fn is_operator(principal: &Principal) -> bool {

@@ -8,4 +8,4 @@ mod manage;
 
 pub(crate) use attest::heard;
 pub use deadline::Expired;
-pub(crate) use deadline::expire;
+pub(crate) use deadline::{SWEEP_VISITS, expire};

@@ -19,6 +19,9 @@ pub enum PairingMethod {
     Pin,
     /// Six digits of the transcript, compared by people. The device commits to its nonce before it sees the
     /// coordinator's, so that nobody in between can search for a collision: one in a million per session.
+    ///
+    /// There is no shared secret here, so a delivered certificate is only as genuine as the channel, whose
+    /// certificate the digits cover: the host must give each message with the channel that it came over.
     Compare,
 }
 

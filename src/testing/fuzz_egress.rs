@@ -1,0 +1,240 @@
+//! Fuzz bodies of the egress part: each takes any bytes and panics only where a property is broken.
+
+use alloc::{format, string::ToString, vec::Vec};
+use core::{net::IpAddr, str};
+use std::sync::LazyLock;
+
+use crate::{
+    egress::{
+        Bearer, EgressPolicy, EgressProxyPolicyService, EgressRequest, EgressRule, HeaderField, Host,
+        HostRule, LeaseCheck, LeaseRefusal, LeaseStanding, Secret, SecretError, SecretStore,
+        address::{classify, parse_literal},
+    },
+    id::WorkerId,
+    lease::{EgressScope, Epoch, Fence, SecretRef, SecretScope},
+    time::Mono,
+};
+
+struct Live(Bearer);
+
+impl LeaseCheck for Live {
+    fn standing(&self, _: Fence, _: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+        Ok(LeaseStanding {
+            worker: self.0.worker.clone(),
+            expires: Mono::NEVER,
+            egress: EgressScope::all(),
+            secrets: SecretScope::all(),
+        })
+    }
+}
+
+struct Vault;
+
+impl SecretStore for Vault {
+    fn secret(&self, _: &SecretRef) -> Result<Option<Secret>, SecretError> {
+        Secret::new(b"s3cret".to_vec()).map(Some)
+    }
+}
+
+/// The policy under which bytes are judged as URLs and headers.
+const POLICY: &str = r#"{
+    "rules": [
+        {"id": "wide", "any_host": true, "hosts": ["127.0.0.1", "::1"], "schemes": ["http", "https"],
+         "ports": [80, 443, 8080], "methods": ["GET", "CONNECT"]},
+        {"id": "bound", "hosts": ["api.example.com"], "methods": ["GET"], "paths": ["/v1/"],
+         "credentials": [{"header": "authorization", "secret": "vault:a", "prefix": "Bearer "}]}
+    ],
+    "deny": {"suffixes": ["denied.example"]},
+    "max_redirects": 3
+}"#;
+
+static WORLD: LazyLock<Option<(EgressProxyPolicyService, Live)>> = LazyLock::new(|| {
+    let policy: EgressPolicy = serde_json::from_str(POLICY).ok()?;
+    let service = EgressProxyPolicyService::compile(&policy).ok()?;
+    let bearer = Bearer { worker: WorkerId::new("fuzz").ok()?, fence: Fence::new(Epoch(1), 1) };
+    Some((service, Live(bearer)))
+});
+
+fn world() -> &'static (EgressProxyPolicyService, Live) {
+    match &*WORLD {
+        Some(world) => world,
+        None => std::process::abort(),
+    }
+}
+
+const PUBLIC: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(93, 184, 216, 34));
+
+/// A URL, and after a line feed a Location: whatever is allowed goes to the host that a second parser finds, its
+/// canonical form is judged the same again, and a redirect from it is judged too.
+pub fn url_and_policy(data: &[u8]) {
+    let (service, live) = world();
+    let Ok(text) = str::from_utf8(data) else { return };
+    let (text, location) =
+        text.split_once('\n').map_or((text, None), |(url, location)| (url, Some(location)));
+    let decide =
+        |request: &EgressRequest<'_>| service.decide(request, &live.0, live, Mono::START, |_| [PUBLIC]);
+    let request = EgressRequest::url("GET", text);
+    let verdict = decide(&request);
+    if let Some((scheme, host, port)) = verdict.destination() {
+        let host = host.to_string();
+        // What `url` says about a punycode label depends on a lock file.
+        if !host.split('.').any(|label| label.starts_with("xn--")) {
+            let second = url::Url::parse(text).ok();
+            let second = second
+                .as_ref()
+                .and_then(|url| Some((url.scheme(), url.host_str()?, url.port_or_known_default()?)));
+            let agrees = second.is_some_and(|(their_scheme, theirs, their_port)| {
+                their_scheme == scheme.as_str()
+                    && their_port == port
+                    && Host::parse(theirs) == Host::parse(&host)
+            });
+            assert!(agrees, "judged {scheme}://{host}:{port}, another parser reads {second:?}");
+        }
+    }
+    let Ok(permit) = verdict.into_permit() else { return };
+    assert!(permit.policy() == service.digest());
+    let Ok(plan) = permit.redeem(&live.0, live, Mono::START) else { return };
+    for pinned in plan.addresses() {
+        assert!(classify(pinned.ip()).public, "{pinned} is not public and nothing declares it");
+    }
+    let again = decide(&EgressRequest::url("GET", plan.url())).into_permit();
+    let again = again.ok().and_then(|permit| permit.redeem(&live.0, live, Mono::START).ok());
+    assert!(again.is_some_and(|again| again.url() == plan.url()), "{} is not a fixed point", plan.url());
+    if let Ok(next) = plan.redirect(302, location, &[]) {
+        let _ = decide(&next.request(&[])).code();
+    }
+}
+
+/// A rule, a line feed, a host: the compiled rule, the rule alone and a comparison of labels agree.
+pub fn host_rules(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Some((rule_text, host_text)) = text.split_once('\n') else { return };
+    let Ok(host) = Host::parse(host_text) else { return };
+    for suffix in [false, true] {
+        let rule = if suffix { HostRule::suffix(rule_text) } else { HostRule::exact(rule_text) };
+        let Ok(rule) = rule else { continue };
+        let document = EgressRule {
+            id: "r".into(),
+            hosts: if suffix { Vec::new() } else { [rule_text.into()].into() },
+            suffixes: if suffix { [rule_text.into()].into() } else { Vec::new() },
+            ..EgressRule::default()
+        };
+        let policy = EgressPolicy { rules: [document].into(), ..EgressPolicy::default() };
+        let service = EgressProxyPolicyService::compile(&policy);
+        assert!(service.is_ok(), "a rule that parses alone must compile");
+        let Ok(service) = service else { continue };
+        let (_, live) = world();
+        let url = format!("https://{host}/");
+        let verdict =
+            service.decide(&EgressRequest::url("GET", &url), &live.0, live, Mono::START, |_| [PUBLIC]);
+        assert_eq!(verdict.rule().is_some(), rule.matches(&host), "{rule:?} {host}");
+        if let (Some(name), true) = (host.name(), rule_text.is_ascii()) {
+            let own = rule_text.strip_suffix('.').unwrap_or(rule_text).to_ascii_lowercase();
+            let mut labels = name.rsplit('.');
+            let under = own.rsplit('.').all(|label| labels.next() == Some(label));
+            let naive = if suffix { under } else { own == name };
+            assert_eq!(rule.matches(&host), naive, "{rule:?} {host}");
+        }
+    }
+}
+
+/// Header fields, one per line as `name:value`: what is accepted goes out clean, with the credential once.
+pub fn header_rules(data: &[u8]) {
+    let (service, live) = world();
+    let fields: Vec<HeaderField<'_>> = data
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let at = line.iter().position(|byte| *byte == b':')?;
+            let (name, value) = (line.get(..at)?, line.get(at.checked_add(1)?..)?);
+            Some(HeaderField { name: str::from_utf8(name).ok()?, value: value.trim_ascii() })
+        })
+        .collect();
+    let request = EgressRequest::url("GET", "https://api.example.com/v1/x").headers(&fields);
+    let verdict = service.decide(&request, &live.0, live, Mono::START, |_| [PUBLIC]);
+    let Ok(permit) = verdict.into_permit() else { return };
+    let Ok(plan) = permit.redeem(&live.0, live, Mono::START) else { return };
+    let sent = plan.headers(&fields, &Vault);
+    assert!(sent.is_ok(), "what was judged must go out: {:?}", sent.as_ref().err());
+    let Ok(sent) = sent else { return };
+    let mut credentials = 0_u32;
+    for header in sent.iter() {
+        let name = header.name().to_ascii_lowercase().replace('_', "-");
+        let value = header.expose_value().concat();
+        assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{header}");
+        assert!(
+            !name.starts_with("proxy-") && !matches!(name.as_str(), "host" | "connection" | "te" | "upgrade"),
+            "{header} belongs to one connection"
+        );
+        if name == "authorization" {
+            credentials = credentials.saturating_add(1);
+            assert!(header.is_injected() && value == b"Bearer s3cret");
+        }
+    }
+    assert_eq!(credentials, 1);
+    assert!(!format!("{sent:?}").contains("s3cret"));
+}
+
+/// Any text as an address literal: what parses prints back to itself, and only the floor and the public are certain.
+pub fn address_literals(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Ok(ip) = parse_literal(text) else { return };
+    assert_eq!(parse_literal(&ip.to_string()), Ok(ip));
+    let verdict = classify(ip);
+    assert!(!(verdict.public && verdict.floor), "{ip} is public and under the floor");
+    assert_eq!(verdict.pinned, ip.to_canonical());
+}
+
+/// Any JSON as a policy: it compiles or says why, and the compiled form decides without a panic.
+pub fn policies(data: &[u8]) {
+    let Ok(policy) = serde_json::from_slice::<EgressPolicy>(data) else { return };
+    let Ok(service) = EgressProxyPolicyService::compile(&policy) else { return };
+    let (_, live) = world();
+    let hosts = policy.rules.iter().flat_map(|rule| rule.hosts.iter().chain(&rule.suffixes)).take(8);
+    for host in hosts {
+        let url = format!("https://{host}/");
+        let verdict =
+            service.decide(&EgressRequest::url("GET", &url), &live.0, live, Mono::START, |_| [PUBLIC]);
+        assert!(!verdict.allowed() || verdict.rule().is_some());
+    }
+    let _ = crate::egress::lint(&policy, &service, &()).len();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The seeds that every run begins with, and what a fuzzer would do to them first.
+    #[test]
+    fn the_bodies_hold_on_seeds_and_their_neighbours() {
+        let seeds: &[&[u8]] = &[
+            b"https://api.example.com/v1/x\n/next",
+            b"https://api.example.com/v1/x\n//other.example/",
+            b"http://[::ffff:127.0.0.1]:8080/%2e%2e/?q",
+            b"http://2130706433/",
+            b"https://API.EXAMPLE.COM./v1/..%2fx",
+            b"example.com\nwww.example.com",
+            b"EXAMPLE.com.\nexample.com",
+            b"1.2.3.4\n1.2.3.4",
+            b"::ffff:1.2.3.4",
+            b"2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            b"Accept: */*\nAuthorization: mine\nconnection: close, te\nTE: x",
+            b"Content-Length: 5\nTransfer-Encoding: chunked",
+            POLICY.as_bytes(),
+        ];
+        let bodies = [url_and_policy, host_rules, header_rules, address_literals, policies];
+        for seed in seeds {
+            for body in bodies {
+                body(seed);
+                for at in 0..seed.len() {
+                    let mut changed = seed.to_vec();
+                    for byte in [0, b'.', b':', b'%', b'@', b'\n', 0xff] {
+                        changed[at] = byte;
+                        body(&changed);
+                    }
+                    body(&seed[..at]);
+                    body(&seed[at..]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The fuzz bodies on a stable compiler: over the committed corpus, and over small changes of it.
+#![cfg(feature = "testing")]
+
+use std::{fs, path::PathBuf};
+
+use leasehold::testing::fuzz_attestation::{appraisal, document, envelope, seeds, statement, strict_reader};
+use proptest::{prelude::*, sample::Index};
+
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 5] = [
+    ("strict_reader", strict_reader),
+    ("envelope", envelope),
+    ("statement", statement),
+    ("document", document),
+    ("appraisal", appraisal),
+];
+
+fn corpus(target: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect()
+}
+
+/// Every committed input of every target runs without a finding, and the seeds are among them.
+#[test]
+fn the_committed_corpus_holds() {
+    for (name, target) in TARGETS {
+        let mut inputs = 0;
+        for entry in fs::read_dir(corpus(name)).unwrap() {
+            target(&fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= seeds().len(), "{name} has {inputs} inputs");
+        for (seed, bytes) in seeds() {
+            assert_eq!(fs::read(corpus(name).join(seed)).unwrap(), bytes, "{name}/{seed}: run `write_seeds`");
+        }
+    }
+}
+
+/// Writes the seeds where the fuzzer finds them. Run by hand after a change of a format.
+#[test]
+#[ignore = "writes into fuzz/corpus"]
+fn write_seeds() {
+    for (name, _) in TARGETS {
+        fs::create_dir_all(corpus(name)).unwrap();
+        for (seed, bytes) in seeds() {
+            fs::write(corpus(name).join(seed), bytes).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Seeds with a part cut out, doubled or overwritten keep every promise.
+    #[test]
+    fn changed_seeds_hold(seed in any::<Index>(), from in any::<Index>(), length in 0usize..40, change in 0u8..3,
+                          with in prop::collection::vec(any::<u8>(), 0..8)) {
+        let seeds = seeds();
+        let (_, bytes) = seed.get(&seeds);
+        let from = from.index(bytes.len() + 1);
+        let to = (from + length).min(bytes.len());
+        let mut changed = bytes.clone();
+        match change {
+            0 => drop(changed.splice(from..to, with)),
+            1 => drop(changed.splice(from..from, bytes[from..to].iter().copied())),
+            _ => changed.truncate(from),
+        }
+        for (_, target) in TARGETS {
+            target(&changed);
+        }
+    }
+}

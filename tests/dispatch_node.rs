@@ -1,0 +1,480 @@
+//! The node runtime: registry, pairing and dispatch stay in step, and what was written gives the state back.
+
+use std::collections::BTreeMap;
+
+use leasehold::{
+    capability::{CapabilityName, CapabilitySet},
+    code::{self, Coded},
+    digest::Sha256Digest,
+    dispatch::{
+        DeviceMessage, DispatchCommand, DispatchEffect, DispatchPolicy, DispatchPolicyDocument,
+        DispatchRequest, EnqueueRequest, Incarnation, Outcome, Payload, RejectReason, RequestState, Target,
+    },
+    id::{ClientId, DeviceId, FleetId, RequestId},
+    identity::{
+        DeviceCertificate, DeviceCommand, DeviceKind, DeviceLimits, RevocationReason, RevocationSubject,
+        pairing::{
+            CertificateIssuer, DeviceCode, DevicePairing, DeviceProfile, DeviceStep, IssueError, PairingEnd,
+            PairingMethod, PairingPolicy, PairingTarget, PairingTools, VerifiedPairing,
+        },
+    },
+    lease::Epoch,
+    node::{NodeConfig, NodeError, NodeRecoverError, NodeReleased, NodeRuntime, NodeTicket},
+    shell::OsEntropy,
+    time::{Millis, Mono, Now, Wall},
+};
+use proptest::prelude::*;
+use rcgen::{CertificateParams, Issuer, KeyPair};
+
+const START: Now = Now::new(1_000, 1_764_000_000_000);
+
+fn port() -> Sha256Digest {
+    Sha256Digest::of(b"pairing port")
+}
+
+fn config() -> NodeConfig {
+    let dispatch = DispatchPolicyDocument {
+        max_requests: 32,
+        max_queue: 4,
+        longest_ttl_ms: Millis(5_000),
+        retention_ms: Millis(2_000),
+        staleness_ms: Millis(3_000),
+        ..DispatchPolicyDocument::default()
+    };
+    NodeConfig {
+        devices: DeviceLimits::new(4, 8, Millis(60_000)).unwrap(),
+        pairing: PairingPolicy::default(),
+        dispatch: DispatchPolicy::try_from(dispatch).unwrap(),
+        fleet: FleetId::new("fleet").unwrap(),
+        certificate: port(),
+        max_wall_step: Millis(10_000),
+        index_key: [5; 16],
+    }
+}
+
+fn device(name: &str) -> DeviceId {
+    DeviceId::new(name).unwrap()
+}
+
+fn operator() -> ClientId {
+    ClientId::new("operator").unwrap()
+}
+
+fn client() -> ClientId {
+    ClientId::new("client").unwrap()
+}
+
+fn cam() -> CapabilitySet {
+    CapabilitySet::parse(["cam"]).unwrap()
+}
+
+fn ask(name: &str, target: Target) -> DispatchRequest {
+    DispatchRequest::Enqueue(EnqueueRequest {
+        request: RequestId::new(name).unwrap(),
+        target,
+        capability: CapabilityName::new("cam").unwrap(),
+        payload: Payload::new(b"look"),
+        result_limit: 16,
+        ttl_ms: Millis(4_000),
+    })
+}
+
+/// A runtime and its journal, which is written after every operation.
+struct Host {
+    runtime: NodeRuntime,
+    journal: Vec<u8>,
+    now: Now,
+}
+
+impl Host {
+    fn new() -> Self {
+        let runtime = NodeRuntime::new(config(), Epoch(1), START).unwrap();
+        Self { runtime, journal: Vec::new(), now: START }
+    }
+
+    fn write(&mut self) {
+        if let Some(batch) = self.runtime.take_journal() {
+            self.journal.extend(&batch.bytes);
+            self.runtime.durable(batch.last);
+        }
+    }
+
+    fn redeem<T: std::fmt::Debug>(&mut self, ticket: NodeTicket<T>) -> NodeReleased<T> {
+        self.write();
+        ticket.redeem(&self.runtime).unwrap()
+    }
+
+    fn order(&mut self, command: DeviceCommand) -> Result<Vec<DispatchEffect>, NodeError> {
+        let ticket = self.runtime.order_device(&operator(), &command, self.now)?;
+        Ok(self.redeem(ticket).effects)
+    }
+
+    fn dispatch(&mut self, order: DispatchCommand) -> Result<Vec<DispatchEffect>, NodeError> {
+        let ticket = self.runtime.order_dispatch(&operator(), &order, self.now)?;
+        Ok(self.redeem(ticket).effects)
+    }
+
+    fn say(&mut self, leaf: Sha256Digest, message: &DeviceMessage) -> Result<Vec<DispatchEffect>, NodeError> {
+        let ticket = self.runtime.device_message(leaf, message, self.now)?;
+        Ok(self.redeem(ticket).effects)
+    }
+
+    fn request(&mut self, ask: &DispatchRequest) -> Result<(), NodeError> {
+        let ticket = self.runtime.request(&client(), ask, self.now)?;
+        self.redeem(ticket);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Vec<DispatchEffect> {
+        let ticket = self.runtime.poll(self.now).unwrap();
+        self.redeem(ticket).effects
+    }
+
+    fn state_of(&self, request: &str) -> RequestState {
+        self.runtime.state().dispatch().record(&RequestId::new(request).unwrap()).unwrap().state()
+    }
+
+    /// Starts again from the journal, or from a snapshot taken now, and compares (invariant 8).
+    fn check_recovery(&mut self) {
+        self.write();
+        let snapshot = self.runtime.snapshot().unwrap();
+        let journals: [(Option<&[u8]>, &[u8]); 2] = [(None, &self.journal), (Some(&snapshot), &[])];
+        for (snapshot, journal) in journals {
+            let again = NodeRuntime::recover(config(), snapshot, journal, Epoch(2), self.now).unwrap();
+            let (own, other) = (self.runtime.state(), again.state());
+            assert_eq!(own.registry(), other.registry());
+            assert_eq!(own.pairing(), other.pairing());
+            assert_eq!(own.dispatch(), other.dispatch());
+            assert_eq!((own.index() + 1, Epoch(2)), (other.index(), other.epoch()));
+        }
+    }
+}
+
+struct Authority(KeyPair, Issuer<'static, KeyPair>);
+
+impl CertificateIssuer for Authority {
+    fn issue(&mut self, pairing: &VerifiedPairing, _: Now) -> Result<Vec<u8>, IssueError> {
+        let mut params = CertificateParams::new(vec![pairing.device().to_string()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+        Ok(params.signed_by(&self.0, &self.1).unwrap().der().to_vec())
+    }
+}
+
+/// From the code on a screen to a revoked device, through one runtime and one journal.
+#[test]
+fn a_device_pairs_works_and_is_revoked() {
+    let mut host = Host::new();
+    let mut entropy = OsEntropy::open().unwrap();
+    let (key, root) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let issuer = Issuer::new(CertificateParams::new(vec!["root".into()]).unwrap(), root);
+    let mut authority = Authority(key, issuer);
+
+    let mut tools = PairingTools::new(&mut entropy);
+    let target = PairingTarget::New(device("desk"));
+    let offer = host.runtime.offer(&operator(), PairingMethod::Qr, target, host.now, &mut tools).unwrap();
+    let offered = host.redeem(offer).answer;
+    let code = DeviceCode::from_qr(offered.code.expose()).unwrap();
+    let request = CertificateParams::new(vec!["desk".into()]).unwrap();
+    let request = request.serialize_request(&authority.0).unwrap().der().to_vec();
+    let profile = DeviceProfile::new(device("desk"), DeviceKind::DesktopNode, request).unwrap();
+    let mut pairing = DevicePairing::begin(code, profile, port(), Mono(10_000_000), &mut tools).unwrap();
+
+    let ticket = host.runtime.pairing_message(pairing.message(), host.now, &mut tools).unwrap();
+    let reply = host.redeem(ticket).answer.reply.unwrap();
+    let DeviceStep::Confirm { message, .. } = pairing.receive(&port(), &reply, host.now).unwrap() else {
+        panic!("no confirmation");
+    };
+    let ticket = host.runtime.pairing_message(&message, host.now, &mut tools).unwrap();
+    let asked = host.redeem(ticket).answer.ask.unwrap();
+    host.check_recovery();
+    let ticket = host.runtime.approve(&operator(), &asked.session, &asked.transcript, host.now).unwrap();
+    let verified = host.redeem(ticket).answer;
+    let der = authority.issue(&verified, host.now).unwrap();
+    let ticket = host.runtime.complete(verified, &der, host.now).unwrap();
+    assert_eq!(host.redeem(ticket).answer, device("desk"));
+    assert_eq!(host.runtime.pairing_end(&asked.session), Some(PairingEnd::Paired));
+
+    // Nothing is granted by pairing alone.
+    let leaf = host.runtime.authenticate(&der, host.now).unwrap().certificate().fingerprint();
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam(), window: 2 };
+    assert_eq!(host.say(leaf, &hello).unwrap_err().code(), code::DISPATCH_DEVICE_UNKNOWN);
+    host.dispatch(DispatchCommand::Grant { device: device("desk"), capabilities: cam() }).unwrap();
+    host.say(leaf, &hello).unwrap();
+    host.request(&ask("done", Target::Any)).unwrap();
+    let effects = host.poll();
+    let [DispatchEffect::Deliver { delivery, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let answer = DeviceMessage::Answer {
+        incarnation: Incarnation(1),
+        request: delivery.request.clone(),
+        attempt: 1,
+        outcome: Outcome::Succeeded(Payload::new(b"seen")),
+    };
+    host.say(leaf, &answer).unwrap();
+    host.request(&ask("held", Target::Any)).unwrap();
+    host.poll();
+    host.request(&ask("waits", Target::Device(device("desk")))).unwrap();
+
+    // A pairing is under way that would give the same device another certificate.
+    let replace = PairingTarget::Replace(device("desk"));
+    let offer = host.runtime.offer(&operator(), PairingMethod::Qr, replace, host.now, &mut tools).unwrap();
+    let second = host.redeem(offer).answer.session;
+
+    // Revoked: in one record, all of it (P5, P8, invariant 12).
+    let records = host.runtime.state().index();
+    let effects = host.dispatch(DispatchCommand::Revoke { device: device("desk") }).unwrap();
+    assert_eq!(host.runtime.state().index(), records + 1);
+    let rejected = RequestState::Rejected(RejectReason::DeviceRevoked);
+    assert_eq!((host.state_of("held"), host.state_of("waits")), (rejected, rejected));
+    assert_eq!(host.state_of("done"), RequestState::Succeeded);
+    assert!(effects.contains(&DispatchEffect::Close { device: device("desk") }));
+    assert_eq!(host.runtime.pairing_end(&second), Some(PairingEnd::Rejected));
+    assert_eq!(host.say(leaf, &hello).unwrap_err().code(), code::DEVICE_REVOKED);
+    assert_eq!(host.runtime.authenticate(&der, host.now).unwrap_err().code(), code::DEVICE_REVOKED);
+    let again = DispatchCommand::Grant { device: device("desk"), capabilities: cam() };
+    assert_eq!(host.dispatch(again).unwrap_err().code(), code::DEVICE_REVOKED);
+    host.check_recovery();
+}
+
+fn certificate(n: u8) -> DeviceCertificate {
+    let (leaf, key) = (Sha256Digest::of(&[b'c', n]), Sha256Digest::of(&[b'k', n / 2]));
+    DeviceCertificate::new(leaf, key, Wall(0), Wall(u64::MAX)).unwrap()
+}
+
+fn registered(host: &mut Host, name: &str, n: u8) -> Sha256Digest {
+    let kind = DeviceKind::DesktopNode;
+    host.order(DeviceCommand::Register { device: device(name), kind, certificate: certificate(n) }).unwrap();
+    host.dispatch(DispatchCommand::Grant { device: device(name), capabilities: cam() }).unwrap();
+    let leaf = certificate(n).fingerprint();
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(7), claims: cam(), window: 1 };
+    host.say(leaf, &hello).unwrap();
+    leaf
+}
+
+/// A certificate or a key is revoked: the stream that used it ends, and what it had; the device may come back with
+/// another one. A device that is replaced begins anew, and one that is removed leaves nothing.
+#[test]
+fn what_happens_to_a_device_happens_to_its_requests() {
+    let subjects = [
+        RevocationSubject::Certificate(certificate(0).fingerprint()),
+        RevocationSubject::Key(certificate(0).key()),
+        RevocationSubject::Device(device("a")),
+    ];
+    for subject in subjects {
+        let mut host = Host::new();
+        let leaf = registered(&mut host, "a", 0);
+        host.request(&ask("r", Target::Any)).unwrap();
+        host.poll();
+        host.order(DeviceCommand::Revoke { subject: subject.clone(), reason: RevocationReason::Lost })
+            .unwrap();
+        assert_eq!(host.state_of("r"), RequestState::Rejected(RejectReason::DeviceRevoked), "{subject}");
+        let view = host.runtime.state().dispatch().device(&device("a")).unwrap();
+        assert!(!view.connected, "{subject}");
+        let beat = DeviceMessage::Heartbeat { incarnation: Incarnation(7) };
+        assert!(matches!(host.say(leaf, &beat), Err(NodeError::Auth(_))), "{subject}");
+        host.check_recovery();
+    }
+
+    let mut host = Host::new();
+    registered(&mut host, "a", 0);
+    host.request(&ask("r", Target::Any)).unwrap();
+    host.poll();
+    let kind = DeviceKind::DesktopNode;
+    host.order(DeviceCommand::Replace { device: device("a"), kind, certificate: certificate(4) }).unwrap();
+    assert_eq!(host.state_of("r"), RequestState::Rejected(RejectReason::DeviceReplaced));
+    // Another machine counts its lives from one.
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam(), window: 1 };
+    host.say(certificate(4).fingerprint(), &hello).unwrap();
+    host.request(&ask("s", Target::Any)).unwrap();
+    host.order(DeviceCommand::Remove { device: device("a") }).unwrap();
+    assert_eq!(host.state_of("s"), RequestState::Rejected(RejectReason::DeviceRemoved));
+    assert_eq!(host.runtime.state().dispatch().device(&device("a")), None);
+    let grant = DispatchCommand::Grant { device: device("a"), capabilities: cam() };
+    assert_eq!(host.dispatch(grant).unwrap_err().code(), code::DEVICE_UNKNOWN);
+    host.check_recovery();
+}
+
+/// A removal is no way out of quarantine.
+#[test]
+fn a_quarantined_device_cannot_be_removed() {
+    let mut host = Host::new();
+    registered(&mut host, "a", 0);
+    host.dispatch(DispatchCommand::Quarantine { device: device("a") }).unwrap();
+    let refused = host.order(DeviceCommand::Remove { device: device("a") }).unwrap_err();
+    assert_eq!(refused.code(), code::DISPATCH_DEVICE_QUARANTINED);
+    assert!(host.runtime.state().registry().get(&device("a")).is_some(), "nothing changed");
+}
+
+/// Invariant 8, ATTACKS F25 for this journal: no answer before it lasts, and none after a write that failed.
+#[test]
+fn nothing_leaves_before_it_lasts() {
+    let mut host = Host::new();
+    registered(&mut host, "a", 0);
+    let ticket = host.runtime.request(&client(), &ask("r", Target::Any), host.now).unwrap();
+    host.runtime.durable(u64::MAX);
+    let ticket = ticket.redeem(&host.runtime).unwrap_err();
+    let batch = host.runtime.take_journal().unwrap();
+    let ticket = ticket.redeem(&host.runtime).unwrap_err();
+    host.runtime.journal_failed();
+    host.runtime.durable(batch.last);
+    assert!(ticket.redeem(&host.runtime).is_err());
+    assert_eq!(host.runtime.poll(host.now).unwrap_err(), NodeError::Halted);
+    assert_eq!(host.runtime.snapshot(), None);
+}
+
+/// A journal or snapshot that was changed, cut or reordered is not believed.
+#[test]
+fn recovery_believes_nothing_that_can_be_checked() {
+    let mut host = Host::new();
+    registered(&mut host, "a", 0);
+    let recover = |journal: &[u8], epoch| NodeRuntime::recover(config(), None, journal, Epoch(epoch), START);
+    assert!(recover(&host.journal, 2).is_ok());
+    assert_eq!(
+        recover(&host.journal, 1).unwrap_err(),
+        NodeRecoverError::Epoch { last: Epoch(1), given: Epoch(1) }
+    );
+    for at in 0..host.journal.len() {
+        let mut changed = host.journal.clone();
+        changed[at] ^= 1;
+        assert!(recover(&changed, 2).is_err(), "byte {at}");
+    }
+    let whole = host.journal.clone();
+    let first = 4 + usize::try_from(u32::from_be_bytes(whole[..4].try_into().unwrap())).unwrap();
+    assert!(recover(&whole[first..], 2).is_err(), "without its beginning");
+    let snapshot = host.runtime.snapshot().unwrap();
+    for cut in 0..snapshot.len() {
+        assert!(NodeRuntime::recover(config(), Some(&snapshot[..cut]), &[], Epoch(2), START).is_err());
+    }
+}
+
+/// Invariant 7: a line that goes back is refused, and a wall that leaps neither revives nor bricks a certificate.
+#[test]
+fn clocks_that_jump_change_nothing() {
+    let mut host = Host::new();
+    let (from, until) = (Wall(0), START.wall.plus(Millis(5_000)));
+    let short = DeviceCertificate::new(Sha256Digest::of(b"s"), Sha256Digest::of(b"k"), from, until).unwrap();
+    let kind = DeviceKind::DesktopNode;
+    host.order(DeviceCommand::Register { device: device("a"), kind, certificate: short }).unwrap();
+    host.dispatch(DispatchCommand::Grant { device: device("a"), capabilities: cam() }).unwrap();
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam(), window: 1 };
+    let leaf = short.fingerprint();
+    // A year ahead: taken from the line, and the certificate still holds.
+    host.now = Now { mono: START.mono, wall: START.wall.plus(Millis(31_536_000_000)) };
+    host.say(leaf, &hello).unwrap();
+    host.now = START.plus(Millis(5_000));
+    assert_eq!(host.say(leaf, &hello).unwrap_err().code(), code::CERTIFICATE_EXPIRED);
+    host.dispatch(DispatchCommand::Drain { device: device("a") }).unwrap();
+    // Back again: still expired.
+    host.now = Now { mono: host.now.mono, wall: START.wall };
+    assert_eq!(host.say(leaf, &hello).unwrap_err().code(), code::CERTIFICATE_EXPIRED);
+    host.now = Now { mono: Mono(0), wall: START.wall };
+    assert_eq!(host.runtime.poll(host.now).unwrap_err().code(), code::TIME_BACKWARDS);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Device(DeviceCommand),
+    Dispatch(DispatchCommand),
+    Say(u8, u8),
+    Ask(u8),
+    Offer(u8),
+    Pass(u16),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let id = || (0..3_u8).prop_map(|n| device(&format!("d{n}")));
+    let leaf = || (0..8_u8).prop_map(certificate);
+    let subject = prop_oneof![
+        id().prop_map(RevocationSubject::Device),
+        leaf().prop_map(|leaf| RevocationSubject::Certificate(leaf.fingerprint())),
+        leaf().prop_map(|leaf| RevocationSubject::Key(leaf.key())),
+    ];
+    let kind = DeviceKind::DesktopNode;
+    let reason = RevocationReason::Operator;
+    let command = prop_oneof![
+        4 => (id(), leaf()).prop_map(move |(device, certificate)| DeviceCommand::Register { device, kind, certificate }),
+        1 => (id(), leaf()).prop_map(move |(device, certificate)| DeviceCommand::Replace { device, kind, certificate }),
+        1 => subject.clone().prop_map(move |subject| DeviceCommand::Revoke { subject, reason }),
+        2 => subject.prop_map(|subject| DeviceCommand::ClearRevocation { subject }),
+        1 => id().prop_map(|device| DeviceCommand::Remove { device }),
+        1 => leaf().prop_map(|leaf| DeviceCommand::RevokeSelf { fingerprint: leaf.fingerprint() }),
+    ];
+    let order = prop_oneof![
+        4 => id().prop_map(|device| DispatchCommand::Grant { device, capabilities: cam() }),
+        1 => id().prop_map(|device| DispatchCommand::Quarantine { device }),
+        1 => id().prop_map(|device| DispatchCommand::Release { device }),
+        1 => id().prop_map(|device| DispatchCommand::Drain { device }),
+        1 => id().prop_map(|device| DispatchCommand::Undrain { device }),
+        1 => id().prop_map(|device| DispatchCommand::Revoke { device }),
+        1 => id().prop_map(|device| DispatchCommand::Reinstate { device }),
+        1 => id().prop_map(|device| DispatchCommand::Remove { device }),
+    ];
+    prop_oneof![
+        4 => command.prop_map(Op::Device),
+        4 => order.prop_map(Op::Dispatch),
+        6 => (0..8_u8, 0..6_u8).prop_map(|(leaf, what)| Op::Say(leaf, what)),
+        4 => (0..8_u8).prop_map(Op::Ask),
+        1 => (0..3_u8).prop_map(Op::Offer),
+        2 => (0..1_500_u16).prop_map(Op::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..Default::default() })]
+
+    /// Invariants 8, 12 and 14 over the whole: whatever happens, the journal and a snapshot give the same state back,
+    /// nothing of a revoked device is open, nothing is sent to one, and what ended stays as it ended.
+    #[test]
+    fn the_parts_stay_in_step(ops in prop::collection::vec(op(), 1..120)) {
+        let mut host = Host::new();
+        let mut entropy = OsEntropy::open().unwrap();
+        let mut finals: BTreeMap<u64, RequestState> = BTreeMap::new();
+        for op in ops {
+            let before = host.runtime.state().clone();
+            let outcome = match op {
+                Op::Device(command) => host.order(command),
+                Op::Dispatch(order) => host.dispatch(order),
+                Op::Say(n, what) => {
+                    let leaf = certificate(n).fingerprint();
+                    let incarnation = Incarnation(1 + u64::from(what == 4));
+                    let message = match what {
+                        0..=2 | 4 => DeviceMessage::Connect { incarnation, claims: cam(), window: 2 },
+                        _ => DeviceMessage::Heartbeat { incarnation },
+                    };
+                    host.say(leaf, &message)
+                }
+                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Vec::new()),
+                Op::Offer(n) => {
+                    let target = PairingTarget::New(device(&format!("d{n}")));
+                    let mut tools = PairingTools::new(&mut entropy);
+                    let offer =
+                        host.runtime.offer(&operator(), PairingMethod::Qr, target, host.now, &mut tools);
+                    offer.map(|ticket| host.redeem(ticket).effects)
+                }
+                Op::Pass(millis) => {
+                    host.now = host.now.plus(Millis(u64::from(millis)));
+                    Ok(host.poll())
+                }
+            };
+            match outcome {
+                Err(_) => prop_assert_eq!(host.runtime.state(), &before, "a refusal changes nothing"),
+                Ok(effects) => for effect in effects {
+                    if let DispatchEffect::Deliver { device, .. } = effect {
+                        let subject = RevocationSubject::Device(device);
+                        prop_assert!(host.runtime.state().registry().revocation(&subject).is_none());
+                    }
+                },
+            }
+            for record in host.runtime.state().dispatch().records() {
+                let subject = RevocationSubject::Device(record.device().clone());
+                let revoked = host.runtime.state().registry().revocation(&subject).is_some();
+                prop_assert!(!revoked || record.state().is_final(), "invariant 12");
+                if record.state().is_final() {
+                    let first = *finals.entry(record.number()).or_insert(record.state());
+                    prop_assert_eq!(first, record.state(), "invariant 14");
+                }
+            }
+        }
+        host.check_recovery();
+    }
+}
