@@ -9,6 +9,7 @@
 mod dispatch_model;
 pub mod fuzz_dispatch;
 pub mod fuzz_identity;
+pub mod strategies;
 mod world;
 
 pub use world::{Outcome, World, WorldRules};
