@@ -155,4 +155,21 @@ mod found {
         walk(&[FleetStep::Pass(14_999), FleetStep::SetPolicy(1), FleetStep::Expire]);
         walk(&[acquire_on(3), FleetStep::SetPolicy(1), FleetStep::Pass(5_000), FleetStep::Expire]);
     }
+
+    /// A worker that is heard is not silent, whatever its evidence is worth: the brake counts the silent only.
+    #[test]
+    fn the_brake_counted_workers_that_were_heard() {
+        let heard = |worker| FleetStep::Heartbeat(Sender { worker, former: false, stranger: false });
+        let mut steps =
+            vec![acquire_on(3), FleetStep::Pass(31_000), FleetStep::Expire, FleetStep::Pass(15_000)];
+        for worker in 0..3 {
+            steps.push(attest(worker, worker, Some(true), "b"));
+        }
+        for worker in 0..2 {
+            steps.push(operate(OperatorStep::Reverify, worker));
+        }
+        steps.extend((0..3).map(heard));
+        steps.push(acquire_on(2));
+        walk(&steps);
+    }
 }
