@@ -249,6 +249,35 @@ proptest! {
             Ok(())
         })?;
     }
+
+    /// Invariants of the whole, also where a forger left records out, moved them, and numbered what is left anew.
+    #[test]
+    fn renumbered_records_are_refused_or_possible(
+        picked in prop::collection::vec(any::<prop::sample::Index>(), 1..30),
+        sorted in any::<bool>(),
+    ) {
+        STORY.with(|story| {
+            let records = story.records();
+            let mut order: Vec<usize> = picked.iter().map(|at| at.index(records.len())).collect();
+            order.extend(0..records.len() / 2);
+            if sorted {
+                order.sort_unstable();
+                order.dedup();
+            }
+            // A record begins with its index, which takes one byte below 128.
+            let numbered: Vec<Vec<u8>> = (1_u8..).zip(order).map(|(index, at)| {
+                let mut record = records[at].to_vec();
+                record[5] = index;
+                record
+            }).collect();
+            let journal = rechained(&numbered.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            match recover(None, &journal, story.now) {
+                Ok(fleet) => prop_assert_eq!(fleet.state().check_invariants(), Ok(())),
+                Err(error) => prop_assert_eq!(error.code(), code::JOURNAL_INCONSISTENT),
+            }
+            Ok(())
+        })?;
+    }
 }
 
 thread_local! {
