@@ -1,0 +1,128 @@
+//! From the fleet's records to notes and to the queue: what was decided, said in the words of this service.
+
+use std::collections::BTreeMap;
+
+use leasehold::{
+    fleet::{FleetEvent, FleetRecord, RunOutcome},
+    id::{RunId, WorkerId},
+    lease::Fence,
+    time::Mono,
+};
+use serde::Serialize;
+
+use crate::{
+    note::{Note, Outcome},
+    queue::Queue,
+};
+
+/// Who holds what, as far as the records said.
+#[derive(Default)]
+pub struct Ledger {
+    workers: BTreeMap<u32, WorkerId>,
+    leases: BTreeMap<Fence, (RunId, WorkerId)>,
+    /// What a run that ended well was made to tell; see [`Ledger::remark`].
+    remarks: BTreeMap<Fence, String>,
+}
+
+/// The name of a value that serialises as a word.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl Ledger {
+    /// Keeps what the worker said about the end of the run under `fence`, for its terminal record.
+    pub fn remark(&mut self, fence: Fence, remark: String) {
+        // Kept for leases only, so that nobody can fill it with words.
+        if self.leases.contains_key(&fence) {
+            self.remarks.insert(fence, remark);
+        }
+    }
+
+    /// Whether every lease has ended.
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// The run and the worker of a lease that has not ended.
+    pub fn lease(&self, fence: Fence) -> Option<&(RunId, WorkerId)> {
+        self.leases.get(&fence)
+    }
+
+    /// What a record says, in notes; the queue learns it, too.
+    pub fn read(&mut self, record: &FleetRecord, queue: &mut Queue) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for event in &record.events {
+            self.event(event, record.at.mono, queue, &mut notes);
+        }
+        notes
+    }
+
+    fn event(&mut self, event: &FleetEvent, now: Mono, queue: &mut Queue, notes: &mut Vec<Note>) {
+        match event {
+            FleetEvent::WorkerRegistered { slot, worker, .. } => {
+                self.workers.insert(*slot, worker.clone());
+            }
+            FleetEvent::IncarnationBegan { slot, incarnation, .. } => {
+                if let Some(worker) = self.workers.get(slot) {
+                    let (worker, slot, incarnation) = (worker.clone(), *slot, *incarnation);
+                    notes.push(Note::Joined { worker, slot, incarnation });
+                }
+            }
+            FleetEvent::LeaseGranted { lease, .. } => {
+                let (run, worker) = (lease.terms.run.clone(), lease.worker.clone());
+                self.leases.insert(lease.fence, (run.clone(), worker.clone()));
+                let (attempt, grant, fence) = (lease.attempt, lease.terms.grant.clone(), lease.fence);
+                notes.push(Note::Leased { run, worker, attempt, grant, fence });
+            }
+            FleetEvent::RunStarted { fence, .. } => {
+                if let Some((run, _)) = self.leases.get(fence) {
+                    queue.started(run, now);
+                    notes.push(Note::Started { run: run.clone(), fence: *fence });
+                }
+            }
+            FleetEvent::LeaseRenewed { fence, .. } => {
+                if let Some((run, _)) = self.leases.get(fence) {
+                    notes.push(Note::Renewed { run: run.clone(), fence: *fence });
+                }
+            }
+            FleetEvent::RunEnded { run, fence, outcome, .. } => {
+                let remark = self.remarks.remove(fence).unwrap_or_default();
+                let outcome = match outcome {
+                    Some(RunOutcome::Succeeded) => Outcome::Done,
+                    Some(_) => Outcome::Failed,
+                    None => Outcome::Lost,
+                };
+                notes.extend(queue.ended(run, outcome, &remark, now));
+            }
+            FleetEvent::LeaseReturned { fence, .. } => {
+                self.remarks.remove(fence);
+                if let Some((run, worker)) = self.leases.remove(fence) {
+                    notes.push(Note::LeaseEnded { run, worker, fence: *fence, how: "completed".into() });
+                }
+            }
+            FleetEvent::LeaseLost { fence, reason, run_held_until, .. } => {
+                self.remarks.remove(fence);
+                if let Some((run, worker)) = self.leases.remove(fence) {
+                    let how = word(reason);
+                    notes.extend(queue.lost(&run, &format!("lease lost: {how}"), *run_held_until, now));
+                    notes.push(Note::LeaseEnded { run, worker, fence: *fence, how });
+                }
+            }
+            FleetEvent::EvidenceRefused { slot, failures, .. } => {
+                let peer = self.workers.get(slot).map_or("a worker".into(), WorkerId::to_string);
+                let code = failures.first().cloned().unwrap_or_default();
+                let message = failures.join(", ");
+                notes.push(Note::Refused { peer, act: "attest".into(), code, message });
+            }
+            FleetEvent::Quarantined { slot, reason, .. } => {
+                let peer = self.workers.get(slot).map_or("a worker".into(), WorkerId::to_string);
+                notes.push(Note::Quarantined { peer, reason: word(reason) });
+            }
+            _ => {}
+        }
+    }
+}

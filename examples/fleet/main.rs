@@ -1,0 +1,114 @@
+//! A fleet on one machine: a coordinator, an egress proxy and workers, each its own process, over mutual TLS.
+//!
+//!     cargo run --release --example fleet
+//!     cargo run --release --example fleet -- --workers 8 --chaos --seed 7 --events events.jsonl
+//!     cargo run --release --example fleet -- --jobs my-jobs.jsonl
+//!
+//! The process that you start only supervises: it makes certificates, starts this executable again in each role,
+//! kills workers where a job or chaos wants it, and checks the invariants on what everybody reports.
+//!
+//! Exit status: 0 when every job has exactly one terminal record and every invariant held; 1 when not; 2 for wrong
+//! arguments; 3 when all was well but lines of the job file were not jobs; 130 after Ctrl-C.
+
+#![forbid(unsafe_code)]
+// The core may not read clocks, sleep or look at the environment. This is what does that for it.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod audit;
+mod boot;
+mod chaos;
+mod child;
+mod coordinator;
+mod duplex;
+mod escape;
+mod evidence;
+mod failure;
+mod fetch;
+mod gatekeeper;
+mod head;
+mod hexed;
+mod hostile;
+mod jobs;
+mod ledger;
+mod link;
+mod note;
+mod origin;
+mod policy;
+mod proxy;
+mod queue;
+mod relay;
+mod report;
+mod request;
+mod scratch;
+mod server;
+mod service;
+mod supervise;
+mod tls;
+mod transform;
+mod work;
+mod worker;
+
+pub use failure::Failure;
+
+/// Runs a fleet: a coordinator, an egress proxy and workers, each its own process, over mutual TLS on loopback.
+#[derive(Parser)]
+#[command(name = "fleet", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(flatten)]
+    show: Show,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What the user chooses.
+#[derive(clap::Args)]
+pub struct Show {
+    /// How many workers
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: u32,
+    /// The jobs, one JSON object per line; the default ones ship with the example
+    #[arg(long, value_name = "FILE", default_value_os_t = default_jobs())]
+    jobs: PathBuf,
+    /// Where the event log goes, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Decides whom chaos kills, and when
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kill random workers while the jobs run
+    #[arg(long)]
+    chaos: bool,
+}
+
+fn default_jobs() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/fleet/jobs.jsonl")
+}
+
+/// What this executable is when another of its processes started it.
+#[derive(Clone, Copy, Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Coordinator,
+    #[command(hide = true)]
+    EgressProxy,
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.role {
+        None => supervise::run(&arguments.show),
+        Some(Role::EgressProxy) => gatekeeper::run().map(|()| ExitCode::SUCCESS),
+        Some(Role::Worker) => worker::run().map(|()| ExitCode::SUCCESS),
+        Some(Role::Coordinator) => coordinator::run().map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("fleet: {}", escape::shown(&failure.to_string()));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,118 @@
+//! What the processes of the fleet tell the supervisor: one JSON object per line on standard output.
+//!
+//! Notes are for people, for the table and for the audit. Nothing is decided on them.
+
+use std::io::{self, Write};
+
+use leasehold::{
+    id::{GrantId, RunId, WorkerId},
+    lease::Fence,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::escape;
+
+/// How a job ended, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its outputs were checked and it is done.
+    Done,
+    /// It ran and failed.
+    Failed,
+    /// Its last attempt was lost.
+    Lost,
+    /// It was not run, because the fleet was told to drain.
+    Cancelled,
+}
+
+impl Outcome {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+pub enum Note {
+    /// A server is ready on this port of loopback.
+    Listening { port: u16 },
+    /// A worker was accepted into the fleet.
+    Joined { worker: WorkerId, slot: u32, incarnation: u32 },
+    /// A job waits for its first lease.
+    Submitted { run: RunId, kind: String },
+    /// A lease was granted.
+    Leased { run: RunId, worker: WorkerId, attempt: u32, grant: GrantId, fence: Fence },
+    /// Its holder began.
+    Started { run: RunId, fence: Fence },
+    /// Its holder has it for longer.
+    Renewed { run: RunId, fence: Fence },
+    /// It ended, in order or otherwise.
+    LeaseEnded { run: RunId, worker: WorkerId, fence: Fence, how: String },
+    /// A job ended: its terminal record. Milliseconds from submission.
+    Ended {
+        run: RunId,
+        outcome: Outcome,
+        reason: String,
+        attempts: u32,
+        started_ms: Option<u64>,
+        ended_ms: u64,
+    },
+    /// A worker's latch closed.
+    Quarantined { peer: String, reason: String },
+    /// Somebody was refused something.
+    Refused { peer: String, act: String, code: String, message: String },
+    /// The coordinator closed a connection.
+    Closed { peer: String, code: String },
+    /// Somebody looked at a scratch directory after it was removed. `by` is who looked.
+    Cleaned { fence: Fence, by: String, removed: u32, remaining: u32 },
+    /// A request to leave the fleet was judged.
+    Egress {
+        peer: String,
+        fence: Option<Fence>,
+        allowed: bool,
+        code: String,
+        message: String,
+        target: String,
+    },
+    /// What an allowed request moved.
+    Moved { peer: String, fence: Fence, sent: u64, received: u64 },
+    /// A job is in its middle and wants its worker killed.
+    Doomed { run: RunId, fence: Fence },
+    /// Every job has its terminal record.
+    AllEnded,
+    /// The coordinator's own state, hashed, and what recovery from its journal gives.
+    Recovered { live: String, replayed: String },
+    /// A process was killed by the supervisor.
+    Killed { process: String, why: String },
+    /// A hostile peer did its worst.
+    Hostile { peer: String, attempt: String, refused: bool, code: String },
+    /// Something that must not happen.
+    Fault { message: String },
+    /// A line on a child's standard error.
+    Said { text: String },
+    /// A child has ended.
+    Exited,
+    /// Ctrl-C, or SIGTERM.
+    Interrupted,
+}
+
+/// Writes `note` to standard output. A supervisor that is gone cannot be told anything, and the end of standard input
+/// says that it is gone.
+pub fn tell(note: &Note) {
+    let _ = write(note);
+}
+
+fn write(note: &Note) -> io::Result<()> {
+    let line = escape::line(note)?;
+    let mut out = io::stdout().lock();
+    out.write_all(&line)?;
+    out.flush()
+}

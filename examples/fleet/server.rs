@@ -1,0 +1,72 @@
+//! Taking connections for a core thread: handshakes in threads of their own, bounded in number and in time.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::SyncSender,
+    },
+    thread,
+};
+
+use rustls::ServerConfig;
+
+use crate::{Failure, duplex::Duplex};
+
+/// The most connections at once, in their handshake or after it.
+const CONNECTIONS: usize = 256;
+
+/// A place among the connections; free again when it is dropped.
+pub struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let seat = Self(Arc::clone(taken));
+        // Counted first and given back if that was one too many: two threads can never both get the last place.
+        (taken.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Somebody came.
+pub enum Arrival {
+    /// With a certificate of our authority. Which device that is, the core says.
+    Connected { leaf: Vec<u8>, duplex: Duplex, seat: Seat },
+    /// And did not get through the handshake.
+    Stranger { why: String },
+}
+
+/// Takes connections until the process ends.
+pub fn listen<E: Send + 'static>(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    events: SyncSender<E>,
+    wrap: fn(Arrival) -> E,
+) -> Result<(), Failure> {
+    let taken = Arc::new(AtomicUsize::new(0));
+    thread::Builder::new().name("accept".into()).spawn(move || {
+        for socket in listener.incoming().flatten() {
+            // Over the bound nothing is read, and nobody waits for it.
+            let Some(seat) = Seat::take(&taken) else { continue };
+            let (config, events) = (Arc::clone(&config), events.clone());
+            // Without a thread the closure is dropped, and with it the socket and the place.
+            let _ = thread::Builder::new().name("handshake".into()).spawn(move || {
+                let arrival = match Duplex::accept(socket, config) {
+                    Ok(duplex) => match duplex.leaf().map(<[u8]>::to_vec) {
+                        Some(leaf) => Arrival::Connected { leaf, duplex, seat },
+                        None => Arrival::Stranger { why: "no certificate".into() },
+                    },
+                    Err(error) => Arrival::Stranger { why: error.to_string() },
+                };
+                let _ = events.send(wrap(arrival));
+            });
+        }
+    })?;
+    Ok(())
+}

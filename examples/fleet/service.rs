@@ -1,0 +1,240 @@
+//! The service that uses the fleet: it asks for leases for its jobs, hands inputs out, and checks what comes back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use leasehold::{
+    code::Coded,
+    coordinator::{CoordinatorEvent, LocalAnswer, RequestTag},
+    fleet::{Acquire, AcquireError, FleetRecord},
+    id::{FleetId, RunId},
+    lease::{Fence, RelativePath},
+    protocol::chunk::{MAX_CHUNK_BYTES, Stream},
+    time::{Millis, Mono, Now},
+};
+
+use crate::{
+    Failure,
+    escape::shown,
+    jobs::Job,
+    ledger::Ledger,
+    note::{Note, Outcome},
+    policy,
+    queue::{Queue, Waiting},
+    request::{self, Inputs, MAX_OUTPUT},
+    work::expected,
+};
+
+/// How long a job waits that found no worker.
+const NO_WORKER: Millis = Millis(50);
+
+/// A piece of an input on its way: the lease, the file, and where the next piece begins.
+pub struct Delivery {
+    /// The lease.
+    pub fence: Fence,
+    files: VecDeque<(RelativePath, Vec<u8>)>,
+    at: usize,
+}
+
+impl Delivery {
+    /// The next piece; `None` when all were taken.
+    pub fn piece(&self) -> Option<(&RelativePath, &[u8])> {
+        let (path, content) = self.files.front()?;
+        let end = content.len().min(self.at + MAX_CHUNK_BYTES);
+        Some((path, &content[self.at..end]))
+    }
+
+    /// The piece was taken.
+    pub fn taken(&mut self) {
+        if let Some((_, content)) = self.files.front() {
+            self.at = content.len().min(self.at + MAX_CHUNK_BYTES);
+            if self.at == content.len() {
+                self.files.pop_front();
+                self.at = 0;
+            }
+        }
+    }
+}
+
+/// The service.
+pub struct Service {
+    fleet: FleetId,
+    ttl: Millis,
+    queue: Queue,
+    ledger: Ledger,
+    /// Jobs whose request is under way.
+    asked: BTreeMap<RequestTag, Waiting>,
+    tags: u64,
+    /// What goes into each job.
+    inputs: BTreeMap<RunId, Inputs>,
+    /// What has come back under each lease that has not ended.
+    back: BTreeMap<Fence, BTreeMap<Stream, Vec<u8>>>,
+    draining: bool,
+    over: bool,
+}
+
+impl Service {
+    /// A service with these jobs. The notes say that they wait.
+    pub fn new(jobs: Vec<Job>, now: Mono) -> Result<(Self, Vec<Note>), Failure> {
+        let mut service = Self {
+            fleet: policy::fleet()?,
+            ttl: policy::leases().ttl_max_ms,
+            queue: Queue::default(),
+            ledger: Ledger::default(),
+            asked: BTreeMap::new(),
+            tags: 0,
+            inputs: BTreeMap::new(),
+            back: BTreeMap::new(),
+            draining: false,
+            over: false,
+        };
+        let mut notes = Vec::new();
+        for job in jobs {
+            service.inputs.insert(job.id.clone(), request::inputs(&job)?);
+            notes.push(service.queue.submit(job, now));
+        }
+        Ok((service, notes))
+    }
+
+    /// The next request for a lease, where a job waits for one.
+    pub fn ask(&mut self, now: Now) -> Result<Option<(RequestTag, Acquire)>, Failure> {
+        let Some(waiting) = self.queue.next(now.mono) else { return Ok(None) };
+        self.tags += 1;
+        let tag = RequestTag(self.tags);
+        let none = Inputs::new();
+        let inputs = self.inputs.get(&waiting.job.id).unwrap_or(&none);
+        let attempt = waiting.used + 1;
+        let request = request::lease(&waiting.job, attempt, self.tags, inputs, &self.fleet, self.ttl, now)?;
+        self.asked.insert(tag, waiting);
+        Ok(Some((tag, Acquire::new(request))))
+    }
+
+    /// When a job that waits may be tried again.
+    pub fn next_try(&self) -> Option<Mono> {
+        self.queue.next_try()
+    }
+
+    /// The fleet's answer to a request.
+    pub fn answered(&mut self, tag: RequestTag, answer: &LocalAnswer, now: Mono) -> Vec<Note> {
+        let LocalAnswer::Acquired(answer) = answer else { return Vec::new() };
+        let Some(waiting) = self.asked.remove(&tag) else { return Vec::new() };
+        let again = match answer {
+            Ok(acquired) => {
+                self.queue.leased(waiting, acquired.lease.fence);
+                return Vec::new();
+            }
+            Err(AcquireError::RunHeld { until, .. }) => *until,
+            Err(AcquireError::NoWorker | AcquireError::Brake { .. } | AcquireError::TooShort { .. }) => {
+                now.plus(NO_WORKER)
+            }
+            Err(AcquireError::Quiet { until, .. }) => *until,
+            Err(error) => {
+                let message = format!("{}: no lease: {}: {error}", waiting.job.id, error.code());
+                return vec![Note::Fault { message }, Queue::give_up(&waiting, error.code().as_str(), now)];
+            }
+        };
+        if self.draining {
+            return vec![Queue::cancel(&waiting, now)];
+        }
+        self.queue.give_back(waiting, again);
+        Vec::new()
+    }
+
+    /// The inputs of a lease, from their beginning.
+    pub fn deliver(&self, fence: Fence) -> Option<Delivery> {
+        let (run, _) = self.ledger.lease(fence)?;
+        let files = self.inputs.get(run)?.iter().cloned().collect();
+        Some(Delivery { fence, files, at: 0 })
+    }
+
+    /// A piece of what a lease's holder made. The endpoint has bounded and ordered it.
+    pub fn artifact(&mut self, fence: Fence, stream: Stream, offset: u64, content: &[u8]) {
+        let streams = self.back.entry(fence).or_default();
+        let bytes = streams.entry(stream).or_default();
+        if offset == 0 {
+            bytes.clear();
+        }
+        if bytes.len() as u64 + content.len() as u64 <= MAX_OUTPUT {
+            bytes.extend_from_slice(content);
+        }
+    }
+
+    /// Records that last: what happened, for the queue and for people.
+    pub fn lasting(&mut self, record: &FleetRecord) -> Vec<Note> {
+        for (fence, streams) in &self.back {
+            let log = streams.get(&Stream::Log).map(Vec::as_slice).unwrap_or_default();
+            let last = log.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+            self.ledger.remark(*fence, shown(&String::from_utf8_lossy(last)));
+        }
+        // The job, while the queue still has it as leased.
+        let ended: Vec<(Fence, Option<Job>)> = self
+            .back
+            .keys()
+            .map(|fence| {
+                let run = self.ledger.lease(*fence).map(|(run, _)| run.clone());
+                (*fence, run.and_then(|run| self.queue.job(&run).cloned()))
+            })
+            .collect();
+        let notes = self.ledger.read(record, &mut self.queue);
+        let mut faults = Vec::new();
+        for note in &notes {
+            if let Note::Ended { run, outcome: Outcome::Done, .. } = note {
+                let found = ended.iter().find(|(_, job)| job.as_ref().is_some_and(|job| job.id == *run));
+                if let Some((fence, Some(job))) = found {
+                    faults.extend(self.check(*fence, job));
+                }
+            }
+        }
+        let live = |fence: &Fence| self.ledger.lease(*fence).is_some();
+        self.back.retain(|fence, _| live(fence));
+        notes.into_iter().chain(faults).collect()
+    }
+
+    /// Makes a job's output a second time, and compares.
+    fn check(&self, fence: Fence, job: &Job) -> Option<Note> {
+        let input = self.inputs.get(&job.id)?.get(1).map(|(_, content)| content.as_slice());
+        let (path, want) = expected(&job.work, input.unwrap_or_default())?;
+        let path = RelativePath::new(path).ok()?;
+        let got = self.back.get(&fence).and_then(|streams| streams.get(&Stream::Output(path)));
+        let message = format!("{}: what came back is not what the job makes", job.id);
+        (got != Some(&want)).then_some(Note::Fault { message })
+    }
+
+    /// Begins nothing new.
+    pub fn drain(&mut self, now: Mono) -> Vec<Note> {
+        self.draining = true;
+        self.queue.drain(now)
+    }
+
+    /// True once, when every job has its terminal record and every lease was given back or lost.
+    pub fn is_over(&mut self) -> bool {
+        let over = !self.over && self.queue.is_empty() && self.asked.is_empty() && self.ledger.is_empty();
+        self.over |= over;
+        over
+    }
+}
+
+/// What the endpoint says for the log, as a note.
+pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
+    let refused = |peer: String, act: &str, code: String, message: String| {
+        Some(Note::Refused { peer, act: act.to_owned(), code, message: shown(&message) })
+    };
+    match event {
+        CoordinatorEvent::Refused { device, asked, code, facts, .. } => {
+            refused(device.to_string(), asked, code.to_string(), facts)
+        }
+        CoordinatorEvent::ArtifactRefused { device, fence, code, .. } => {
+            refused(device.to_string(), "upload", code.to_string(), format!("under {fence}"))
+        }
+        CoordinatorEvent::Closed { device: None, code, .. } => {
+            refused("a stranger".into(), "connect", code.to_string(), "the connection was closed".into())
+        }
+        CoordinatorEvent::Closed { device: Some(device), code, .. } => {
+            Some(Note::Closed { peer: device.to_string(), code: code.to_string() })
+        }
+        CoordinatorEvent::Deposed { seen, .. } => {
+            Some(Note::Fault { message: format!("a peer has seen epoch {seen}") })
+        }
+        CoordinatorEvent::Halted => Some(Note::Fault { message: "the coordinator has halted".into() }),
+        _ => None,
+    }
+}

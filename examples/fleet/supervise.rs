@@ -1,0 +1,434 @@
+//! The process that the user started: it makes certificates, starts the others, kills some, and watches them all.
+
+use std::{
+    collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use leasehold::{
+    attestation::signature::Ed25519Signer, digest::Sha256Digest, fleet::WorkerHandle, lease::Fence,
+};
+
+use crate::{
+    Failure, Show,
+    audit::Audit,
+    boot::{self, Paired, Server},
+    chaos::Dice,
+    child::{Child, Order, Told},
+    escape::shown,
+    hexed::Bytes,
+    hostile::{self, Intruder, Overheard},
+    jobs::{self, JobFile},
+    note::Note,
+    origin::{self, Origin},
+    report::Report,
+    tls::{self, Authority, Identity, Purpose, Root},
+};
+
+/// With no note at all for so long, something hangs.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a child may take to end in order.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The device of the hostile peers.
+const INTRUDER: &str = "intruder";
+/// How often one worker is started again before that counts as a fault.
+const STARTS: u32 = 50;
+
+/// A directory for one show that is gone at its end.
+struct Place(PathBuf);
+
+impl Place {
+    fn make() -> Result<Self, Failure> {
+        let stamp =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let path = std::env::temp_dir().join(format!("leasehold-fleet-{}-{stamp}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        for part in ["scratch", "state"] {
+            DirBuilder::new().mode(0o700).create(path.join(part))?;
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A device with the keys that only it has.
+struct Device {
+    paired: Paired,
+    identity: Identity,
+    evidence_seed: Bytes,
+}
+
+/// A worker process, and what is needed to start it again.
+struct Seat {
+    boot: boot::Worker,
+    starts: u32,
+    process: Option<Child>,
+    /// It was killed and has not been started again.
+    dead: bool,
+    handle: Option<WorkerHandle>,
+    /// It was killed in the middle of this lease, and stays away until its last word has come too late.
+    late: Option<Fence>,
+}
+
+/// The running show.
+struct Supervisor {
+    place: Place,
+    root: Root,
+    origins: Root,
+    coordinator_identity: Identity,
+    proxy_identity: Identity,
+    proxy_seed: [u8; 32],
+    devices: Vec<Device>,
+    unpaired: Identity,
+    image: Sha256Digest,
+    origin: Origin,
+    jobs: JobFile,
+    coordinator: Option<Child>,
+    proxy: Option<Child>,
+    coordinator_at: Option<Server>,
+    seats: BTreeMap<String, Seat>,
+    report: Report,
+    audit: Audit,
+    notes: Sender<Told>,
+    chaos: Option<(Dice, Instant)>,
+    /// Whoever has no good intentions, until they are sent.
+    intruder: Option<Intruder>,
+    /// Hostile peers that are at work.
+    hostile: Vec<JoinHandle<()>>,
+    /// Whether an old holder has come too late already: once is enough to see it.
+    late: bool,
+    interrupted: bool,
+    over: bool,
+}
+
+/// Runs the whole show.
+pub fn run(show: &Show) -> Result<ExitCode, Failure> {
+    let origin_authority = Authority::new("leasehold origins")?;
+    let origin = Origin::start(&origin_authority.issue(origin::NAME, Purpose::Server)?)?;
+    let jobs = jobs::read(&show.jobs, origin.ports)?;
+    for bad in &jobs.bad {
+        eprintln!(
+            "{}:{}: not a job: {}",
+            shown(&show.jobs.to_string_lossy()),
+            bad.number,
+            shown(&bad.reason)
+        );
+    }
+    let authority = Authority::new("leasehold fleet")?;
+    let place = Place::make()?;
+    let names = (1..=show.workers).map(|number| format!("worker-{number}")).chain([INTRUDER.to_owned()]);
+    let devices = names.map(|name| device(&name, &authority, &place.0)).collect::<Result<_, _>>()?;
+    let (notes, told) = channel();
+    let mut supervisor = Supervisor {
+        coordinator_identity: authority.issue(tls::COORDINATOR, Purpose::Server)?,
+        proxy_identity: authority.issue(tls::PROXY, Purpose::Both)?,
+        proxy_seed: tls::entropy()?,
+        origins: origin_authority.root(),
+        report: Report::new(jobs.jobs.len(), show.events.as_deref())?,
+        audit: Audit::of(jobs.jobs.iter().map(|job| job.id.clone())),
+        chaos: show.chaos.then(|| (Dice::new(show.seed), Instant::now())),
+        place,
+        root: authority.root(),
+        devices,
+        unpaired: authority.issue("worker-1", Purpose::Client)?,
+        image: tls::measure(&std::fs::read(std::env::current_exe()?)?)?,
+        origin,
+        jobs,
+        coordinator: None,
+        proxy: None,
+        coordinator_at: None,
+        seats: BTreeMap::new(),
+        notes,
+        intruder: None,
+        hostile: Vec::new(),
+        late: false,
+        interrupted: false,
+        over: false,
+    };
+    let interrupt = supervisor.notes.clone();
+    ctrlc::set_handler(move || {
+        let _ = interrupt.send(Told { process: ("supervisor".into(), 0), note: Note::Interrupted });
+    })
+    .map_err(|error| Failure::new(error.to_string()))?;
+    supervisor.begin()?;
+    supervisor.watch(&told)?;
+    supervisor.end(&told)
+}
+
+fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Failure> {
+    let identity = authority.issue(name, Purpose::Client)?;
+    let seed = tls::entropy::<32>()?;
+    let paired = Paired {
+        device: format!("device-of-{name}").parse().map_err(Failure::coded)?,
+        worker: name.parse().map_err(Failure::coded)?,
+        certificate: identity.certificate(),
+        evidence_key: Bytes(Ed25519Signer::from_seed(name, &seed).public_key().to_vec()),
+        scratch: place.join("scratch").join(name),
+    };
+    Ok(Device { paired, identity, evidence_seed: Bytes(seed.to_vec()) })
+}
+
+impl Supervisor {
+    fn begin(&mut self) -> Result<(), Failure> {
+        let boot = boot::Coordinator {
+            identity: self.coordinator_identity.clone(),
+            clients: self.root.clone(),
+            devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
+            proxy: self.proxy_identity.certificate(),
+            proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &self.proxy_seed).public_key().to_vec()),
+            origin: self.origin.ports,
+            image: self.image,
+            jobs: self.jobs.jobs.clone(),
+            state: self.place.0.join("state"),
+        };
+        self.coordinator = Some(Child::start("coordinator", 1, "coordinator", &boot, &self.notes)?);
+        Ok(())
+    }
+
+    fn begin_proxy(&mut self, coordinator: Server) -> Result<(), Failure> {
+        self.coordinator_at = Some(coordinator);
+        let boot = boot::Proxy {
+            identity: self.proxy_identity.clone(),
+            root: self.root.clone(),
+            coordinator,
+            devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
+            signing_seed: Bytes(self.proxy_seed.to_vec()),
+            origin: self.origin.ports,
+        };
+        self.proxy = Some(Child::start("proxy", 1, "egress-proxy", &boot, &self.notes)?);
+        Ok(())
+    }
+
+    fn begin_workers(&mut self, proxy: Server) -> Result<(), Failure> {
+        let Some(coordinator) = self.coordinator_at else {
+            return Err(Failure::new("the proxy was ready before the coordinator"));
+        };
+        for Device { paired, identity, evidence_seed } in std::mem::take(&mut self.devices) {
+            let name = paired.worker.to_string();
+            let boot = boot::Worker {
+                paired,
+                identity,
+                evidence_seed,
+                image: self.image,
+                root: self.root.clone(),
+                origins: self.origins.clone(),
+                coordinator,
+                proxy,
+            };
+            if name == INTRUDER {
+                self.intruder = Some(Intruder { boot, unpaired: self.unpaired.clone() });
+                continue;
+            }
+            let process = Some(Child::start(&name, 1, "worker", &boot, &self.notes)?);
+            self.seats.insert(name, Seat { boot, starts: 1, process, dead: false, handle: None, late: None });
+        }
+        if let Some((dice, next)) = &mut self.chaos {
+            *next = Instant::now() + dice.pause();
+        }
+        Ok(())
+    }
+
+    /// Until every job has its record, somebody interrupts twice, or something that cannot be mended happens.
+    fn watch(&mut self, told: &Receiver<Told>) -> Result<(), Failure> {
+        let mut heard = Instant::now();
+        let mut ended = false;
+        loop {
+            match told.recv_timeout(Duration::from_millis(50)) {
+                Ok(Told { note: Note::Interrupted, .. }) if self.interrupted => return Ok(()),
+                Ok(told) => {
+                    heard = Instant::now();
+                    ended |= matches!(told.note, Note::AllEnded);
+                    self.take(told)?;
+                }
+                Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE => {
+                    self.fault("nothing happened for a minute".into())?;
+                }
+                Err(_) => {}
+            }
+            let busy = self.hostile.iter().any(|hostile| !hostile.is_finished());
+            if self.over || ended && !busy {
+                return Ok(());
+            }
+            if !ended {
+                self.chaos()?;
+            }
+        }
+    }
+
+    fn fault(&mut self, message: String) -> Result<(), Failure> {
+        self.over = true;
+        self.count("supervisor", &Note::Fault { message })
+    }
+
+    fn count(&mut self, from: &str, note: &Note) -> Result<(), Failure> {
+        self.audit.note(note);
+        self.report.note(from, note)
+    }
+
+    fn take(&mut self, told: Told) -> Result<(), Failure> {
+        let Told { process: (name, start), note } = told;
+        self.count(&name, &note)?;
+        match note {
+            Note::Listening { port } if name == "coordinator" => {
+                let fingerprint = self.coordinator_identity.fingerprint();
+                self.begin_proxy(Server { port, fingerprint })
+            }
+            Note::Listening { port } if name == "proxy" => {
+                let fingerprint = self.proxy_identity.fingerprint();
+                self.begin_workers(Server { port, fingerprint })
+            }
+            Note::Joined { worker, slot, incarnation } => {
+                if let Some(seat) = self.seats.get_mut(worker.as_str()) {
+                    seat.handle = Some(WorkerHandle { slot, generation: incarnation });
+                }
+                Ok(())
+            }
+            Note::Leased { worker, fence, .. } => self.send_intruder(worker.as_str(), fence),
+            Note::LeaseEnded { worker, fence, .. } => self.send_late(worker.as_str(), fence),
+            Note::Doomed { fence, .. } => {
+                let first = !std::mem::replace(&mut self.late, true);
+                if let Some(seat) = self.seats.get_mut(&name) {
+                    seat.late = first.then_some(fence);
+                }
+                self.kill(&name, "a job wants it killed in the middle")
+            }
+            // Said for an old holder whose place is free again.
+            Note::Hostile { .. } if self.seats.contains_key(&name) => self.start_again(&name),
+            Note::Interrupted => {
+                self.interrupted = true;
+                self.report.say("draining; Ctrl-C again ends at once");
+                if let Some(coordinator) = &mut self.coordinator {
+                    coordinator.order(&Order::Drain);
+                }
+                Ok(())
+            }
+            Note::Exited => self.exited(&name, start),
+            _ => Ok(()),
+        }
+    }
+
+    fn kill(&mut self, name: &str, why: &str) -> Result<(), Failure> {
+        let seat = self.seats.get_mut(name).filter(|seat| !seat.dead);
+        let Some(process) = seat.and_then(|seat| {
+            seat.dead = true;
+            seat.process.as_mut()
+        }) else {
+            return Ok(());
+        };
+        process.kill();
+        self.count("supervisor", &Note::Killed { process: name.to_owned(), why: why.to_owned() })
+    }
+
+    /// A worker that ended is started again; without one of the others there is no show.
+    fn exited(&mut self, name: &str, start: u32) -> Result<(), Failure> {
+        let Some(seat) = self.seats.get_mut(name) else {
+            return self.fault(format!("the {name} process ended"));
+        };
+        if seat.starts != start || seat.late.is_some() {
+            return Ok(());
+        }
+        self.start_again(name)
+    }
+
+    fn start_again(&mut self, name: &str) -> Result<(), Failure> {
+        let Some(seat) = self.seats.get_mut(name) else { return Ok(()) };
+        (seat.late, seat.dead) = (None, false);
+        seat.starts += 1;
+        if seat.starts > STARTS {
+            return self.fault(format!("{name} ended {STARTS} times"));
+        }
+        seat.process = Some(Child::start(name, seat.starts, "worker", &seat.boot, &self.notes)?);
+        Ok(())
+    }
+
+    fn hostile(&mut self, name: &str, act: impl FnOnce(&dyn Fn(Note)) + Send + 'static) {
+        let (process, notes) = ((name.to_owned(), 0), self.notes.clone());
+        let tell = move |note| {
+            let _ = notes.send(Told { process: process.clone(), note });
+        };
+        self.hostile.push(std::thread::spawn(move || act(&tell)));
+    }
+
+    /// The hostile peers come when there is a first lease to overhear.
+    fn send_intruder(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
+        let handle = self.seats.get(worker).and_then(|seat| seat.handle);
+        if let Some(handle) = handle
+            && let Some(intruder) = self.intruder.take()
+        {
+            self.hostile("hostile", move |tell| intruder.act(Overheard { handle, fence }, tell));
+        }
+        Ok(())
+    }
+
+    /// The lease of a killed worker is over: now its last word comes too late.
+    fn send_late(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
+        let seat = self.seats.get(worker).filter(|seat| seat.late == Some(fence));
+        if let Some((boot, handle)) = seat.and_then(|seat| Some((seat.boot.clone(), seat.handle?))) {
+            self.hostile(worker, move |tell| hostile::late(&boot, Overheard { handle, fence }, tell));
+        }
+        Ok(())
+    }
+
+    fn chaos(&mut self) -> Result<(), Failure> {
+        let count = self.seats.len() as u64;
+        let Some((dice, next)) = self.chaos.as_mut().filter(|(_, next)| Instant::now() >= *next && count > 0)
+        else {
+            return Ok(());
+        };
+        let chosen = dice.below(count);
+        *next = Instant::now() + dice.pause();
+        let name = self.seats.keys().nth(usize::try_from(chosen).unwrap_or(0)).cloned();
+        self.kill(&name.unwrap_or_default(), "chaos")
+    }
+
+    /// Ends every process in order, takes their last notes, and closes the report.
+    fn end(mut self, told: &Receiver<Told>) -> Result<ExitCode, Failure> {
+        let patience = if self.over { Duration::ZERO } else { FAREWELL };
+        let workers = self.seats.values_mut().filter_map(|seat| seat.process.take());
+        let mut unwell = Vec::new();
+        // Workers first, so that nobody loses the coordinator; all are told before any is waited for.
+        let mut workers: Vec<Child> = workers.collect();
+        workers.iter_mut().for_each(|worker| worker.order(&Order::Stop));
+        for mut child in workers.into_iter().chain(self.proxy.take()).chain(self.coordinator.take()) {
+            child.order(&Order::Stop);
+            if !child.end(patience) {
+                unwell.push(child.name.clone());
+            }
+        }
+        // All of them are gone, so that their pipes end and this does, too.
+        while let Ok(Told { process: (name, _), note }) = told.recv_timeout(Duration::from_millis(200)) {
+            self.count(&name, &note)?;
+        }
+        for name in unwell {
+            self.count(&name, &Note::Fault { message: "the process did not end in order".into() })?;
+        }
+        let roots = self.seats.values().map(|seat| seat.boot.paired.scratch.clone());
+        // A worker's own directory may stay; nothing may be in it.
+        for root in roots.filter(|root| crate::scratch::entries(root) > 1).collect::<Vec<_>>() {
+            self.fault(format!("something is left in {}", root.display()))?;
+        }
+        let jobs = self.jobs.jobs.len();
+        let broken = self.audit.finish(self.origin.served());
+        print!("{}", self.report.close(jobs, &broken)?);
+        Ok(match (broken.is_empty(), self.interrupted, self.jobs.bad.is_empty()) {
+            (false, _, _) => ExitCode::FAILURE,
+            (true, true, _) => ExitCode::from(130),
+            (true, false, false) => {
+                println!("{:<17}{} lines of the job file are no jobs", "bad lines", self.jobs.bad.len());
+                ExitCode::from(3)
+            }
+            (true, false, true) => ExitCode::SUCCESS,
+        })
+    }
+}

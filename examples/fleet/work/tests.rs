@@ -1,0 +1,94 @@
+//! Attempts in real directories.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::{
+    jobs::Transform,
+    scratch,
+    tls::{self, Authority, Purpose},
+};
+
+struct World {
+    root: PathBuf,
+    around: Surroundings,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+fn world(name: &str) -> Result<World, Failure> {
+    let root = std::env::temp_dir().join(format!("leasehold-work-{name}-{}", std::process::id()));
+    let authority = Authority::new("test")?;
+    let device = authority.issue("device", Purpose::Client)?;
+    let route = Route {
+        address: ([127, 0, 0, 1], 9).into(),
+        config: tls::client(Some(&device), &authority.root())?,
+        fingerprint: device.fingerprint(),
+        origins: tls::client(None, &authority.root())?,
+    };
+    let around = Surroundings {
+        route,
+        lease: "Lease 1.1".into(),
+        attempt: 1,
+        stop: Arc::new(AtomicBool::new(false)),
+        doomed: Box::new(|| {}),
+    };
+    Ok(World { root, around })
+}
+
+impl World {
+    fn perform(&self, work: &Work, input: &[u8], promised: &[u8]) -> Result<Made, Failure> {
+        let job = serde_json::json!({ "id": "test", "do": work }).to_string().into_bytes();
+        let place = Scratch::make(self.root.join("scratch/test"))?;
+        place.write(&path(TASK)?, 0, &job)?;
+        place.write(&path(INPUT)?, 0, input)?;
+        let entries = [Artifact::of(path(TASK)?, &job), Artifact::of(path(INPUT)?, promised)];
+        let made = perform(&place, &ArtifactManifest::new(entries).map_err(Failure::coded)?, &self.around);
+        let cleanup = scratch::remove(&self.root.join("scratch/test"));
+        let areas = [cleanup.workspace, cleanup.artifacts, cleanup.logs, cleanup.scratch];
+        assert!(areas.iter().all(|area| area.remaining == 0));
+        assert_eq!(scratch::entries(&self.root.join("scratch/test")), 0);
+        Ok(made)
+    }
+}
+
+fn path(text: &str) -> Result<RelativePath, Failure> {
+    RelativePath::new(text).map_err(Failure::coded)
+}
+
+/// Every checked kind makes what the second making expects, and leaves nothing.
+#[test]
+fn outputs_are_what_they_must_be_and_nothing_is_left() -> Result<(), Failure> {
+    let world = world("outputs")?;
+    let table: &[(Work, &[u8])] = &[
+        (Work::Hash { file: "x".into() }, b"abc"),
+        (Work::Words { file: "x".into() }, b"a b\nc"),
+        (Work::Transform { with: Transform::SortLines, file: None, text: Some(String::new()) }, b"b\na\n"),
+    ];
+    for (work, input) in table {
+        let made = world.perform(work, input, input)?;
+        let (name, want) = expected(work, input).ok_or_else(|| Failure::new("an expectation"))?;
+        assert_eq!(made.verdict, Verdict::Done);
+        assert_eq!(made.outputs, [(path(name)?, want)]);
+        assert_eq!(made.log, b"test attempt 1\n");
+    }
+    Ok(())
+}
+
+/// A job that fails, an input that is not what the lease names, and a job that is told to stop.
+#[test]
+fn what_ends_badly_ends_clean() -> Result<(), Failure> {
+    let world = world("bad")?;
+    let failed = world.perform(&Work::Fail { message: "no".into() }, b"", b"")?;
+    assert_eq!(failed.verdict, Verdict::Failed("no".into()));
+    let tampered = world.perform(&Work::Hash { file: "x".into() }, b"wrong", b"right")?;
+    assert!(matches!(tampered.verdict, Verdict::Failed(why) if why.contains("not the one")));
+    world.around.stop.store(true, Ordering::Relaxed);
+    let stopped = world.perform(&Work::Overrun { attempts: 1 }, b"", b"")?;
+    assert_eq!(stopped.verdict, Verdict::Stopped);
+    Ok(())
+}
