@@ -21,7 +21,7 @@ use leasehold::{
         message::{Document as _, GateMessage},
     },
     shell::*,
-    time::{Clock as _, Millis},
+    time::Millis,
 };
 
 /// A directory of its own, removed at the end.
