@@ -12,8 +12,10 @@ use std::{
 };
 
 use leasehold::{
+    attestation::signature::DefaultVerifier,
     code::{self, Coded as _},
     digest::Sha256Digest,
+    fleet::{Setup, WorkerFleetManager},
     gate::{Gate, GateConfig, GateEvent, LeaseFeed, ViewRules},
     lease::{Epoch, WorkerLease},
     protocol::{
@@ -21,6 +23,7 @@ use leasehold::{
         message::{Document as _, GateMessage},
     },
     shell::*,
+    testing::World,
     time::Millis,
 };
 
@@ -90,17 +93,39 @@ fn an_epoch_store_does_not_go_back() {
     }
 }
 
+/// Invariant 8: what was appended is there again, in order, and a tail that a crash tore off is cut, and nothing else.
 #[test]
-fn a_journal_keeps_what_was_appended() {
+fn a_journal_keeps_every_batch_in_order_and_cuts_a_torn_tail() {
     let scratch = Scratch::new("journal");
-    let path = scratch.0.join("fleet.journal");
-    for n in 1..=3_u8 {
-        let mut journal = FileJournal::open(&path).unwrap();
-        journal.append(&[n; 4]).unwrap();
-        assert_eq!(journal.read().unwrap().len(), usize::from(n) * 4);
-        journal.append(b"").unwrap();
+    let path = scratch.0.join("journal");
+    let mut world = World::default();
+    world.join(1, "a");
+    let recover = |bytes: &[u8]| {
+        let setup = Setup::new([9; 64], Sha256Digest::of(b"c"), Box::new(DefaultVerifier));
+        WorkerFleetManager::recover(None, bytes, setup, Epoch(9), world.now)
+            .map(|fleet| fleet.state().index())
+    };
+    let whole = world.journal.clone();
+    let records = recover(&whole).unwrap();
+    let mut journal = FileJournal::open(&path).unwrap();
+    for piece in whole.chunks(100) {
+        journal.append(piece).unwrap();
     }
-    assert_eq!(FileJournal::open(&path).unwrap().read().unwrap(), [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+    drop(journal);
+    assert_eq!(FileJournal::open(&path).unwrap().read().unwrap(), whole);
+    for torn in [1, 3, 4, 40] {
+        fs::write(&path, &whole[..whole.len() - torn]).unwrap();
+        let kept = FileJournal::open(&path).unwrap().read().unwrap();
+        assert!(kept.len() <= whole.len() - torn && whole.starts_with(&kept));
+        assert!(recover(&kept).unwrap() < records, "{torn} bytes torn off");
+    }
+    // A record that is whole and wrong is not cut: recovery refuses it.
+    let mut wrong = whole.clone();
+    let last = wrong.len() - 1;
+    wrong[last] ^= 1;
+    fs::write(&path, &wrong).unwrap();
+    let kept = FileJournal::open(&path).unwrap().read().unwrap();
+    assert_eq!(recover(&kept).unwrap_err().code(), code::JOURNAL_INCONSISTENT);
 }
 
 #[test]
