@@ -140,6 +140,27 @@ pub struct Model {
     revoked: BTreeSet<u32>,
 }
 
+impl Worker {
+    fn new(device: u32, taken_in: u64, heard: u64) -> Self {
+        Self {
+            device,
+            incarnation: 0,
+            doing: Registered,
+            lease: None,
+            debt: None,
+            latch: Latch::default(),
+            taken_in,
+            draining: false,
+            silent: false,
+            heard,
+            evidence: None,
+            capabilities: 0,
+            waits: 0,
+            retired: 0,
+        }
+    }
+}
+
 impl Debt {
     fn owes(&self, fence: Fence) -> Did<()> {
         match (self.fence == fence, self.cleanup) {
@@ -171,6 +192,27 @@ impl Model {
             spent_nonces: BTreeSet::new(),
             revoked: BTreeSet::new(),
         }
+    }
+
+    /// For benches: a worker on its own device, waiting for work, or running run `w`.
+    pub fn enlist(&mut self, w: u32, capabilities: u8, busy: bool) -> Sender {
+        self.incarnations += 1;
+        let (until, incarnation) = (self.now + self.rules.lease.longest_ms.0, self.incarnations);
+        let evidence = Some((until, self.policy));
+        let worker =
+            Worker { evidence, capabilities, incarnation, ..Worker::new(w, self.quarantines, self.now) };
+        self.workers.insert(w, worker);
+        self.go_idle(w);
+        if busy {
+            self.counter += 1;
+            let (fence, granted) = ((self.epoch, self.counter), self.now);
+            let expires = granted + self.rules.lease.ttl_max_ms.0;
+            let lease = Lease { run: w, fence, attempt: 1, granted, expires, horizon: until, revoked: None };
+            self.runs.insert(w, (1, Run::Leased { worker: w, fence }));
+            (self.at(w).doing, self.at(w).lease) = (Running, Some(lease));
+        }
+        self.touched(w);
+        Sender { worker: w, incarnation, device: w }
     }
 
     // What is asked about a worker.

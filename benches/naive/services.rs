@@ -25,13 +25,18 @@ impl Model {
         let (w, horizon) = match ask.on {
             Some(w) => (w, self.serves(w, ask)?),
             None => {
-                let mut waiting: Vec<_> =
-                    self.workers.iter().filter(|(_, worker)| worker.waits > 0).collect();
-                waiting.sort_by_key(|(_, worker)| worker.waits);
-                let offers: Vec<_> = waiting.iter().map(|(w, _)| (**w, self.serves(**w, ask))).collect();
-                let short = offers.iter().any(|(_, offer)| *offer == Err("lease.too_short"));
-                let found = offers.into_iter().find_map(|(w, offer)| Some((w, offer.ok()?)));
-                found.ok_or(if short { "lease.too_short" } else { "fleet.no_worker" })?
+                // Whoever can serve and waits longest.
+                let (mut best, mut refusal) = (None, "fleet.no_worker");
+                for (w, worker) in self.workers.iter().filter(|(_, worker)| worker.waits > 0) {
+                    match self.serves(*w, ask) {
+                        Ok(horizon) if best.is_none_or(|(_, _, waits)| worker.waits < waits) => {
+                            best = Some((*w, horizon, worker.waits));
+                        }
+                        Err("lease.too_short") => refusal = "lease.too_short",
+                        _ => {}
+                    }
+                }
+                best.map(|(w, horizon, _)| (w, horizon)).ok_or(refusal)?
             }
         };
         self.counter += 1;

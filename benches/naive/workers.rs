@@ -14,6 +14,10 @@ impl Model {
         }
     }
 
+    fn heard_now(&mut self, w: u32) {
+        self.at(w).heard = self.now;
+    }
+
     pub(super) fn known(&self, from: Sender) -> Did<()> {
         match self.workers.get(&from.worker) {
             Some(worker) if worker.incarnation != from.incarnation => Err("worker.stale_handle"),
@@ -70,22 +74,7 @@ impl Model {
         self.hear(device);
         self.spent_nonces.insert(spent);
         let (taken_in, heard) = (self.quarantines, self.now);
-        self.workers.entry(w).or_insert_with(|| Worker {
-            device,
-            incarnation: 0,
-            doing: Registered,
-            lease: None,
-            debt: None,
-            latch: Latch::default(),
-            taken_in,
-            draining: false,
-            silent: false,
-            heard,
-            evidence: None,
-            capabilities: 0,
-            waits: 0,
-            retired: 0,
-        });
+        self.workers.entry(w).or_insert_with(|| Worker::new(device, taken_in, heard));
         if resume.is_none() {
             if self.workers[&w].lease.is_some() {
                 self.lose_hard(w, LossReason::Rejoined);
@@ -175,7 +164,7 @@ impl Model {
             return Err("lease.expired");
         }
         let left = lease.expires - self.now;
-        self.hear(from.device);
+        self.heard_now(from.worker);
         self.at(from.worker).doing = Running;
         self.touched(from.worker);
         Ok(left)
@@ -189,7 +178,7 @@ impl Model {
             return Err("lease.horizon");
         }
         let most = (self.now + self.rules.lease.ttl_max_ms.0).min(lease.horizon).max(lease.expires);
-        self.hear(from.device);
+        self.heard_now(from.worker);
         self.at(from.worker).lease.as_mut().expect("a lease").expires = most;
         self.touched(from.worker);
         Ok(most - self.now)
@@ -205,7 +194,7 @@ impl Model {
     ) -> Did<Verdict> {
         let run = self.holds(LeaseAct::Complete, from, fence)?.run;
         let w = from.worker;
-        self.hear(from.device);
+        self.heard_now(from.worker);
         let verdict = if !honest {
             self.lose_hard(w, LossReason::Output);
             self.close(w, QuarantineReason::FailedOutput);
@@ -233,7 +222,7 @@ impl Model {
                 self.clean(w, cleanup)
             }
         };
-        self.hear(from.device);
+        self.heard_now(from.worker);
         self.touched(w);
         Ok(verdict)
     }
@@ -248,7 +237,7 @@ impl Model {
     pub fn acknowledge(&mut self, from: Sender, fence: Fence, cleanup: Option<Did<()>>) -> Did<Verdict> {
         let revoked = self.holds(LeaseAct::Acknowledge, from, fence)?.revoked;
         let w = from.worker;
-        self.hear(from.device);
+        self.heard_now(from.worker);
         let verdict = match cleanup {
             Some(cleanup) => self.clean(w, cleanup),
             None => {
