@@ -7,10 +7,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     net::{IpAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -34,6 +31,7 @@ use crate::{
     note::Note,
     policy,
     relay::{self, IDLE, Moved, Streams, Timed},
+    server::Seats,
 };
 
 mod asked;
@@ -42,8 +40,6 @@ mod tests;
 
 use asked::{Asked, Refused, bad_head, hop_by_hop};
 
-/// The most connections at once.
-const CONNECTIONS: usize = 256;
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a whole exchange with an origin may take.
@@ -77,13 +73,13 @@ pub struct Judgement {
 pub struct Proxy {
     judgement: Judgement,
     streams: Streams,
-    connections: AtomicUsize,
+    seats: Seats,
 }
 
 impl Proxy {
     /// A proxy that decides with `judgement`.
     pub fn new(judgement: Judgement) -> Arc<Self> {
-        Arc::new(Self { judgement, streams: Streams::default(), connections: AtomicUsize::new(0) })
+        Arc::new(Self { judgement, streams: Streams::default(), seats: Seats::default() })
     }
 
     /// Takes connections until the process ends.
@@ -91,19 +87,14 @@ impl Proxy {
         let proxy = Arc::clone(self);
         thread::Builder::new().name("accept".into()).spawn(move || {
             for socket in listener.incoming().flatten() {
-                if proxy.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-                    // Over the bound nothing is read and nobody waits.
-                    proxy.connections.fetch_sub(1, Ordering::Relaxed);
-                    continue;
-                }
+                // Over the bound nothing is read, and nobody waits for it.
+                let Some(seat) = proxy.seats.take() else { continue };
                 let (serving, config) = (Arc::clone(&proxy), Arc::clone(&config));
-                let started = thread::Builder::new().name("exchange".into()).spawn(move || {
+                // Without a thread the closure is dropped, and with it the socket and the place.
+                let _ = thread::Builder::new().name("exchange".into()).spawn(move || {
                     serving.connection(socket, config);
-                    serving.connections.fetch_sub(1, Ordering::Relaxed);
+                    drop(seat);
                 });
-                if started.is_err() {
-                    proxy.connections.fetch_sub(1, Ordering::Relaxed);
-                }
             }
         })?;
         Ok(())

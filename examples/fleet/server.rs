@@ -14,17 +14,22 @@ use rustls::ServerConfig;
 
 use crate::{Failure, duplex::Duplex};
 
-/// The most connections at once, in their handshake or after it.
+/// The most connections of one server at once, in their handshake or after it.
 const CONNECTIONS: usize = 256;
+
+/// The places for connections. Clones are the same places.
+#[derive(Clone, Default)]
+pub struct Seats(Arc<AtomicUsize>);
 
 /// A place among the connections; free again when it is dropped.
 pub struct Seat(Arc<AtomicUsize>);
 
-impl Seat {
-    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
-        let seat = Self(Arc::clone(taken));
+impl Seats {
+    /// A place, where one is free.
+    pub fn take(&self) -> Option<Seat> {
+        let seat = Seat(Arc::clone(&self.0));
         // Counted first and given back if that was one too many: two threads can never both get the last place.
-        (taken.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(seat)
+        (self.0.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(seat)
     }
 }
 
@@ -49,11 +54,11 @@ pub fn listen<E: Send + 'static>(
     events: SyncSender<E>,
     wrap: fn(Arrival) -> E,
 ) -> Result<(), Failure> {
-    let taken = Arc::new(AtomicUsize::new(0));
+    let seats = Seats::default();
     thread::Builder::new().name("accept".into()).spawn(move || {
         for socket in listener.incoming().flatten() {
             // Over the bound nothing is read, and nobody waits for it.
-            let Some(seat) = Seat::take(&taken) else { continue };
+            let Some(seat) = seats.take() else { continue };
             let (config, events) = (Arc::clone(&config), events.clone());
             // Without a thread the closure is dropped, and with it the socket and the place.
             let _ = thread::Builder::new().name("handshake".into()).spawn(move || {

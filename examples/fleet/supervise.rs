@@ -37,8 +37,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The device of the hostile peers.
 const INTRUDER: &str = "intruder";
-/// How often one worker is started again before that counts as a fault.
-const STARTS: u32 = 50;
+/// How often a worker is started without joining the fleet before that counts as a fault.
+const TRIES: u32 = 20;
 
 /// A directory for one show that is gone at its end.
 struct Place(PathBuf);
@@ -73,6 +73,8 @@ struct Device {
 struct Seat {
     boot: boot::Worker,
     starts: u32,
+    /// Starts since it last joined.
+    tries: u32,
     process: Option<Child>,
     /// It was killed and has not been started again.
     dead: bool,
@@ -231,7 +233,10 @@ impl Supervisor {
                 continue;
             }
             let process = Some(Child::start(&name, 1, "worker", &boot, &self.notes)?);
-            self.seats.insert(name, Seat { boot, starts: 1, process, dead: false, handle: None, late: None });
+            self.seats.insert(
+                name,
+                Seat { boot, starts: 1, tries: 1, process, dead: false, handle: None, late: None },
+            );
         }
         if let Some((dice, next)) = &mut self.chaos {
             *next = Instant::now() + dice.pause();
@@ -291,6 +296,7 @@ impl Supervisor {
             Note::Joined { worker, slot, incarnation } => {
                 if let Some(seat) = self.seats.get_mut(worker.as_str()) {
                     seat.handle = Some(WorkerHandle { slot, generation: incarnation });
+                    seat.tries = 0;
                 }
                 Ok(())
             }
@@ -345,8 +351,9 @@ impl Supervisor {
         let Some(seat) = self.seats.get_mut(name) else { return Ok(()) };
         (seat.late, seat.dead) = (None, false);
         seat.starts += 1;
-        if seat.starts > STARTS {
-            return self.fault(format!("{name} ended {STARTS} times"));
+        seat.tries += 1;
+        if seat.tries > TRIES {
+            return self.fault(format!("{name} was started {TRIES} times and did not join"));
         }
         seat.process = Some(Child::start(name, seat.starts, "worker", &seat.boot, &self.notes)?);
         Ok(())

@@ -1,6 +1,9 @@
 //! The socket side with the show's own policy and one lease.
 
-use std::{net::SocketAddr, sync::atomic::AtomicBool};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use leasehold::{
     egress::{LeaseRefusal, LeaseStanding},
