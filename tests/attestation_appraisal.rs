@@ -67,7 +67,10 @@ fn a1_unsigned_or_wrongly_signed_evidence_is_refused() {
 fn a_plain_document_passes_only_where_the_policy_says_so() {
     let mut case = Case::default();
     case.form.accept = vec![EvidenceForm::Json];
-    assert_eq!(codes(&case.judge_bytes(EvidenceForm::Json, &case.claims().to_document())), [""; 0]);
+    let verdict = case.judge_bytes(EvidenceForm::Json, &case.claims().to_document());
+    assert_eq!(codes(&verdict), [""; 0]);
+    assert_eq!(verdict.trust().tier(Dimension::Authenticity), Tier::Waived);
+    assert_eq!(verdict.waived().len(), 1);
     assert_eq!(codes(&case.judge()), ["attestation.form"]);
     case.claims.image = digest("other");
     let verdict = case.judge_bytes(EvidenceForm::Json, &case.claims().to_document());

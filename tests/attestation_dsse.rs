@@ -63,8 +63,28 @@ fn the_worked_vector_of_the_specification_verifies() {
         TrustRoot::new([key], 1).unwrap().open(text.as_bytes(), kind, &LIMITS, &DefaultVerifier)
     };
     assert_eq!(with(Algorithm::P256P1363).unwrap().payload(), b"hello world");
-    // The encoding belongs to the key: the same signature is not tried as DER.
+    // The encoding belongs to the key: the same signature is not tried as DER, nor the same in DER as r and s.
     assert_eq!(with(Algorithm::P256Der), Err(DsseError::Untrusted));
+    let raw = STANDARD.decode(&text[text.find("A3Jq").unwrap()..text.len() - 4]).unwrap();
+    let der = [&[0x30, 0x44, 2, 0x20], &raw[..32], &[2, 0x20], &raw[32..]].concat();
+    let verifies = |algorithm, signature: &[u8]| {
+        let key = PublicKey::new(algorithm, &spki).unwrap();
+        DefaultVerifier.verify(&key, &message, signature)
+    };
+    assert!(verifies(Algorithm::P256Der, &der) && verifies(Algorithm::P256P1363, &raw));
+    assert!(!verifies(Algorithm::P256P1363, &der));
+    // A key may be listed for both encodings; it is one key all the same.
+    let both = [Algorithm::P256Der, Algorithm::P256P1363]
+        .map(|algorithm| TrustedKey::new("hello", algorithm, &spki, "spec"));
+    let both = both.map(Result::unwrap);
+    assert!(
+        TrustRoot::new(both.clone(), 1)
+            .unwrap()
+            .open(text.as_bytes(), kind, &LIMITS, &DefaultVerifier)
+            .is_ok()
+    );
+    assert_eq!(TrustRoot::new(both, 2), Err(RootError::Threshold { threshold: 2, owners: 1 }));
+    assert!(!verifies(Algorithm::P256Der, &[&der[..], &[0]].concat()), "bytes after the DER");
 }
 
 #[test]

@@ -611,7 +611,12 @@ fn e14_a_secret_is_visible_to_the_upstream_only() {
     let request = EgressRequest::url("GET", "https://api.example.com/").headers(&own);
     let verdict = world.judge(&request);
     let event = EgressEvent::of(&verdict, &request, &world.bearer, world.service.digest(), Mono(0));
-    let mut seen = vec![format!("{verdict:?}"), format!("{event:?}"), serde_json::to_string(&event).unwrap()];
+    let mut seen = vec![
+        format!("{request:?}"),
+        format!("{verdict:?}"),
+        format!("{event:?}"),
+        serde_json::to_string(&event).unwrap(),
+    ];
     let plan = verdict.into_permit().unwrap().redeem(&world.bearer, &world.leases, Mono(0)).unwrap();
     seen.push(format!("{plan:?}"));
     let headers = plan.headers(&own, &Vault).unwrap();

@@ -704,3 +704,50 @@ fn an_act_on_the_whole_fleet_is_one_event_and_takes_effect_at_once() {
     assert_eq!(world.fleet.state().worker(&World::worker_id(0)).unwrap().stage, Some(LeaseStage::Revoking));
     assert!(world.fleet.state().workers().all(|worker| worker.reasons == [QuarantineReason::Operator]));
 }
+
+#[test]
+fn a_run_that_loses_its_last_attempt_ends_and_its_report_says_why() {
+    let mut world = World::new(|form| form.runs.max_attempts = 1);
+    let handle = world.join(1, "a");
+    let acquired = running(&mut world, 1, 1);
+    world.pass(30_000);
+    world.beat(1, handle).unwrap();
+    world.expire();
+    let run = world.fleet.state().run(&World::run_id(1)).unwrap();
+    let want =
+        RunState::Ended { fence: acquired.lease.fence, outcome: None, lost: Some(LossReason::Expired) };
+    assert_eq!(run.state, want);
+    assert_eq!(refused(&mut world, |w| w.acquire(1, "a")), code::RUN_ENDED);
+}
+
+#[test]
+fn a_named_worker_gets_the_lease_that_it_would_get_if_it_were_chosen() {
+    let mut world = World::default();
+    world.join(1, "ab");
+    world.join(2, "a");
+    let grant = world.grant(1, "a");
+    let chosen = Acquire::new(World::request(grant.clone()));
+    let named = Acquire::new(World::request(grant).on_worker(World::worker_id(1)));
+    let service = World::service();
+    let chosen = world.fleet.decide(&chosen, &service, None, world.now).unwrap();
+    let named = world.fleet.decide(&named, &service, None, world.now).unwrap();
+    assert_eq!(chosen, named);
+}
+
+#[test]
+fn a_device_that_asks_too_often_is_refused_before_anything_is_computed() {
+    // Invariant 13, and nothing is written for it.
+    let mut world = World::new(|form| form.limits.admission_per_device = 3);
+    world.register(1);
+    world.register(2);
+    let before = world.fleet.state().clone();
+    let device = World::device_id(1);
+    for _ in 0..3 {
+        world.fleet.admit(&device, world.now).unwrap();
+    }
+    assert_eq!(code_of(world.fleet.admit(&device, world.now)), code::DEVICE_TOO_OFTEN);
+    world.fleet.admit(&World::device_id(2), world.now).unwrap();
+    world.pass(60_000);
+    world.fleet.admit(&device, world.now).unwrap();
+    assert_eq!(*world.fleet.state(), before);
+}

@@ -218,10 +218,8 @@ pub fn answer(line: &[u8]) -> Result<Value, Refused> {
         plan = reached;
         carried = fields.iter().map(|field| (field.name.to_string(), field.value.to_vec())).collect();
     }
-    if let Some(object) = first.as_object_mut() {
-        if object.contains_key("hops") {
-            object.insert("hops".into(), Value::Array(hops));
-        }
+    if let Some(place) = first.get_mut("hops") {
+        *place = Value::Array(hops);
     }
     Ok(first)
 }

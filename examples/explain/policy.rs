@@ -2,7 +2,7 @@
 
 use leasehold::{
     code::{self, Coded},
-    egress::{EgressPolicy, EgressProxyPolicyService, PublicSuffixes, lint},
+    egress::{EgressPolicy, EgressProxyPolicyService, Psl, lint},
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -17,14 +17,6 @@ struct Question<P> {
     #[serde(rename = "id", default)]
     _id: IgnoredAny,
     policy: P,
-}
-
-struct SuffixList;
-
-impl PublicSuffixes for SuffixList {
-    fn is_public_suffix(&self, name: &str) -> bool {
-        psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix == name)
-    }
 }
 
 pub fn answer(line: &[u8]) -> Result<Value, Refused> {
@@ -47,7 +39,7 @@ pub fn answer(line: &[u8]) -> Result<Value, Refused> {
             "warnings": [],
         }),
         Ok(service) => {
-            let warnings: Vec<Value> = lint(&policy, &service, &SuffixList)
+            let warnings: Vec<Value> = lint(&policy, &service, &Psl)
                 .iter()
                 .map(|warning| json!({"code": warning.code, "rule": warning.rule, "message": warning.to_string()}))
                 .collect();

@@ -95,7 +95,7 @@ impl Agent {
     }
 
     /// The incarnation of this worker, once it is bound.
-    pub const fn handle(&self) -> Option<WorkerHandle> {
+    pub const fn incarnation(&self) -> Option<WorkerHandle> {
         self.handle
     }
 

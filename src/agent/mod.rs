@@ -14,6 +14,24 @@
 //! [`AgentAct::Start`] → [`AgentEvent::Run`] → run, send outputs → [`AgentAct::Finished`] → [`AgentEvent::CleanUp`] →
 //! clean up → [`AgentAct::Cleaned`] → [`AgentEvent::Done`]. At any point [`AgentEvent::Stop`] may come: stop what
 //! runs, at once, and say [`AgentAct::Stopped`].
+//!
+//! ```
+//! use leasehold::{
+//!     agent::{Agent, AgentConfig},
+//!     digest::Sha256Digest,
+//!     id::WorkerId,
+//!     protocol::endpoint::{Endpoint as _, Input, Output},
+//!     time::Now,
+//! };
+//! let coordinator = Sha256Digest::of(b"the DER of the coordinator's certificate");
+//! let now = Now::new(1, 1_764_000_000_000);
+//! let mut agent = Agent::new(AgentConfig::new(WorkerId::new("worker-1")?, coordinator, now.wall));
+//! // The driver has made a connection, and this is what the peer showed on it.
+//! agent.handle(Input::Connected { peer: coordinator }, now)?;
+//! assert!(matches!(agent.poll(), Output::Send(_)), "it greets");
+//! assert!(matches!(agent.poll(), Output::Wait(Some(_))), "and waits, but not for ever");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod answer;
 mod attesting;

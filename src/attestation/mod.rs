@@ -5,8 +5,22 @@
 //! * [`dsse`]: signed envelopes
 //! * [`challenge`]: nonces that cost no memory
 //! * [`evidence`]: what a worker states, and its two wire forms
+//! * [`EgressBinding`]: what an egress proxy signs about a worker
 //! * [`policy`]: which evidence lets a worker join
-//! * [`appraise`]: the verdict, with every failure
+//! * [`appraise`]: the verdict, with every failure; [`reappraise`] when the policy changed
+//! * [`seal_summary`]: the verdict as a signed document for others
+//!
+//! # Who vouches for what
+//!
+//! Evidence is signed by the paired node, its launcher, and not by the workload that it describes. Builders vouch for
+//! builds, proxies for egress, the fleet's own key for verdicts; a key of one role counts for no other. What ties the
+//! parts together is the challenge: a nonce of this coordinator for this device, its certificate and this fleet.
+//!
+//! # What this cannot know
+//!
+//! Without a hardware root of trust a node that is fully compromised can still lie about itself: its launcher's key
+//! signs whatever it is told to. Evidence then proves who says so, since when, and until when, and revocation ends it.
+//! And the caller is believed when it says that a certificate was shown, with its private key, on this connection.
 
 mod appraisal;
 pub mod challenge;

@@ -27,7 +27,7 @@ use crate::{
         frame::FrameKind,
         message::{Document as _, GateMessage, WorkerRequest},
     },
-    time::{Mono, Now},
+    time::{Millis, Mono, Now},
 };
 
 /// The server's endpoint. See the module page for its law.
@@ -55,6 +55,8 @@ pub struct Coordinator {
     /// The registry's generation under which every connection was authenticated.
     generation: u64,
     expire_at_once: bool,
+    /// Deadlines could not be looked at: not before this instant again.
+    expire_not_before: Mono,
     halted: bool,
     last: Mono,
 }
@@ -89,6 +91,7 @@ impl Coordinator {
             persisting: None,
             generation,
             expire_at_once: false,
+            expire_not_before: Mono::START,
             halted: false,
             last: Mono::START,
             manager,
@@ -146,7 +149,8 @@ impl Coordinator {
             return Some(self.last);
         }
         let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.manager.next_deadline()].into_iter().flatten().min()
+        let due = self.manager.next_deadline().map(|at| at.max(self.expire_not_before));
+        [timer, due].into_iter().flatten().min()
     }
 
     fn take(&mut self, input: CoordinatorInput<'_>, now: Now) -> Result<(), EndpointError> {
@@ -231,8 +235,11 @@ impl Coordinator {
         if !due {
             return;
         }
-        // A clock that cannot be believed stops deadlines and everything else alike; the next turn tries again.
-        let Ok(prepared) = self.manager.expire(now) else { return };
+        let Ok(prepared) = self.manager.expire(now) else {
+            // A clock that cannot be believed stops deadlines and everything else alike. Try again, but not at once.
+            self.expire_not_before = now.mono.plus(Millis(100));
+            return;
+        };
         let changes = !prepared.events().is_empty();
         if let Ok(ticket) = self.manager.accept(prepared) {
             self.held.push_back(Held::Expired(ticket));
@@ -249,9 +256,8 @@ impl Coordinator {
         if self.connections.contains_key(&id) {
             return Err(EndpointError::Connected);
         }
-        if self.halted || self.connections.len() >= self.config.max_connections {
-            let code = if self.halted { code::FLEET_HALTED } else { code::CONNECTION_TOO_MANY };
-            self.refuse_connection(id, code);
+        if self.halted {
+            self.refuse_connection(id, code::FLEET_HALTED);
             return Ok(());
         }
         let authenticated = match self.manager.state().devices().authenticate(leaf, now) {
@@ -272,6 +278,10 @@ impl Coordinator {
         };
         if let Some(former) = self.by_device.get(&device).copied() {
             self.close(former, code::CONNECTION_REPLACED);
+        }
+        if self.connections.len() >= self.config.max_connections {
+            self.refuse_connection(id, code::CONNECTION_TOO_MANY);
+            return Ok(());
         }
         self.by_device.insert(device.clone(), id);
         self.connections.insert(id, Connection::new(device.clone(), kind, certificate, client, now.mono));

@@ -82,7 +82,9 @@ pub enum CoordinatorInput<'a> {
         /// What is asked.
         command: OperatorCommand,
     },
-    /// The next piece of an input that [`CoordinatorOutput::InputsWanted`] asked for.
+    /// The next piece of an input that [`CoordinatorOutput::InputsWanted`] asked for. Where it is
+    /// [`EndpointError::Full`](crate::protocol::endpoint::EndpointError::Full), try again after the next
+    /// [`CoordinatorInput::Sent`]; where it is not now, nobody wants it any more.
     Deliver {
         /// The lease.
         fence: Fence,

@@ -39,8 +39,8 @@ pub use permit::{ConnectPlan, EgressPermit, PERMIT_LIFETIME, PermitError};
 pub use policy::Psl;
 pub use policy::{
     CredentialBinding, DenyList, EgressLimits, EgressPolicy, EgressProxyPolicyService, EgressRule,
-    MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_LIST, MAX_RULES, MAX_RULES_PER_HOST, Mode, PolicyError,
-    PolicyReason, PolicyWarning, PublicSuffixes, Scheme, lint,
+    MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_HOSTS, MAX_RULE_LIST, MAX_RULES, MAX_RULES_PER_HOST, Mode,
+    PolicyError, PolicyReason, PolicyWarning, PublicSuffixes, Scheme, lint,
 };
 pub use redirect::{NextRequest, RedirectError};
 pub use refusal::EgressRefusal;

@@ -75,6 +75,14 @@ impl Coded for PermitError {
     }
 }
 
+/// For connectors and clients whose errors are I/O errors.
+#[cfg(feature = "std")]
+impl From<PermitError> for std::io::Error {
+    fn from(error: PermitError) -> Self {
+        Self::new(std::io::ErrorKind::PermissionDenied, error)
+    }
+}
+
 /// What a request was granted. Shared by the permit and the plan that it becomes.
 pub(super) struct Grant {
     pub(super) service: EgressProxyPolicyService,
@@ -130,7 +138,7 @@ impl fmt::Debug for Grant {
 ///
 /// It cannot be built, cloned or deserialised outside this crate (invariant 9), and using it uses it up:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// # fn take(permit: leasehold::egress::EgressPermit) {}
 /// fn twice(permit: leasehold::egress::EgressPermit) {
 ///     take(permit);

@@ -4,6 +4,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+use core::fmt;
 
 use super::{ConnectPlan, EgressRequest, HeaderField, Scheme, header::is_same_field, target::TargetError};
 use crate::code::{self, Code, Coded};
@@ -56,7 +57,7 @@ impl Coded for RedirectError {
 }
 
 /// The request that follows a redirect. It is judged like any other, and counts as one hop.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NextRequest {
     method: String,
     url: String,
@@ -65,6 +66,20 @@ pub struct NextRequest {
     keeps_body: bool,
     same_origin: bool,
     chain: Chain,
+}
+
+/// The header fields without their values.
+impl fmt::Debug for NextRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NextRequest")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &self.fields())
+            .field("keeps_body", &self.keeps_body)
+            .field("same_origin", &self.same_origin)
+            .field("hops", &self.chain.hops)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NextRequest {

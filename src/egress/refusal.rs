@@ -157,3 +157,11 @@ impl Coded for EgressRefusal {
         }
     }
 }
+
+/// For connectors and clients whose errors are I/O errors.
+#[cfg(feature = "std")]
+impl From<EgressRefusal> for std::io::Error {
+    fn from(refusal: EgressRefusal) -> Self {
+        Self::new(std::io::ErrorKind::PermissionDenied, refusal)
+    }
+}

@@ -95,7 +95,10 @@ mod tests {
     use super::*;
     use crate::egress::{EgressPolicy, EgressRule};
 
-    fn service(rules: &[(&str, &[&str], Option<&[u16]>, &[&str])]) -> EgressProxyPolicyService {
+    /// Id, hosts, ports, schemes.
+    type Row<'a> = (&'a str, &'a [&'a str], Option<&'a [u16]>, &'a [&'a str]);
+
+    fn service(rules: &[Row<'_>]) -> EgressProxyPolicyService {
         let rules = rules.iter().map(|(id, hosts, ports, schemes)| EgressRule {
             id: (*id).into(),
             hosts: hosts.iter().map(|host| (*host).into()).collect(),

@@ -153,7 +153,7 @@ impl<'a> Context<'a> {
         if held.stage != LeaseStage::Revoking {
             steps.effects.push(Effect::LeaseOver { fence });
         }
-        self.end_exhausted_run(steps, held);
+        self.end_exhausted_run(steps, held, Some(reason));
     }
 
     /// The lease ends well.
@@ -163,26 +163,27 @@ impl<'a> Context<'a> {
         if held.stage != LeaseStage::Revoking {
             steps.effects.push(Effect::LeaseOver { fence });
         }
-        self.end_exhausted_run(steps, held);
+        self.end_exhausted_run(steps, held, held.revoked.map(|(reason, _)| reason));
     }
 
     /// A run that lost its last attempt has ended, so that every run ends.
-    fn end_exhausted_run(&self, steps: &mut Steps, held: &HeldLease) {
+    fn end_exhausted_run(&self, steps: &mut Steps, held: &HeldLease, lost: Option<LossReason>) {
         use super::runs::RunState;
         let run = &held.lease.terms.run;
         let ended = steps
             .events
             .iter()
             .any(|event| matches!(event, FleetEvent::RunEnded { run: ended, .. } if ended == run));
-        let lost = self.state.run(run).is_some_and(|record| {
+        let exhausted = self.state.run(run).is_some_and(|record| {
             record.attempts >= self.state.policy.runs.max_attempts
                 && matches!(record.state, RunState::Leased { .. })
         });
-        if lost && !ended {
+        if exhausted && !ended {
             steps.events.push(FleetEvent::RunEnded {
                 run: run.clone(),
                 fence: held.lease.fence,
                 outcome: None,
+                lost,
                 outputs: None,
                 remembered_until: self.remember_run_until(),
             });

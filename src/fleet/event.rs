@@ -167,6 +167,8 @@ events! {
         fence: Fence,
         /// How; `None` where all its attempts were lost.
         outcome: Option<RunOutcome>,
+        /// Why its last lease was lost, where it ended by that.
+        lost: Option<LossReason>,
         /// SHA-256 of the manifest of what came back.
         outputs: Option<Sha256Digest>,
         /// Until when that is remembered.

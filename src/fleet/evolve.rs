@@ -65,9 +65,9 @@ impl FleetState {
                 let (width, memory) = (limits.window, limits.session_memory_ms);
                 self.sessions.remember(command, *content, answer.clone(), width, memory, at.mono);
             }
-            FleetEvent::RunEnded { run, fence, outcome, remembered_until, .. } => {
+            FleetEvent::RunEnded { run, fence, outcome, lost, remembered_until, .. } => {
                 self.runs.forget_until(at.mono);
-                self.runs.ended(run, *fence, *outcome, *remembered_until);
+                self.runs.ended(run, *fence, *outcome, *lost, *remembered_until);
             }
             FleetEvent::FleetQuarantined { generation } => self.roster.quarantine_all(*generation),
             _ => self.evolve_worker(at, event),

@@ -71,6 +71,22 @@ pub(crate) fn append(out: &mut Vec<u8>, former: Sha256Digest, record: &FleetReco
     Some(digest)
 }
 
+/// How many bytes at the front of `journal` are whole records: what is after them is the torn tail of an append that
+/// a crash cut short, which nobody was told of and which storage cuts off before recovery.
+///
+/// Only lengths are looked at. A record that is whole and wrong is not cut but refused by recovery.
+pub fn whole_records(journal: &[u8]) -> usize {
+    let mut whole = 0_usize;
+    let mut rest = journal;
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let Some(length) = usize::try_from(u32::from_be_bytes(*length)).ok() else { break };
+        let Some((_, after)) = after.split_at_checked(length) else { break };
+        whole = whole.saturating_add(4).saturating_add(length);
+        rest = after;
+    }
+    whole
+}
+
 /// Reads records off the front of a journal, one at a time, checking the chain.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],

@@ -120,8 +120,8 @@ section! {
         grants: u32 = 1_000_000,
         /// Spent nonces that have not expired. Default 100 000.
         nonces: u32 = 100_000,
-        /// Client sessions. Default 4 096.
-        sessions: u32 = 4_096,
+        /// Client sessions; every device that acts has one. Default 262 144.
+        sessions: u32 = 262_144,
         /// Remembered operations of one session. Default 64, at most 1 024.
         window: u32 = 64,
         /// Transitions of one call of `expire`. Default 256, at most 65 536.

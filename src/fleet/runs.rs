@@ -39,6 +39,8 @@ pub enum RunState {
         fence: Fence,
         /// How; `None` where all its attempts were lost.
         outcome: Option<RunOutcome>,
+        /// Why the last of them was lost, where it ended by that.
+        lost: Option<LossReason>,
     },
 }
 
@@ -127,9 +129,16 @@ impl Runs {
     }
 
     /// The run has ended under `fence`.
-    pub(crate) fn ended(&mut self, run: &RunId, fence: Fence, outcome: Option<RunOutcome>, memory: Mono) {
+    pub(crate) fn ended(
+        &mut self,
+        run: &RunId,
+        fence: Fence,
+        outcome: Option<RunOutcome>,
+        lost: Option<LossReason>,
+        memory: Mono,
+    ) {
         if let Some(record) = self.get_mut(run) {
-            record.state = RunState::Ended { fence, outcome };
+            record.state = RunState::Ended { fence, outcome, lost };
             record.remembered_until = memory;
             self.forget.push_back((memory, run.clone()));
         }

@@ -170,10 +170,12 @@ impl FleetState {
         (0..self.roster.slots()).filter_map(|slot| self.view(slot))
     }
 
-    /// Every lease that has not ended, in the order of the slots of their holders. Revoked ones are left out.
+    /// Every lease that authorises something: assigned or running, in the order of the slots of their holders.
     pub fn live_leases(&self) -> impl Iterator<Item = &WorkerLease> {
         self.roster.places().iter().filter_map(|place| match &place.worker.as_ref()?.activity {
-            Activity::Leased(held) if held.stage != LeaseStage::Revoking => Some(&held.lease),
+            Activity::Leased(held) if matches!(held.stage, LeaseStage::Assigned | LeaseStage::Running) => {
+                Some(&held.lease)
+            }
             _ => None,
         })
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::journal::{Journal, JournalError};
+use crate::fleet::whole_records;
 
 /// A journal in one append-only file, one `fdatasync` for each batch.
 ///
@@ -20,13 +21,20 @@ pub struct FileJournal {
 }
 
 impl FileJournal {
-    /// Opens the journal at `path`, or begins one.
+    /// Opens the journal at `path`, or begins one. The torn tail of an append that a crash cut short is cut off.
     ///
     /// # Errors
     /// The error of the file system.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = whole_records(&bytes);
+        if whole < bytes.len() {
+            file.set_len(u64::try_from(whole).map_err(io::Error::other)?)?;
+            file.sync_all()?;
+        }
         // The file's own entry in its directory has to last as well.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;

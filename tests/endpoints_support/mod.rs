@@ -159,7 +159,7 @@ impl Sim {
         sim.hosts = vec![
             Host::Worker(Box::new(WorkerHost::new(1))),
             Host::Worker(Box::new(WorkerHost::new(2))),
-            Host::Gate(Box::new(GateHost::new())),
+            Host::Gate(Box::default()),
         ];
         for host in 0..3 {
             sim.connect(host);
@@ -440,7 +440,7 @@ impl Sim {
     }
 
     pub fn run_state(&self, n: u32) -> Option<RunState> {
-        self.coordinator.fleet().state().run(&World::run_id(n)).map(|run| run.state.clone())
+        self.coordinator.fleet().state().run(&World::run_id(n)).map(|run| run.state)
     }
 
     /// How often the run ended, by the journal: once, or the world is broken.

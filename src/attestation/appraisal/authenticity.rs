@@ -59,7 +59,7 @@ struct Trust<'a> {
 fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failure>> {
     let mut candidates = keys::distinct(trust.form, |scoped| scoped.has_role(KeyRole::Evidence));
     for key in trust.paired {
-        if candidates.iter().all(|held| held.fingerprint() != key.fingerprint()) {
+        if candidates.iter().all(|held| held.key() != key.key()) {
             candidates.push(key);
         }
     }

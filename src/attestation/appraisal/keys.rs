@@ -12,11 +12,12 @@ use crate::{
     time::Wall,
 };
 
-/// The distinct keys that `keep` lets through, in the order of the policy. A key with several entries is one key.
+/// The distinct keys that `keep` lets through, in the order of the policy. A key with several entries is one key; the
+/// two encodings of its signatures are two ways to try it.
 pub(super) fn distinct(form: &AttestationPolicyForm, keep: impl Fn(&ScopedKey) -> bool) -> Vec<&TrustedKey> {
     let mut keys: Vec<&TrustedKey> = Vec::new();
     for scoped in form.keys.iter().filter(|scoped| keep(scoped)) {
-        if keys.iter().all(|key| key.fingerprint() != scoped.key.fingerprint()) {
+        if keys.iter().all(|key| key.key() != scoped.key.key()) {
             keys.push(&scoped.key);
         }
     }

@@ -30,7 +30,7 @@ pub use self::{
 use self::verdict::Judge;
 use super::{
     evidence::{Claim, EvidenceForm, WorkerAttestation},
-    policy::{AttestationPolicy, AttestationPolicyForm},
+    policy::{AttestationPolicy, AttestationPolicyForm, Label},
     signature::{SignatureVerifier, TrustedKey},
 };
 use crate::{
@@ -123,7 +123,14 @@ pub fn appraise_submission(
         }
     };
     let claims = authentic.claims;
-    judge.check(Dimension::Authenticity, |_, until| *until = (*until).min(authentic.until));
+    match submission.form {
+        EvidenceForm::Json => {
+            judge.waive(Dimension::Authenticity, &Label::fixed("the policy takes unsigned documents"))
+        }
+        EvidenceForm::Dsse => {
+            judge.check(Dimension::Authenticity, |_, until| *until = (*until).min(authentic.until));
+        }
+    }
     judge.check(Dimension::Identity, |failures, _| identity(&claims, form, context, failures));
     judge.check(Dimension::Binding, |failures, _| binding(&claims, form, context, failures));
     judge.check(Dimension::Freshness, |failures, until| {

@@ -45,8 +45,8 @@ impl From<TrustRoot> for RootForm {
 }
 
 impl TrustRoot {
-    /// A root of `keys` of which `threshold` owners must agree. A key that is listed again under another id counts
-    /// once.
+    /// A root of `keys` of which `threshold` owners must agree. A key that is listed again under another id, or for
+    /// the other encoding of its signatures, counts once.
     ///
     /// # Errors
     /// [`RootError`]: no key, over [`MAX_ROOT_KEYS`], a threshold of 0 or one that the owners cannot reach, one key
@@ -54,14 +54,17 @@ impl TrustRoot {
     pub fn new(keys: impl IntoIterator<Item = TrustedKey>, threshold: u32) -> Result<Self, RootError> {
         let mut distinct: Vec<TrustedKey> = Vec::new();
         for key in keys {
-            match distinct.iter().find(|held| held.fingerprint() == key.fingerprint()) {
-                Some(held) if held.owner() != key.owner() => return Err(RootError::Conflict),
-                Some(_) => {}
-                None if distinct.len() >= MAX_ROOT_KEYS => {
-                    return Err(RootError::TooManyKeys(distinct.len().saturating_add(1)));
-                }
-                None => distinct.push(key),
+            let same = |held: &&TrustedKey| held.fingerprint() == key.fingerprint();
+            if distinct.iter().find(same).is_some_and(|held| held.owner() != key.owner()) {
+                return Err(RootError::Conflict);
             }
+            if distinct.iter().filter(same).any(|held| held.key() == key.key()) {
+                continue;
+            }
+            if distinct.len() >= MAX_ROOT_KEYS {
+                return Err(RootError::TooManyKeys(distinct.len().saturating_add(1)));
+            }
+            distinct.push(key);
         }
         if distinct.is_empty() {
             return Err(RootError::Empty);

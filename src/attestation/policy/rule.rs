@@ -58,6 +58,11 @@ impl Label {
         Ok(Self(Arc::from(text)))
     }
 
+    /// A label of our own, known to be one.
+    pub(crate) fn fixed(text: &'static str) -> Self {
+        Self(Arc::from(text))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -166,7 +166,10 @@ struct Shown<'a>(&'a Value);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Value::Plain(value) => fmt::Display::fmt(&value.escape_ascii(), f),
+            Value::Plain(value) => match core::str::from_utf8(value) {
+                Ok(text) if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => f.write_str(text),
+                _ => fmt::Display::fmt(&value.escape_ascii(), f),
+            },
             Value::Secret { prefix, .. } => write!(f, "{prefix}***"),
         }
     }

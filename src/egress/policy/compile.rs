@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{
-    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_LIST, MAX_RULES,
-    Mode,
+    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_HOSTS, MAX_RULE_LIST,
+    MAX_RULES, Mode,
     error::{PolicyError, PolicyReason},
     path,
     ranges::{AddressRanges, parse_net},
@@ -27,12 +27,6 @@ const MAX_METHOD_BYTES: usize = 32;
 /// The longest path prefix, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
-/// The parts of a rule that the index takes.
-pub(super) struct HostPatterns {
-    pub(super) patterns: Vec<HostRule>,
-    pub(super) any_host: bool,
-}
-
 /// What is wrong with a field, before the rule is named.
 type Fault = (&'static str, PolicyReason);
 
@@ -54,16 +48,20 @@ pub(super) fn check_policy(policy: &EgressPolicy) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Compiles one rule.
-pub(super) fn rule(index: usize, rule: &EgressRule) -> Result<(Rule, HostPatterns), PolicyError> {
-    build(rule).map_err(|(field, reason)| PolicyError::of_rule(index, &rule.id, field, reason))
+/// Compiles one rule. Its hosts and suffixes are left in `patterns`, which is used again for every rule.
+pub(super) fn rule(
+    index: usize,
+    rule: &EgressRule,
+    patterns: &mut Vec<HostRule>,
+) -> Result<Rule, PolicyError> {
+    patterns.clear();
+    build(rule, patterns).map_err(|(field, reason)| PolicyError::of_rule(index, &rule.id, field, reason))
 }
 
-fn build(rule: &EgressRule) -> Result<(Rule, HostPatterns), Fault> {
+fn build(rule: &EgressRule, patterns: &mut Vec<HostRule>) -> Result<Rule, Fault> {
     let id = RuleId::new(&rule.id).map_err(|error| ("id", error.into()))?;
-    let mut patterns = Vec::with_capacity(rule.hosts.len());
-    add_hosts("hosts", &rule.hosts, HostRule::exact, &mut patterns)?;
-    add_hosts("suffixes", &rule.suffixes, HostRule::suffix, &mut patterns)?;
+    add_hosts("hosts", &rule.hosts, HostRule::exact, patterns)?;
+    add_hosts("suffixes", &rule.suffixes, HostRule::suffix, patterns)?;
     let private = ranges("private_addresses", &rule.private_addresses, MAX_RULE_LIST)?;
     if !rule.private_addresses.is_empty() {
         let exact = !rule.hosts.is_empty() && rule.suffixes.is_empty() && !rule.any_host;
@@ -74,7 +72,7 @@ fn build(rule: &EgressRule) -> Result<(Rule, HostPatterns), Fault> {
     if rule.any_host && !rule.credentials.is_empty() {
         return Err(("credentials", PolicyReason::CredentialAnyHost));
     }
-    let compiled = Rule {
+    Ok(Rule {
         id,
         schemes: schemes(rule.schemes.as_deref())?,
         ports: ports(rule.ports.as_deref())?,
@@ -87,8 +85,7 @@ fn build(rule: &EgressRule) -> Result<(Rule, HostPatterns), Fault> {
         },
         credentials: credentials(&rule.credentials)?,
         only_name: None,
-    };
-    Ok((compiled, HostPatterns { patterns, any_host: rule.any_host }))
+    })
 }
 
 fn bounded<T>(field: &'static str, list: &[T], most: usize) -> Result<(), Fault> {
@@ -109,7 +106,7 @@ pub(super) fn add_hosts(
 ) -> Result<(), Fault> {
     // Deny lists are bounded before, and by more.
     if !field.starts_with("deny.") {
-        bounded(field, texts, MAX_RULE_LIST)?;
+        bounded(field, texts, MAX_RULE_HOSTS)?;
     }
     for (at, text) in texts.iter().enumerate() {
         into.push(parse(text).map_err(|error| (field, PolicyReason::Host { at, error }))?);

@@ -10,6 +10,9 @@ use super::{
 
 /// Checks the rules of one host: not too many, and no header of one request bound twice.
 pub(super) fn check_group(group: &[u32], rules: &[Rule]) -> Result<(), PolicyError> {
+    if group.len() < 2 {
+        return Ok(());
+    }
     let at = |slot: u32| usize::try_from(slot).ok().and_then(|at| rules.get(at).map(|rule| (at, rule)));
     if group.len() > MAX_RULES_PER_HOST {
         let reason = PolicyReason::TooMany(MAX_RULES_PER_HOST);

@@ -28,7 +28,9 @@ pub(super) use service::{NoRule, Wanted};
 
 /// The most rules of one policy.
 pub const MAX_RULES: usize = 1 << 21;
-/// The most hosts, suffixes, ports, methods, paths, ranges or credentials in one list of a rule.
+/// The most hosts or suffixes of one rule.
+pub const MAX_RULE_HOSTS: usize = 1 << 20;
+/// The most ports, methods, paths, ranges or credentials in one list of a rule.
 pub const MAX_RULE_LIST: usize = 1 << 10;
 /// The most rules that name the same host, the same suffix, or any host.
 pub const MAX_RULES_PER_HOST: usize = 256;

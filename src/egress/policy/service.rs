@@ -66,17 +66,18 @@ impl EgressProxyPolicyService {
         let mut rules: Vec<Rule> = Vec::with_capacity(policy.rules.len());
         let mut ids = KeyedIndex::with_capacity(key, policy.rules.len());
         let mut hosts = Builder::new(key, policy.rules.len());
+        let mut patterns = Vec::new();
         for (index, document) in policy.rules.iter().enumerate() {
-            let (mut rule, named) = compile::rule(index, document)?;
+            let mut rule = compile::rule(index, document, &mut patterns)?;
             let slot = u32::try_from(index).map_err(|_| full())?;
             if find_id(&ids, &rules, rule.id.as_str()).is_some() {
                 return Err(PolicyError::of_rule(index, rule.id.as_str(), "id", PolicyReason::DuplicateId));
             }
-            for pattern in &named.patterns {
+            for pattern in &patterns {
                 let name = hosts.add(pattern, slot).ok_or_else(full)?;
-                rule.only_name = name.filter(|_| named.patterns.len() == 1 && !named.any_host);
+                rule.only_name = name.filter(|_| patterns.len() == 1 && !document.any_host);
             }
-            if named.any_host {
+            if document.any_host {
                 hosts.add_any(slot);
             }
             rules.push(rule);

@@ -288,7 +288,7 @@ fn preview(
 /// A heartbeat of the worker in `slot`: the events that follow where it changes something.
 pub(crate) fn heard(context: &Context<'_>, slot: u32, record: &WorkerRecord) -> Option<Steps> {
     let changes = match &record.activity {
-        Activity::Registered => context.state.evidence_in_force(record, context.now),
+        Activity::Registered => record.silent || context.state.evidence_in_force(record, context.now),
         Activity::Offline => true,
         _ => record.silent,
     };

@@ -134,6 +134,7 @@ impl Decide for Complete {
             run: held.lease.terms.run.clone(),
             fence: self.fence,
             outcome: Some(self.outcome),
+            lost: None,
             outputs: Some(self.received.outputs().digest()),
             remembered_until: context.remember_run_until(),
         });

@@ -352,8 +352,7 @@ fn stored_sessions_load_whole_or_not_at_all() {
     };
     let policy = PairingPolicy::default();
     assert_eq!(load(&json, policy).unwrap().unwrap(), state);
-    let mut form = PairingPolicyForm::default();
-    form.max_sessions = 1;
+    let form = PairingPolicyForm { max_sessions: 1, ..PairingPolicyForm::default() };
     let narrow = PairingPolicy::new(form).unwrap();
     assert_eq!(load(&json, narrow), Some(Err(crate::identity::RestoreError::Pairing)));
     let mut twice = json.clone();

@@ -1,0 +1,203 @@
+//! The shell's std parts: an epoch that only grows, a journal that lasts, an inspection, and the blocking driver over
+//! real sockets.
+#![allow(clippy::disallowed_methods, reason = "real threads and real sockets")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use leasehold::{
+    attestation::signature::DefaultVerifier,
+    code::{self, Coded as _},
+    digest::Sha256Digest,
+    fleet::{Setup, WorkerFleetManager},
+    gate::{Gate, GateConfig, GateEvent, LeaseFeed, ViewRules},
+    lease::{Epoch, WorkerLease},
+    protocol::{
+        frame::FrameDecoder,
+        message::{Document as _, GateMessage},
+    },
+    shell::*,
+    testing::World,
+    time::Millis,
+};
+
+/// A directory of its own, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("leasehold-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Invariant 2: however the process ends, and however many take epochs at once, no epoch is given out twice and none
+/// is lower than one before.
+#[test]
+fn epochs_only_grow_and_are_never_shared() {
+    let scratch = Scratch::new("epochs");
+    let mut threads = Vec::new();
+    for _ in 0..4 {
+        let directory = scratch.0.clone();
+        threads.push(thread::spawn(move || {
+            let mut taken = Vec::new();
+            for _ in 0..20 {
+                // A new store each time, as after a restart.
+                taken.push(FileEpochStore::open(&directory).unwrap().next(Epoch(0)).unwrap());
+            }
+            assert!(taken.windows(2).all(|pair| pair[0] < pair[1]));
+            taken
+        }));
+    }
+    let taken: Vec<Epoch> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(taken.iter().collect::<BTreeSet<_>>().len(), 80);
+    assert!(fs::read_dir(&scratch.0).unwrap().count() <= 4, "what is old is removed");
+}
+
+/// ATTACKS F23: a store that lags behind the journal does not fall below it, and one that was tampered with gives
+/// nothing.
+#[test]
+fn an_epoch_store_does_not_go_back() {
+    let scratch = Scratch::new("epoch");
+    let mut store = FileEpochStore::open(&scratch.0).unwrap();
+    assert_eq!(store.next(Epoch(41)), Ok(Epoch(42)));
+    assert_eq!(store.next(Epoch(7)), Ok(Epoch(43)));
+    assert_eq!(store.next(Epoch(u64::MAX)), Err(EpochStoreError::Exhausted));
+    // A crash left a draft behind: nothing of it counts.
+    fs::write(scratch.0.join("draft-1-1"), "44").unwrap();
+    assert_eq!(store.next(Epoch(0)), Ok(Epoch(44)));
+    assert!(!scratch.0.join("draft-1-1").exists());
+    for (name, content) in [("epoch-00000000000000000099", "99\n"), ("epoch-9", "9 x\n"), ("other", "")] {
+        let file = scratch.0.join(name);
+        fs::write(&file, content).unwrap();
+        assert_eq!(
+            store.next(Epoch(0)).map_err(|error| error.code()),
+            Err(code::EPOCH_STORE_MALFORMED),
+            "{name}"
+        );
+        fs::remove_file(file).unwrap();
+    }
+}
+
+/// Invariant 8: what was appended is there again, in order, and a tail that a crash tore off is cut, and nothing else.
+#[test]
+fn a_journal_keeps_every_batch_in_order_and_cuts_a_torn_tail() {
+    let scratch = Scratch::new("journal");
+    let path = scratch.0.join("journal");
+    let mut world = World::default();
+    world.join(1, "a");
+    let recover = |bytes: &[u8]| {
+        let setup = Setup::new([9; 64], Sha256Digest::of(b"c"), Box::new(DefaultVerifier));
+        WorkerFleetManager::recover(None, bytes, setup, Epoch(9), world.now)
+            .map(|fleet| fleet.state().index())
+    };
+    let whole = world.journal.clone();
+    let records = recover(&whole).unwrap();
+    let mut journal = FileJournal::open(&path).unwrap();
+    for piece in whole.chunks(100) {
+        journal.append(piece).unwrap();
+    }
+    drop(journal);
+    assert_eq!(FileJournal::open(&path).unwrap().read().unwrap(), whole);
+    for torn in [1, 3, 4, 40] {
+        fs::write(&path, &whole[..whole.len() - torn]).unwrap();
+        let kept = FileJournal::open(&path).unwrap().read().unwrap();
+        assert!(kept.len() <= whole.len() - torn && whole.starts_with(&kept));
+        assert!(recover(&kept).unwrap() < records, "{torn} bytes torn off");
+    }
+    // A record that is whole and wrong is not cut: recovery refuses it.
+    let mut wrong = whole.clone();
+    let last = wrong.len() - 1;
+    wrong[last] ^= 1;
+    fs::write(&path, &wrong).unwrap();
+    let kept = FileJournal::open(&path).unwrap().read().unwrap();
+    assert_eq!(recover(&kept).unwrap_err().code(), code::JOURNAL_INCONSISTENT);
+}
+
+#[test]
+fn an_inspector_counts_what_is_really_there() {
+    let scratch = Scratch::new("inspect");
+    let lease: WorkerLease = serde_json::from_value(serde_json::json!({
+        "fence": { "epoch": 1, "counter": 1 }, "worker": "w", "device": "d", "incarnation": 1, "attempt": 1,
+        "granted": 0, "expires": 1, "horizon": 1,
+        "terms": {
+            "run": "r", "issuer": "i", "grant": "g", "grant_expires": 9, "tool": "t", "capabilities": ["a"],
+            "workspace": { "root": "run/1", "allowed": ["x"] }, "artifacts": {}, "egress": [], "secrets": [],
+        }
+    }))
+    .unwrap();
+    let mut inspector = DirectoryInspector::new(&scratch.0);
+    let found = |inspector: &mut DirectoryInspector| inspector.inspect(&lease).unwrap().remaining;
+    assert_eq!(found(&mut inspector), 0, "nothing there is clean");
+    fs::create_dir_all(scratch.0.join("run/1/deep/er")).unwrap();
+    fs::write(scratch.0.join("run/1/deep/er/file"), "x").unwrap();
+    assert_eq!(found(&mut inspector), 4);
+    fs::remove_dir_all(scratch.0.join("run/1")).unwrap();
+    assert_eq!(found(&mut inspector), 0);
+}
+
+/// The blocking driver over a real socket: it syncs, answers deadlines, notices the end, and connects again.
+#[test]
+fn a_gate_is_driven_over_real_sockets() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(5_000))).unwrap();
+            let mut wire = Blocking(stream);
+            let clock = SystemClock::start();
+            let mut feed = LeaseFeed::new(Epoch(1), &[], 16);
+            let (mut decoder, mut buffer, mut answered) = (FrameDecoder::new(), [0; 512], 0);
+            while answered < 3 {
+                let Arrived::Bytes(bytes) = wire.receive(&mut buffer, Millis(5_000)).unwrap() else {
+                    panic!("no bytes")
+                };
+                let mut input = &buffer[..bytes];
+                while let Some(frame) = decoder.decode(&mut input).unwrap() {
+                    match GateMessage::read(&frame.body).unwrap() {
+                        GateMessage::Subscribe { ping, .. } => feed.subscribe(0_u8, ping),
+                        GateMessage::Ping { ping } => assert!(feed.ping(0, ping)),
+                        _ => {}
+                    }
+                    answered += 1;
+                }
+                while let Some(step) = feed.next(0, clock.now().mono) {
+                    let mut out = Vec::new();
+                    step.write(&mut out).unwrap();
+                    wire.send(&out).unwrap();
+                }
+            }
+        }
+    });
+    let peer = Sha256Digest::of(b"certificate");
+    let rules = ViewRules::new(Millis(400), Millis(10), 10).unwrap();
+    let clock = SystemClock::start();
+    let mut driver = Driver::new(Gate::new(GateConfig::new(peer, rules)));
+    for _ in 0..2 {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let mut events = driver.attach(Blocking(stream), peer, &clock).unwrap();
+        while driver.ended().is_none() {
+            events.extend(driver.turn(&clock).unwrap());
+        }
+        assert_eq!(events.first(), Some(&GateEvent::Synced { epoch: Epoch(1) }));
+        assert_eq!(driver.ended(), Some(Ended::ByPeer));
+        assert!(events.contains(&GateEvent::FeedLost { why: code::CONNECTION_CLOSED }));
+    }
+    server.join().unwrap();
+}
