@@ -19,9 +19,11 @@ pub struct Audit {
     /// Fences of leases that have not ended, by worker and by run.
     by_worker: BTreeMap<WorkerId, Fence>,
     by_run: BTreeMap<RunId, Fence>,
-    fences: BTreeSet<Fence>,
+    /// Every lease there was, and its holder.
+    holders: BTreeMap<Fence, WorkerId>,
     /// Requests that the proxy allowed. They are compared at the end, since its notes come by another way.
-    allowed: Vec<(Option<Fence>, String)>,
+    allowed: Vec<(Option<Fence>, String, String)>,
+    recovered: bool,
     violations: Vec<String>,
 }
 
@@ -47,7 +49,7 @@ impl Audit {
                     self.broken(format!("fence {fence} came after a larger one"));
                 }
                 self.newest = Some(*fence);
-                self.fences.insert(*fence);
+                self.holders.insert(*fence, worker.clone());
                 // Invariant 1.
                 if !self.grants.insert(grant.clone()) {
                     self.broken(format!("grant {grant} was spent twice"));
@@ -82,10 +84,15 @@ impl Audit {
                     self.broken(format!("{run} has two terminal records"));
                 }
             }
-            Note::Egress { allowed: true, fence, target, .. } => self.allowed.push((*fence, target.clone())),
-            Note::Recovered { live, replayed } if live != replayed => {
+            Note::Egress { allowed: true, fence, peer, target, .. } => {
+                self.allowed.push((*fence, peer.clone(), target.clone()));
+            }
+            Note::Recovered { live, replayed } => {
+                self.recovered = true;
                 // Invariant 8.
-                self.broken("the journal replays to another state than the one that decided".into());
+                if live != replayed {
+                    self.broken("the journal replays to another state than the one that decided".into());
+                }
             }
             Note::Hostile { peer, attempt, refused: false, .. } => {
                 self.broken(format!("{peer} was not refused: {attempt}"));
@@ -110,10 +117,17 @@ impl Audit {
             self.broken(format!("the origin served {served} requests, the proxy allowed {}", allowed.len()));
         }
         // Invariant 9.
-        for (fence, target) in allowed {
-            if !fence.is_some_and(|fence| self.fences.contains(&fence)) {
-                self.broken(format!("egress to {target} was allowed without a lease"));
+        for (fence, peer, target) in allowed {
+            match fence.and_then(|fence| self.holders.get(&fence)).map(WorkerId::to_string) {
+                Some(holder) if holder == peer => {}
+                Some(holder) => {
+                    self.broken(format!("egress of {peer} to {target} went under a lease of {holder}"))
+                }
+                None => self.broken(format!("egress to {target} was allowed without a lease")),
             }
+        }
+        if !self.recovered {
+            self.broken("nobody replayed the journal".into());
         }
         self.violations
     }
@@ -151,12 +165,19 @@ mod tests {
         }
     }
 
+    fn allowed(worker: &str, counter: u64) -> Note {
+        let (peer, fence) = (worker.to_owned(), Some(Fence::new(Epoch(1), counter)));
+        let (code, message, target) = ("egress.allowed".into(), String::new(), "x".into());
+        Note::Egress { peer, fence, allowed: true, code, message, target }
+    }
+
     /// The audit finds what it is there to find, and nothing in an orderly story.
     #[test]
     fn every_kind_of_violation_is_found() {
         let orderly =
             [leased("a", "w", "g1", 1), lost("a", "w", 1), leased("a", "w", "g2", 2), lost("a", "w", 2)];
-        let orderly = || orderly.iter().cloned().chain([ended("a")]);
+        let replayed = Note::Recovered { live: "x".into(), replayed: "x".into() };
+        let orderly = || orderly.iter().cloned().chain([ended("a"), replayed.clone()]);
         let stories: &[(&[Note], usize)] = &[
             (&[], 0),
             (&[ended("a")], 1),
@@ -169,6 +190,9 @@ mod tests {
             (&[lost("a", "w", 2)], 1),
             (&[Note::Started { run: id("a"), fence: Fence::new(Epoch(1), 1) }], 1),
             (&[Note::Recovered { live: "x".into(), replayed: "y".into() }], 1),
+            (&[allowed("w", 1)], 0),
+            (&[allowed("v", 1)], 1),
+            (&[allowed("w", 9)], 1),
         ];
         for (at, (more, want)) in stories.iter().enumerate() {
             let mut audit = Audit::of([id("a")]);
@@ -176,6 +200,7 @@ mod tests {
             let found = audit.finish(0);
             assert_eq!(found.len(), *want, "story {at}: {found:?}");
         }
-        assert_eq!(Audit::of([id("a")]).finish(1).len(), 2, "no record, and a request that nobody allowed");
+        let nothing = Audit::of([id("a")]).finish(1);
+        assert_eq!(nothing.len(), 3, "no record, a request that nobody allowed, no replay: {nothing:?}");
     }
 }

@@ -338,7 +338,9 @@ mod tests {
         let began = Instant::now();
         let cut = (0..10_000).any(|_| link.send(vec![0; 60_000]).is_err());
         assert!(cut && began.elapsed() < Duration::from_secs(2));
-        assert!(matches!(heard.recv_timeout(Duration::from_secs(2)), Ok(Heard::Closed)));
+        // A little was taken before, by the buffers between.
+        let mut heard = std::iter::from_fn(|| heard.recv_timeout(Duration::from_secs(5)).ok());
+        assert!(heard.any(|heard| matches!(heard, Heard::Closed)));
         drop(silent);
         Ok(())
     }

@@ -19,11 +19,18 @@ use crate::{
     note::{Note, Outcome},
 };
 
+/// The most lines shown while it runs.
+const MAX_SAID: u32 = 1000;
+/// The most lines of the event log.
+const MAX_LOGGED: u64 = 10_000_000;
+
 /// Counts what happened and shows it.
 pub struct Report {
     began: Instant,
     bar: ProgressBar,
     log: Option<BufWriter<File>>,
+    said: u32,
+    logged: u64,
     outcomes: BTreeMap<Outcome, u64>,
     leases: u64,
     again: u64,
@@ -73,6 +80,8 @@ impl Report {
             began: Instant::now(),
             bar,
             log,
+            said: 0,
+            logged: 0,
             outcomes: BTreeMap::new(),
             leases: 0,
             again: 0,
@@ -93,9 +102,14 @@ impl Report {
         })
     }
 
-    /// A line for people, above the progress bar.
-    pub fn say(&self, text: &str) {
-        let text = shown(text);
+    /// A line for people, above the progress bar. A peer that is refused without end fills no screen.
+    pub fn say(&mut self, text: &str) {
+        self.said = self.said.saturating_add(1);
+        let text = match self.said {
+            1..MAX_SAID => shown(text),
+            MAX_SAID => "more happened; from here on it is only counted".into(),
+            _ => return,
+        };
         if self.bar.is_hidden() {
             eprintln!("{text}");
         } else {
@@ -105,7 +119,8 @@ impl Report {
 
     /// Takes one note of the process `from` into account.
     pub fn note(&mut self, from: &str, note: &Note) -> Result<(), Failure> {
-        if let Some(log) = &mut self.log {
+        self.logged = self.logged.saturating_add(1);
+        if let Some(log) = self.log.as_mut().filter(|_| self.logged <= MAX_LOGGED) {
             let line = Line { at_ms: self.began.elapsed().as_millis(), from, note };
             log.write_all(&escape::line(&line)?)?;
         }
