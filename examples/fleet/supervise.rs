@@ -34,7 +34,7 @@ use crate::{
 /// With no note at all for so long, something hangs.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a child may take to end in order.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(15);
 /// The device of the hostile peers.
 const INTRUDER: &str = "intruder";
 /// How often a worker is started without joining the fleet before that counts as a fault.
@@ -250,7 +250,10 @@ impl Supervisor {
         let mut ended = false;
         loop {
             match told.recv_timeout(Duration::from_millis(50)) {
-                Ok(Told { note: Note::Interrupted, .. }) if self.interrupted => return Ok(()),
+                Ok(Told { note: Note::Interrupted, .. }) if self.interrupted => {
+                    self.over = true;
+                    return Ok(());
+                }
                 Ok(told) => {
                     heard = Instant::now();
                     ended |= matches!(told.note, Note::AllEnded);
@@ -409,7 +412,8 @@ impl Supervisor {
         workers.iter_mut().for_each(|worker| worker.order(&Order::Stop));
         for mut child in workers.into_iter().chain(self.proxy.take()).chain(self.coordinator.take()) {
             child.order(&Order::Stop);
-            if !child.end(patience) {
+            // Whoever was not asked in time is not blamed.
+            if !child.end(patience) && !self.over {
                 unwell.push(child.name.clone());
             }
         }
