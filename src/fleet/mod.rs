@@ -48,7 +48,7 @@ pub use self::{
     decide::Expired,
     effect::Effect,
     event::{EvidenceRecord, FleetEvent, FleetRecord},
-    journal::{MAX_RECORD_BYTES, whole_records},
+    journal::MAX_RECORD_BYTES,
     liveness::Liveness,
     manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
     operation::*,
