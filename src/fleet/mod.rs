@@ -38,6 +38,8 @@ mod snapshot;
 mod spent;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     condition::{
