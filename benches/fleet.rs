@@ -149,7 +149,7 @@ impl Fixture {
         let renew = Renew { worker: peer.handle, fence: peer.lease.unwrap() };
         let world = &mut self.world;
         let prepared = world.fleet.decide(&renew, &peer.principal, None, world.now).unwrap();
-        black_box(world.fleet.accept(prepared).unwrap());
+        drop(black_box(world.fleet.accept(prepared).unwrap()));
     }
 
     fn beat(&mut self, slot: usize) {
@@ -184,7 +184,7 @@ impl Fixture {
         for (slot, completion) in &completions {
             let principal = &peers[usize::try_from(*slot).unwrap()].principal;
             let prepared = fleet.decide(completion, principal, None, now).unwrap();
-            black_box(fleet.accept(prepared).unwrap());
+            drop(black_box(fleet.accept(prepared).unwrap()));
         }
         let completing = began.elapsed();
         self.drain();
