@@ -3,8 +3,7 @@
 //! `cargo bench --bench fleet`. One million workers where `LEASEHOLD_BENCH_MILLION` is set; the model stops at 100
 //! thousand. Nine of ten workers run something; there are 32 capability classes; workers are visited at random, so
 //! that no operation finds its worker in a cache. Decisions and their events are timed, and the journal is not.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a bench reads the clock")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot be set up shall stop")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench looks at the clock")]
 
 mod naive;
 
