@@ -270,6 +270,35 @@ mod tests {
         Ok(())
     }
 
+    /// Issue 2, item 5: a client that would resume finds nothing to resume, so every certificate is looked at.
+    #[test]
+    fn no_session_is_ever_resumed() -> Result<(), Failure> {
+        let world = world();
+        let device = world.authority.issue("device", Purpose::Client)?;
+        let mut config = (*tls::client(Some(&device), &world.authority.root())?).clone();
+        config.resumption = rustls::client::Resumption::in_memory_sessions(8);
+        let config = Arc::new(config);
+        for _ in 0..3 {
+            let call = || {
+                let socket = TcpStream::connect(world.listener.local_addr()?)?;
+                let known = Some(world.server.fingerprint());
+                let client = Duplex::connect(socket, Arc::clone(&config), "server.test", known)?;
+                // Tickets would come after the handshake.
+                client.read(&mut [0; 16])?;
+                Ok::<_, Failure>(client)
+            };
+            let (client, server) = thread::scope(|scope| {
+                let client = scope.spawn(call);
+                let server = world.answer()?;
+                server.write_all(b"hello")?;
+                Ok::<_, Failure>((client.join().unwrap_or_else(|_| Err(Failure::new("panicked")))?, server))
+            })?;
+            assert_eq!(locked(&client.0.tls).handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(server.peer(), Some(device.fingerprint()));
+        }
+        Ok(())
+    }
+
     /// Bytes come through whole, in order, in both directions at once, whatever the sizes.
     #[test]
     fn both_directions_carry_everything_in_order() -> Result<(), Failure> {

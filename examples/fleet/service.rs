@@ -238,3 +238,34 @@ pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use leasehold::lease::Epoch;
+
+    use super::*;
+
+    /// Every byte of every file is delivered once, in order, in pieces that fit; an empty file is one empty piece.
+    #[test]
+    fn a_delivery_is_every_byte_once() -> Result<(), Failure> {
+        let path = |text: &str| RelativePath::new(text).map_err(Failure::coded);
+        let files = [
+            (path("in/a")?, vec![1; MAX_CHUNK_BYTES * 2 + 1]),
+            (path("in/b")?, Vec::new()),
+            (path("in/c")?, vec![3; MAX_CHUNK_BYTES]),
+        ];
+        let mut delivery = Delivery { fence: Fence::new(Epoch(1), 1), files: files.clone().into(), at: 0 };
+        let mut got: Vec<(RelativePath, Vec<u8>)> = Vec::new();
+        let mut pieces = 0;
+        while let Some((path, content)) = delivery.piece() {
+            match got.last_mut().filter(|(last, _)| last == path) {
+                Some((_, bytes)) => bytes.extend_from_slice(content),
+                None => got.push((path.clone(), content.to_vec())),
+            }
+            pieces += 1;
+            delivery.taken();
+        }
+        assert_eq!((got.as_slice(), pieces), (files.as_slice(), 5));
+        Ok(())
+    }
+}
