@@ -3,7 +3,7 @@
 //! `cargo bench --bench fleet`. One million workers where `LEASEHOLD_BENCH_MILLION` is set; the model stops at 100
 //! thousand. Nine of ten workers run something; there are 32 capability classes; workers are visited at random, so
 //! that no operation finds its worker in a cache. Decisions and their events are timed, and the journal is not.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot be set up shall stop")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench looks at the clock")]
 
 mod naive;
 
@@ -149,7 +149,7 @@ impl Fixture {
         let renew = Renew { worker: peer.handle, fence: peer.lease.unwrap() };
         let world = &mut self.world;
         let prepared = world.fleet.decide(&renew, &peer.principal, None, world.now).unwrap();
-        black_box(world.fleet.accept(prepared).unwrap());
+        drop(black_box(world.fleet.accept(prepared).unwrap()));
     }
 
     fn beat(&mut self, slot: usize) {
@@ -184,7 +184,7 @@ impl Fixture {
         for (slot, completion) in &completions {
             let principal = &peers[usize::try_from(*slot).unwrap()].principal;
             let prepared = fleet.decide(completion, principal, None, now).unwrap();
-            black_box(fleet.accept(prepared).unwrap());
+            drop(black_box(fleet.accept(prepared).unwrap()));
         }
         let completing = began.elapsed();
         self.drain();

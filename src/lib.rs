@@ -24,6 +24,7 @@ extern crate std;
 pub mod agent;
 pub mod attestation;
 pub mod capability;
+mod chain;
 pub mod code;
 pub mod coordinator;
 pub mod digest;

@@ -473,3 +473,22 @@ proptest! {
         prop_assert!(matches!(sim.hosts[1], Host::Worker(_)));
     }
 }
+
+/// A device that connects over and over is refused for the rest of its window, and nobody else is.
+#[test]
+fn handshakes_of_one_device_are_counted() {
+    let mut sim = world(CoordinatorConfig::new());
+    let policy = World::policy(|form| form.limits.admission_per_device = 10);
+    sim.operator(OperatorCommand::SetPolicy(SetPolicy { policy }));
+    sim.settle();
+    let refused = |sim: &mut Sim| {
+        let connection = sim.raw(1);
+        closed(sim, connection) == Some(code::DEVICE_TOO_OFTEN)
+    };
+    let tries = (0..20).map(|_| refused(&mut sim)).collect::<Vec<_>>();
+    assert!(tries.is_sorted() && tries.contains(&true), "once over the allowance, always over it: {tries:?}");
+    let other = sim.raw(2);
+    assert_eq!(closed(&sim, other), None);
+    sim.now = sim.now.plus(Millis(60_000));
+    assert!(!refused(&mut sim), "the next window begins anew");
+}

@@ -751,3 +751,27 @@ fn a_device_that_asks_too_often_is_refused_before_anything_is_computed() {
     world.fleet.admit(&device, world.now).unwrap();
     assert_eq!(*world.fleet.state(), before);
 }
+
+#[test]
+fn a_policy_that_lets_grants_live_longer_does_not_let_older_ones_run_again() {
+    // Invariant 1: a run is remembered for as long as its grants could live under the policy of then.
+    let short = |form: &mut WorkerFleetPolicyForm| form.runs.grant_lifetime_max_ms = Millis(60_000);
+    let mut world = World::new(short);
+    let handle = world.join(1, "a");
+    let mut terms = world.grant(1, "a").terms().clone();
+    let long = WorkerRunGrant::mint(terms.clone()).unwrap();
+    terms.id = GrantId::new("short").unwrap();
+    terms.expires = world.now.wall.plus(Millis(50_000));
+    let acquired =
+        world.ask(&Acquire::new(World::request(WorkerRunGrant::mint(terms).unwrap())), &World::service());
+    let acquired = acquired.unwrap().answer;
+    start(&mut world, 1, &acquired);
+    world.ask(&World::completion(handle, &acquired.lease), &World::device(1)).unwrap();
+    let long = Acquire::new(World::request(long));
+    assert_eq!(refused(&mut world, |w| w.ask(&long, &World::service())), code::GRANT_TOO_LONG);
+    // The run is forgotten, and then grants may live longer.
+    world.pass(61_000);
+    let policy = World::policy(|_| {});
+    world.ask(&SetPolicy { policy }, &World::operator()).unwrap();
+    assert_eq!(refused(&mut world, |w| w.ask(&long, &World::service())), code::GRANT_BEFORE_FLOOR);
+}

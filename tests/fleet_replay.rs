@@ -72,12 +72,12 @@ const DAMAGED: [Code; 3] = [code::JOURNAL_INCONSISTENT, code::JOURNAL_MALFORMED,
 
 /// The same records with the chain made anew: what a forger could write who knows the format.
 fn rechained(records: &[&[u8]]) -> Vec<u8> {
-    let mut chain = Sha256Digest::of(b"leasehold journal v1");
+    let mut chain = FieldHasher::new("fleet-journal.v1").finish();
     let mut journal = Vec::new();
     for record in records {
         let (head, rest) = record.split_at(5);
         let body = &rest[..rest.len() - 32];
-        chain = FieldHasher::new("journal-record.v1").field(chain.as_bytes()).field(body).finish();
+        chain = FieldHasher::new("fleet-journal.v1").number(1).field(chain.as_bytes()).field(body).finish();
         journal.extend_from_slice(head);
         journal.extend_from_slice(body);
         journal.extend_from_slice(chain.as_bytes());
@@ -152,7 +152,7 @@ fn a_snapshot_with_another_part_of_the_journal_is_refused() {
 fn a_record_removed_repeated_or_swapped_is_inconsistent() {
     let story = story();
     let records = story.records();
-    assert_eq!(rechained(&records), story.journal, "the forger knows the format");
+    assert!(rechained(&records) == story.journal, "the forger knows the format");
     for at in 0..records.len() - 1 {
         let mut removed = records.clone();
         removed.remove(at);

@@ -139,7 +139,9 @@ impl Model {
         }
         match (act, worker.doing) {
             (_, Retired) => return Err("worker.retired"),
-            (Start, Assigned) | (Renew, Assigned | Running) if self.quarantined(from.worker) => {
+            (Start, Assigned) | (Renew, Assigned | Running) | (Complete, Running)
+                if self.quarantined(from.worker) =>
+            {
                 return Err("worker.quarantined");
             }
             (Start, Assigned) | (Renew, Assigned | Running) | (Complete, Running) | (Clean, CleaningUp) => {}

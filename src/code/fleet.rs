@@ -25,7 +25,7 @@ codes! { FLEET:
     GRANT_NOT_YET = "grant.not_yet", "a grant was issued in the future";
     GRANT_EXPIRED = "grant.expired", "a grant has expired";
     GRANT_TOO_LONG = "grant.too_long", "a grant lives longer than the fleet allows";
-    GRANT_BEFORE_RESTORE = "grant.before_restore", "a grant was issued before the fleet was restored";
+    GRANT_BEFORE_FLOOR = "grant.before_floor", "a grant was issued before the fleet was restored, or before grants were let to live longer";
     GRANT_OTHER_TOOL = "grant.other_tool", "the request is for another tool than the grant";
     GRANT_CAPABILITIES = "grant.capabilities", "the request asks for capabilities that the grant does not give";
     GRANT_SPENT = "grant.spent", "a grant has been used";

@@ -276,6 +276,11 @@ impl Coordinator {
             self.refuse_connection(id, code::CONNECTION_KIND);
             return Ok(());
         };
+        // A handshake counts against the same allowance as challenges and evidence do.
+        if let Err(error) = self.manager.admit(&device, now) {
+            self.refuse_connection(id, error.code());
+            return Ok(());
+        }
         if let Some(former) = self.by_device.get(&device).copied() {
             self.close(former, code::CONNECTION_REPLACED);
         }

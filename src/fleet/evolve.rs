@@ -56,6 +56,11 @@ impl FleetState {
                 self.floor = *floor;
             }
             FleetEvent::PolicySet { policy, generation } => {
+                // How a run ended is remembered for as long as grants could live. Where they may live longer from
+                // now on, older ones could run again what has been forgotten.
+                if policy.runs.grant_lifetime_max_ms > self.policy.runs.grant_lifetime_max_ms {
+                    self.floor = self.floor.max(at.wall);
+                }
                 self.policy = policy.clone();
                 self.policy_generation = *generation;
             }

@@ -1,11 +1,4 @@
-//! Journal records: a length, a version, the record, and a digest that chains it to every record before.
-//!
-//! ```text
-//! u32 big-endian   length of what follows, at most MAX_RECORD_BYTES
-//! u8               format version
-//! bytes            the record (postcard of its serde form)
-//! 32 bytes         SHA-256 over the former record's digest and this record
-//! ```
+//! The fleet's journal: records of accepted operations, framed and chained by [`crate::chain`].
 
 use alloc::vec::Vec;
 
@@ -14,25 +7,17 @@ use serde::Deserialize;
 use super::{
     event::{FleetEvent, FleetRecord, StoredFleetEvent},
     principal::Principal,
-    recover::RecoverError,
 };
 use crate::{
-    digest::{FieldHasher, Sha256Digest},
+    chain::{Chain, ChainError},
+    digest::Sha256Digest,
     time::Now,
 };
 
-/// The format that this build writes.
-const VERSION: u8 = 1;
-
-/// The longest record that is read back. What one call may do is bounded, and so is what it writes.
+/// The longest record that is written or read back. What one call may do is bounded, and so is what it writes.
 pub const MAX_RECORD_BYTES: usize = 64 << 20;
 
-const DIGEST: usize = 32;
-
-/// The digest before the first record.
-pub(crate) fn genesis() -> Sha256Digest {
-    Sha256Digest::of(b"leasehold journal v1")
-}
+const CHAIN: Chain = Chain { domain: "fleet-journal.v1", version: 1, max: MAX_RECORD_BYTES };
 
 /// The form in which recovery reads a [`FleetRecord`].
 #[derive(Deserialize)]
@@ -50,41 +35,14 @@ impl From<StoredRecord> for FleetRecord {
     }
 }
 
-fn link(former: Sha256Digest, body: &[u8]) -> Sha256Digest {
-    FieldHasher::new("journal-record.v1").field(former.as_bytes()).field(body).finish()
+/// The digest before the first record.
+pub(crate) fn genesis() -> Sha256Digest {
+    CHAIN.genesis()
 }
 
-/// Appends `record` to `out` and gives the new end of the chain.
-///
-/// `None` where the record cannot be written: it is over the bound.
+/// Appends `record` to `out` and gives the new end of the chain; none where it is over the bound.
 pub(crate) fn append(out: &mut Vec<u8>, former: Sha256Digest, record: &FleetRecord) -> Option<Sha256Digest> {
-    let body = postcard::to_allocvec(record).ok()?;
-    let length = body.len().checked_add(1)?.checked_add(DIGEST)?;
-    if length > MAX_RECORD_BYTES {
-        return None;
-    }
-    let digest = link(former, &body);
-    out.extend_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
-    out.push(VERSION);
-    out.extend_from_slice(&body);
-    out.extend_from_slice(digest.as_bytes());
-    Some(digest)
-}
-
-/// How many bytes at the front of `journal` are whole records: what is after them is the torn tail of an append that
-/// a crash cut short, which nobody was told of and which storage cuts off before recovery.
-///
-/// Only lengths are looked at. A record that is whole and wrong is not cut but refused by recovery.
-pub fn whole_records(journal: &[u8]) -> usize {
-    let mut whole = 0_usize;
-    let mut rest = journal;
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let Some(length) = usize::try_from(u32::from_be_bytes(*length)).ok() else { break };
-        let Some((_, after)) = after.split_at_checked(length) else { break };
-        whole = whole.saturating_add(4).saturating_add(length);
-        rest = after;
-    }
-    whole
+    CHAIN.append(out, former, record)
 }
 
 /// Reads records off the front of a journal, one at a time, checking the chain.
@@ -103,33 +61,14 @@ impl<'a> Reader<'a> {
         self.chain
     }
 
-    /// The next record; `None` at the end of the journal. A torn tail is the storage's to cut, not ours to guess at.
-    pub(crate) fn next(&mut self) -> Result<Option<FleetRecord>, RecoverError> {
+    /// The next record; `None` at the end of the journal.
+    pub(crate) fn next(&mut self) -> Result<Option<FleetRecord>, ChainError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let (length, rest) = self.rest.split_first_chunk::<4>().ok_or(RecoverError::Malformed)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| RecoverError::Malformed)?;
-        if length > MAX_RECORD_BYTES {
-            return Err(RecoverError::Malformed);
-        }
-        let (frame, rest) = rest.split_at_checked(length).ok_or(RecoverError::Malformed)?;
-        let (version, frame) = frame.split_first().ok_or(RecoverError::Malformed)?;
-        if *version != VERSION {
-            return Err(RecoverError::Version(*version));
-        }
-        let (body, digest) = frame.split_last_chunk::<DIGEST>().ok_or(RecoverError::Malformed)?;
-        let expected = link(self.chain, body);
-        if expected.as_bytes() != digest {
-            return Err(RecoverError::Inconsistent("the hash chain is broken"));
-        }
-        let (record, trailing) =
-            postcard::take_from_bytes::<StoredRecord>(body).map_err(|_| RecoverError::Malformed)?;
-        if !trailing.is_empty() {
-            return Err(RecoverError::Malformed);
-        }
+        let (record, chain, rest) = CHAIN.read::<StoredRecord>(self.rest, self.chain)?;
         self.rest = rest;
-        self.chain = expected;
+        self.chain = chain;
         Ok(Some(record.into()))
     }
 }

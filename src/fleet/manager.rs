@@ -345,7 +345,8 @@ impl WorkerFleetManager {
         }))
     }
 
-    /// Counts a challenge or an attestation of `device` against its allowance, before anything is computed for it.
+    /// Counts a handshake, a challenge or an attestation of `device` against its allowance, before anything is
+    /// computed for it.
     ///
     /// # Errors
     /// [`CommandError::Halted`], [`CommandError::Time`]; [`CommandError::TooOften`] over the allowance.

@@ -38,6 +38,8 @@ mod snapshot;
 mod spent;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     condition::{
@@ -48,7 +50,7 @@ pub use self::{
     decide::Expired,
     effect::Effect,
     event::{EvidenceRecord, FleetEvent, FleetRecord},
-    journal::{MAX_RECORD_BYTES, whole_records},
+    journal::MAX_RECORD_BYTES,
     liveness::Liveness,
     manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
     operation::*,

@@ -130,8 +130,8 @@ section! {
         retired_memory_ms: Millis = Millis::from_secs(86_400),
         /// How long an idle client session is remembered. Default 24 h.
         session_memory_ms: Millis = Millis::from_secs(86_400),
-        /// Challenges and evidence that one device may ask to be handled within `admission_window_ms`. Default 30.
-        admission_per_device: u32 = 30,
+        /// Handshakes, challenges and appraisals that one device may cause within `admission_window_ms`. Default 60.
+        admission_per_device: u32 = 60,
         /// The window of `admission_per_device`. Default 60 s.
         admission_window_ms: Millis = Millis::from_secs(60),
     }

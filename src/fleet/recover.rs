@@ -15,6 +15,7 @@ use super::{
     state::{self, FleetState},
 };
 use crate::{
+    chain::ChainError,
     code::{self, Code, Coded},
     lease::Epoch,
     time::Now,
@@ -67,6 +68,16 @@ impl Coded for RecoverError {
             Self::Time(error) => error.code(),
             Self::Revocations { .. } => code::RESTORE_REVOCATIONS,
             Self::Nothing => code::JOURNAL_NOTHING,
+        }
+    }
+}
+
+impl From<ChainError> for RecoverError {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Malformed => Self::Malformed,
+            ChainError::Version(version) => Self::Version(version),
+            ChainError::Broken => Self::Inconsistent("the hash chain is broken"),
         }
     }
 }

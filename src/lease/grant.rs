@@ -61,9 +61,10 @@ pub enum GrantError {
     /// It lives longer than the fleet lets a grant live.
     #[error("the grant lives {0}, longer than the fleet allows")]
     TooLong(Millis),
-    /// It was issued before the fleet was restored without its latest events.
-    #[error("the grant was issued before the fleet was restored")]
-    BeforeRestore,
+    /// It was issued before the fleet was restored without its latest events, or before grants were let to live
+    /// longer: what it could repeat may have been forgotten.
+    #[error("the grant was issued before the instant from which on this fleet takes grants")]
+    BeforeFloor,
     /// The request asks for another tool than the grant names.
     #[error("the grant is for another tool")]
     OtherTool,
@@ -93,7 +94,7 @@ impl Coded for GrantError {
             Self::NotYet => code::GRANT_NOT_YET,
             Self::Expired => code::GRANT_EXPIRED,
             Self::TooLong(_) => code::GRANT_TOO_LONG,
-            Self::BeforeRestore => code::GRANT_BEFORE_RESTORE,
+            Self::BeforeFloor => code::GRANT_BEFORE_FLOOR,
             Self::OtherTool => code::GRANT_OTHER_TOOL,
             Self::Capabilities => code::GRANT_CAPABILITIES,
             Self::Spent => code::GRANT_SPENT,

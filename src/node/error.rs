@@ -1,6 +1,7 @@
 //! Why a node runtime refuses, or cannot go on from what was stored.
 
 use crate::{
+    chain::ChainError,
     code::{self, Code, Coded},
     dispatch::DispatchError,
     fleet::TimeError,
@@ -79,6 +80,16 @@ impl Coded for NodeRecoverError {
             Self::Inconsistent(_) => code::JOURNAL_INCONSISTENT,
             Self::Epoch { .. } => code::EPOCH_NOT_LARGER,
             Self::Time => code::TIME_BACKWARDS,
+        }
+    }
+}
+
+impl From<ChainError> for NodeRecoverError {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Malformed => Self::Malformed,
+            ChainError::Version(version) => Self::Version(version),
+            ChainError::Broken => Self::Inconsistent("the hash chain is broken"),
         }
     }
 }

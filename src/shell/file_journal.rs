@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::journal::{Journal, JournalError};
-use crate::fleet::whole_records;
+use crate::chain::whole_records;
 
 /// A journal in one append-only file, one `fdatasync` for each batch.
 ///

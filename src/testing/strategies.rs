@@ -379,12 +379,46 @@ pub fn return_to_work() -> impl Strategy<Value = Vec<FleetStep>> {
     })
 }
 
+/// Evidence over a nonce from before the event that made it necessary: accepted, and it pays nothing.
+pub fn old_evidence() -> impl Strategy<Value = Vec<FleetStep>> {
+    (0..DEVICES, rarely(3), 2..6_usize).prop_map(|(worker, resumes, length)| {
+        let operate = |act| FleetStep::Operate { act, worker, number: None };
+        let mut steps = vec![
+            FleetStep::Challenge(worker),
+            operate(OperatorStep::Quarantine),
+            operate(OperatorStep::Release),
+            FleetStep::Attest {
+                device: worker,
+                worker,
+                resume: (!resumes).then_some(true),
+                nonce: NonceChoice::Last,
+                good: true,
+                lifetime: 3_000_000,
+                capabilities: "a",
+            },
+            FleetStep::Heartbeat(Sender { worker, former: false, stranger: false }),
+        ];
+        steps.truncate(length);
+        steps
+    })
+}
+
+/// Nobody is heard for longer than a policy of seconds lets them be.
+pub fn silence() -> impl Strategy<Value = Vec<FleetStep>> {
+    (12_000..32_000_u64, rarely(3)).prop_map(|(span, crashes)| {
+        let end = if crashes { FleetStep::Crash } else { FleetStep::Checkpoint };
+        vec![FleetStep::Pass(span), FleetStep::Expire, end]
+    })
+}
+
 /// Up to `most` things that happen, one after the other.
 pub fn fleet_steps(most: usize) -> BoxedStrategy<Vec<FleetStep>> {
     let some = prop_oneof![
-        5 => fleet_step().prop_map(|step| vec![step]),
-        2 => work(),
-        1 => return_to_work(),
+        20 => fleet_step().prop_map(|step| vec![step]),
+        8 => work(),
+        4 => return_to_work(),
+        1 => old_evidence(),
+        1 => silence(),
     ];
     let all = collection::vec(some, 1..=most.max(1));
     Strategy::boxed(all.prop_map(move |parts| parts.into_iter().flatten().take(most).collect()))

@@ -98,7 +98,7 @@ impl Acquire {
             return Err(GrantError::TooLong(lifetime));
         }
         if grant.issued < state.floor {
-            return Err(GrantError::BeforeRestore);
+            return Err(GrantError::BeforeFloor);
         }
         if state.grants.contains(&grant_key(&grant.issuer, &grant.id)) {
             return Err(GrantError::Spent);
