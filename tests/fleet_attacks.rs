@@ -775,3 +775,35 @@ fn a_policy_that_lets_grants_live_longer_does_not_let_older_ones_run_again() {
     world.ask(&SetPolicy { policy }, &World::operator()).unwrap();
     assert_eq!(refused(&mut world, |w| w.ask(&long, &World::service())), code::GRANT_BEFORE_FLOOR);
 }
+
+#[test]
+fn a_wall_clock_that_was_wrong_for_a_while_bricks_nothing() {
+    // Invariant 7. The coordinator started with a clock a year ahead, and then the clock was set right.
+    let year = Millis(365 * 86_400_000);
+    let mut world = World::default();
+    let handle = world.join(1, "a");
+    let before = world.grant(1, "a");
+    world.now = Now { mono: world.now.mono.plus(year), wall: world.now.wall.plus(year) };
+    world.crash();
+    let right = Wall(world.now.wall.0 - year.0 + 1_000);
+    world.now = Now { mono: world.now.mono.plus(Millis(1_000)), wall: right };
+    assert_eq!(refused(&mut world, |w| w.acquire(1, "a")), code::TIME_WALL_LEAP);
+    // A restart does not help, and neither device nor service may say what time it is.
+    world.crash();
+    assert_eq!(refused(&mut world, |w| w.acquire(1, "a")), code::TIME_WALL_LEAP);
+    assert_eq!(
+        refused(&mut world, |w| w.ask(&AcceptWall {}, &World::service())),
+        code::PRINCIPAL_NOT_ALLOWED
+    );
+    let command = CommandId { client: ClientId::new("operator").unwrap(), sequence: 1 };
+    world.ask_as(&AcceptWall {}, &World::operator(), Some(&command)).unwrap();
+    assert_eq!(refused(&mut world, |w| w.ask(&AcceptWall {}, &World::operator())), code::TIME_NO_LEAP);
+    world.crash();
+    // What was valid does not come back: evidence ended on the fleet's own line, and grants of before are refused.
+    let stale = Acquire::new(World::request(before));
+    assert_eq!(refused(&mut world, |w| w.ask(&stale, &World::service())), code::GRANT_BEFORE_FLOOR);
+    assert_eq!(refused(&mut world, |w| w.acquire(1, "a")), code::FLEET_NO_WORKER);
+    world.attest(1, "a", Some(handle)).unwrap();
+    world.beat(1, handle).unwrap();
+    world.acquire(1, "a").unwrap();
+}

@@ -34,6 +34,7 @@ codes! { FLEET:
     GRANT_NOT_TRUSTED = "grant.not_trusted", "no trusted issuer made the grant";
     TIME_BACKWARDS = "time.backwards", "the monotonic line went backwards";
     TIME_WALL_LEAP = "time.wall_leap", "the wall clock leapt further than the policy lets it";
+    TIME_NO_LEAP = "time.no_leap", "the wall clock is where it should be, and nothing is there to accept";
     POLICY_INVALID = "policy.invalid", "a fleet policy contradicts itself or leaves its bounds";
     POLICY_OTHER_FLEET = "policy.other_fleet", "a fleet policy is for another fleet";
     PRINCIPAL_NOT_ALLOWED = "principal.not_allowed", "this principal may not ask for this";

@@ -5,9 +5,9 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use crate::{
     code::Code,
     fleet::{
-        Acquire, AcquireError, Acquired, Drain, ForceCleanup, JournalBatch, ManageDevice, ManageError,
-        Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked, SetPolicy,
-        Undrain,
+        AcceptWall, Acquire, AcquireError, Acquired, Drain, ForceCleanup, JournalBatch, ManageDevice,
+        ManageError, Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked,
+        SetPolicy, Undrain,
     },
     id::{ClientId, DeviceId},
     identity::DeviceKind,
@@ -124,6 +124,8 @@ pub enum ServiceRequest {
 pub enum OperatorCommand {
     QuarantineWorker(QuarantineWorker),
     QuarantineAll(QuarantineAll),
+    /// Believes the wall clock again, after a leap.
+    AcceptWall(AcceptWall),
     Release(Release),
     Drain(Drain),
     Undrain(Undrain),

@@ -47,6 +47,7 @@ impl Coordinator {
         let id = id.as_ref();
         match command {
             OperatorCommand::QuarantineWorker(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::AcceptWall(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::QuarantineAll(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::Release(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::Drain(it) => self.manage(tag, &it, &principal, id, now),

@@ -20,7 +20,7 @@ use crate::{
     digest::Sha256Digest,
     id::DeviceId,
     identity::{AuthError, AuthenticatedDevice},
-    time::{Millis, Mono, Now},
+    time::{Millis, Mono, Now, Wall},
 };
 
 /// An operation that the fleet can decide. Sealed: what can be asked is fixed.
@@ -58,6 +58,8 @@ pub struct Context<'a> {
     pub(crate) now: Now,
     /// By how much the wall clock leapt, where it did.
     pub(crate) leap: Option<Millis>,
+    /// What the wall clock shows, believed or not.
+    pub(crate) shown: Wall,
 }
 
 /// What an accepted operation would do.

@@ -67,6 +67,11 @@ events! {
         /// Its generation.
         generation: u64,
     }
+    /// An operator believes the wall clock again, after a leap.
+    WallAccepted {
+        /// What it showed. Grants and evidence from before are refused.
+        wall: Wall,
+    }
     /// The device registry changed.
     DeviceChanged {
         /// How.
@@ -298,6 +303,7 @@ impl FleetEvent {
             Self::Founded { .. }
             | Self::EpochBegan { .. }
             | Self::RestoredStale { .. }
+            | Self::WallAccepted { .. }
             | Self::PolicySet { .. }
             | Self::DeviceChanged { .. }
             | Self::RunEnded { .. }

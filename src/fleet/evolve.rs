@@ -44,7 +44,10 @@ impl FleetState {
     /// Folds one event that happened at `at`.
     pub(crate) fn evolve(&mut self, at: Now, event: &FleetEvent) {
         self.version = self.version.saturating_add(1);
-        self.last = at;
+        // What is remembered of a command comes after its events, and must not undo a wall that one of them set.
+        if !matches!(event, FleetEvent::CommandRemembered { .. }) {
+            self.last = at;
+        }
         match event {
             FleetEvent::Founded { policy } => self.policy = policy.clone(),
             FleetEvent::EpochBegan { epoch } => {
@@ -63,6 +66,10 @@ impl FleetState {
                 }
                 self.policy = policy.clone();
                 self.policy_generation = *generation;
+            }
+            FleetEvent::WallAccepted { wall } => {
+                self.last.wall = *wall;
+                self.floor = *wall;
             }
             FleetEvent::DeviceChanged { change } => self.devices.evolve(change),
             FleetEvent::CommandRemembered { command, content, answer } => {

@@ -220,8 +220,10 @@ impl WorkerFleetManager {
             return Err(CommandError::Halted);
         }
         self.liveness.forward(now.mono)?;
+        let shown = now.wall;
         let (now, leap) = self.state.discipline(now)?;
-        Ok(Context { state: &self.state, liveness: &self.liveness, setup: &self.setup, principal, now, leap })
+        let (state, liveness, setup) = (&self.state, &self.liveness, &self.setup);
+        Ok(Context { state, liveness, setup, principal, now, leap, shown })
     }
 
     /// Accepts a decision: folds its events into the state and holds its answer and effects.

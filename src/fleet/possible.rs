@@ -21,11 +21,14 @@ fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
 impl FleetState {
     /// Whether `event` can have happened here at `at`.
     pub(crate) fn possible(&self, at: Now, event: &FleetEvent) -> Verdict {
-        ensure(self.last.mono <= at.mono && self.last.wall <= at.wall, "time goes back")?;
+        let remembered = matches!(event, FleetEvent::CommandRemembered { .. });
+        ensure(self.last.mono <= at.mono && (remembered || self.last.wall <= at.wall), "time goes back")?;
         match event {
             FleetEvent::Founded { .. } => ensure(self.version == 0, "a fleet begins once"),
             FleetEvent::EpochBegan { epoch } => ensure(*epoch > self.epoch, "an epoch does not grow"),
-            FleetEvent::RestoredStale { .. } | FleetEvent::CommandRemembered { .. } => Ok(()),
+            FleetEvent::RestoredStale { .. }
+            | FleetEvent::CommandRemembered { .. }
+            | FleetEvent::WallAccepted { .. } => Ok(()),
             FleetEvent::PolicySet { policy, generation } => {
                 ensure(policy.fleet == self.policy.fleet, "a policy is for another fleet")?;
                 ensure(

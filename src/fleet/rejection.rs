@@ -408,6 +408,9 @@ pub enum ManageError {
     /// The run is not leased.
     #[error("the run is not leased")]
     NoLease,
+    /// The wall clock has not leapt.
+    #[error("the wall clock is where it should be")]
+    NoLeap,
     /// No cleanup is owed.
     #[error("no cleanup is owed")]
     NothingOwed,
@@ -433,6 +436,7 @@ impl Coded for ManageError {
             Self::StaleFence { .. } => code::LEASE_STALE_FENCE,
             Self::RunUnknown => code::RUN_UNKNOWN,
             Self::NoLease => code::LEASE_NONE,
+            Self::NoLeap => code::TIME_NO_LEAP,
             Self::NothingOwed => code::LEASE_NOT_CLEANING_UP,
             Self::OtherFleet => code::POLICY_OTHER_FLEET,
             Self::NothingToRelease => code::WORKER_NOT_QUARANTINED,

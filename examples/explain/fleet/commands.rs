@@ -7,7 +7,7 @@
 //! As `service`: `acquire` (`grant`, `ttl_ms`, and optionally `capabilities`, `tool`, `worker`, `workspace`,
 //! `artifacts`, `egress`, `secrets`), `revoke`, `tick`. As `operator`: `register_device`, `revoke_device`,
 //! `quarantine`, `quarantine_all`, `release`, `drain`, `undrain`, `reverify`, `force_cleanup`, `retire`,
-//! `set_policy`, `revoke`, `tick`. A `fence` or `handle` that is left out is the one that the peer was told last.
+//! `set_policy`, `accept_wall`, `revoke`, `tick`. A `fence` or `handle` that is left out is the one that the peer was told last.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,8 @@ const WORKER: [&str; 8] = [
     "acknowledge_revocation",
 ];
 const SERVICE: [&str; 1] = ["acquire"];
-const OPERATOR: [&str; 11] = [
+const OPERATOR: [&str; 12] = [
+    "accept_wall",
     "register_device",
     "revoke_device",
     "quarantine",
@@ -372,6 +373,7 @@ pub fn operator(peers: &mut Peers, act: &Map<String, Value>) -> Result<Done, Rej
             let fence = form.fence.or(told).unwrap_or(Fence::new(Epoch(0), 0));
             peers.tell(&ForceCleanup { worker: form.worker, fence }, &operator)
         }
+        "accept_wall" => peers.tell(&read::<AcceptWall>(body)?, &operator),
         "set_policy" => {
             let policy = body.get("policy").and_then(Value::as_object).cloned();
             let policy = policy.ok_or_else(|| Rejection::malformed("set_policy carries a policy"))?;

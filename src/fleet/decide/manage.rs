@@ -9,8 +9,8 @@ use crate::{
         effect::Effect,
         event::FleetEvent,
         operation::{
-            Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release, Retire,
-            Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
+            AcceptWall, Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release,
+            Retire, Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
         },
         principal::Principal,
         rejection::{ManageError, WorkerError},
@@ -133,6 +133,14 @@ operator! {
         let mut steps = Steps::default();
         let generation = context.state.roster.quarantine_generation.saturating_add(1);
         steps.events.push(FleetEvent::FleetQuarantined { generation });
+        Ok(steps.with_answer(Managed { state: None }))
+    };
+    AcceptWall = "accept_wall", |_this, context| {
+        if context.leap.is_none() {
+            return Err(ManageError::NoLeap);
+        }
+        let mut steps = Steps::default();
+        steps.events.push(FleetEvent::WallAccepted { wall: context.shown });
         Ok(steps.with_answer(Managed { state: None }))
     };
     SetPolicy = "set_policy", |this, context| {

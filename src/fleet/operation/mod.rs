@@ -9,8 +9,8 @@ mod worker;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use operator::{
-    Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify,
-    SetPolicy, Undrain,
+    AcceptWall, Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release, Retire,
+    Reverify, SetPolicy, Undrain,
 };
 pub use service::{Acquire, Acquired, RevokeRun, Revoked};
 pub use worker::{

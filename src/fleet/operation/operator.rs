@@ -55,6 +55,14 @@ on_worker! {
 #[serde(deny_unknown_fields)]
 pub struct QuarantineAll {}
 
+/// Believes the wall clock as it stands now, after a leap that was refused: an operator has seen that it is right.
+///
+/// Nothing is extended by it: what runs on the fleet's line goes on as it was, and grants and evidence from before
+/// are refused from then on, since what they could repeat may have been forgotten while the clock was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptWall {}
+
 /// Vouches for the cleanup that a worker owes. Audited: the principal stays in the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +102,11 @@ impl Operation for ManageDevice {
 }
 
 impl Operation for QuarantineAll {
+    type Answer = Managed;
+    type Error = ManageError;
+}
+
+impl Operation for AcceptWall {
     type Answer = Managed;
     type Error = ManageError;
 }
