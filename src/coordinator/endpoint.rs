@@ -31,6 +31,44 @@ use crate::{
 };
 
 /// The server's endpoint. See the module page for its law.
+///
+/// A driver's loop, with a journal in memory and nobody connected yet:
+///
+/// ```
+/// use leasehold::{
+///     attestation::{AttestationPolicy, signature::DefaultVerifier},
+///     coordinator::{Coordinator, CoordinatorConfig, CoordinatorInput, CoordinatorOutput},
+///     digest::Sha256Digest,
+///     fleet::{Setup, WorkerFleetManager, WorkerFleetPolicy, WorkerFleetPolicyForm},
+///     lease::Epoch,
+///     time::Now,
+/// };
+/// # let attestation = AttestationPolicy::from_json(br#"{"accept": ["dsse"], "times":
+/// #     {"max_age_ms": 60000, "max_lifetime_ms": 3600000, "future_skew_ms": 2000, "expiry_skew_ms": 0}}"#)?;
+/// # let policy = WorkerFleetPolicy::try_from(WorkerFleetPolicyForm::new("prod".parse()?, attestation))?;
+/// # let setup = Setup::new([7; 64], Sha256Digest::of(b"certificate"), Box::new(DefaultVerifier));
+/// let now = Now::new(0, 1_764_000_000_000);
+/// let fleet = WorkerFleetManager::found(policy, setup, Epoch(1), now)?;
+/// let mut coordinator = Coordinator::new(CoordinatorConfig::new(), fleet);
+/// let mut journal = Vec::new();
+/// loop {
+///     match coordinator.poll() {
+///         // Append, sync, and say so; outputs that rest on it come after.
+///         CoordinatorOutput::Persist(batch) => {
+///             journal.extend_from_slice(&batch.bytes);
+///             let lasts = batch.last;
+///             while !matches!(coordinator.poll(), CoordinatorOutput::Wait(_)) {}
+///             coordinator.handle(CoordinatorInput::Durable(lasts), now)?;
+///         }
+///         // Nothing more: sleep until an input comes, or this deadline.
+///         CoordinatorOutput::Wait(_deadline) => break,
+///         // Send, Close, Answer, Artifact, Inspect, Event: carry them out.
+///         _ => {}
+///     }
+/// }
+/// assert!(!journal.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) config: CoordinatorConfig,

@@ -100,7 +100,7 @@ pub(crate) enum Activity {
     Retired { since: Mono },
 }
 
-/// [`Activity`] without its data: a row of the transition table.
+/// What a worker is doing, without the data of it: a row of the transition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
