@@ -56,13 +56,17 @@ pub use failure::Failure;
 
 /// Runs a fleet: a coordinator, an egress proxy and workers, each its own process, over mutual TLS on loopback.
 #[derive(Parser)]
-#[command(name = "fleet", args_conflicts_with_subcommands = true)]
+#[command(name = "fleet", args_conflicts_with_subcommands = true, after_help = EXIT)]
 struct Arguments {
     #[command(flatten)]
     show: Show,
     #[command(subcommand)]
     role: Option<Role>,
 }
+
+const EXIT: &str =
+    "Exit status: 0 when every job has exactly one terminal record and every invariant held, 1 when not,
+2 for wrong arguments, 3 when lines of the job file were no jobs, 130 after Ctrl-C.";
 
 /// What the user chooses.
 #[derive(clap::Args)]
@@ -71,7 +75,7 @@ pub struct Show {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
     /// The jobs, one JSON object per line; the default ones ship with the example
-    #[arg(long, value_name = "FILE", default_value_os_t = default_jobs())]
+    #[arg(long, value_name = "FILE", default_value_os_t = default_jobs(), hide_default_value = true)]
     jobs: PathBuf,
     /// Where the event log goes, as JSON lines
     #[arg(long, value_name = "FILE")]

@@ -405,7 +405,9 @@ impl Supervisor {
     /// Ends every process in order, takes their last notes, and closes the report.
     fn end(mut self, told: &Receiver<Told>) -> Result<ExitCode, Failure> {
         let patience = if self.over { Duration::ZERO } else { FAREWELL };
-        let workers = self.seats.values_mut().filter_map(|seat| seat.process.take());
+        // One that was killed a moment ago has ended already, and not by itself.
+        let alive = self.seats.values_mut().filter(|seat| !seat.dead);
+        let workers = alive.filter_map(|seat| seat.process.take());
         let mut unwell = Vec::new();
         // Workers first, so that nobody loses the coordinator; all are told before any is waited for.
         let mut workers: Vec<Child> = workers.collect();
