@@ -41,6 +41,16 @@ pub struct EvidenceRecord {
 
 events! {
     /// One change of the fleet. Everything that a reader needs is in it; nothing in it needs a clock to fold.
+    ///
+    /// Nobody outside this crate writes one: it is neither decoded nor built.
+    ///
+    /// ```compile_fail,E0277
+    /// let forged: leasehold::fleet::FleetEvent = serde_json::from_str(r#"{"worker_silent":{"slot":0}}"#).unwrap();
+    /// ```
+    ///
+    /// ```compile_fail,E0639
+    /// let forged = leasehold::fleet::FleetEvent::WorkerSilent { slot: 0 };
+    /// ```
     FleetEvent, stored as StoredFleetEvent;
 
     /// The fleet begins.

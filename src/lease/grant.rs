@@ -107,6 +107,10 @@ impl Coded for GrantError {
 
 /// A permission for one attempt of a run. Minted in process by [`WorkerRunGrant::mint`], or opened by
 /// [`GrantIssuers::open`] from what a trusted issuer signed; it cannot be deserialised.
+///
+/// ```compile_fail,E0277
+/// let forged: leasehold::lease::WorkerRunGrant = serde_json::from_str("{}").unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerRunGrant {
     terms: GrantTerms,
