@@ -92,7 +92,6 @@ codes! { EGRESS:
     EGRESS_METHOD_NOT_ALLOWED = "egress.method.not_allowed", "no rule for the host allows the method";
     EGRESS_PATH_NOT_ALLOWED = "egress.path.not_allowed", "no rule for the host allows the path";
     EGRESS_LIMITS_REQUEST_BYTES = "egress.limits.request_bytes", "the request body is over the rule's limit";
-    EGRESS_LIMITS_RESPONSE_BYTES = "egress.limits.response_bytes", "the response body is over the rule's limit";
     EGRESS_HEADERS_MALFORMED = "egress.headers.malformed", "a header name is not a token or a value has control characters";
     EGRESS_HEADERS_TOO_MANY = "egress.headers.too_many", "the headers are over their bound";
     EGRESS_HEADERS_FRAMING = "egress.headers.framing", "the framing fields contradict each other or the body";

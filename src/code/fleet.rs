@@ -41,7 +41,6 @@ codes! { FLEET:
     DEVICE_TOO_OFTEN = "device.too_often", "a device asks for challenges or appraisals more often than the policy allows";
     ATTEST_NONCE_SPENT = "attest.nonce_spent", "the nonce has been used";
     ATTEST_NONCES_FULL = "attest.nonces_full", "no more spent nonces can be remembered";
-    ATTEST_NONCE_TOO_OLD = "attest.nonce_too_old", "the nonce was issued before the event that made new evidence necessary";
     ATTEST_REFUSED = "attest.refused", "the evidence was appraised and refused";
     ATTEST_OTHER_DEVICE = "attest.other_device", "the worker is bound to another device";
     ATTEST_DEVICE_BUSY = "attest.device_busy", "the device already runs another worker";
@@ -53,7 +52,6 @@ codes! { FLEET:
     FLEET_BRAKE = "fleet.brake", "so many workers fell silent at once that runs lost by silence are not leased again";
     FLEET_STALE_DECISION = "fleet.stale_decision", "the state changed between decision and acceptance";
     FLEET_HALTED = "fleet.halted", "a journal write failed or is in doubt: only recovery goes on from here";
-    FLEET_NOT_DURABLE = "fleet.not_durable", "the journal has not yet confirmed this index";
     WORKER_UNKNOWN = "worker.unknown", "no such worker";
     WORKER_STALE_HANDLE = "worker.stale_handle", "the message is of an older incarnation";
     WORKER_OTHER_DEVICE = "worker.other_device", "the message came over another device's channel";

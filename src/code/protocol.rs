@@ -6,7 +6,6 @@ codes! { PROTOCOL:
     EXPLAIN_MALFORMED = "explain.malformed", "a line is not one JSON object of the shape that its kind asks for";
     EXPLAIN_UNKNOWN_KIND = "explain.unknown_kind", "no such kind of question";
     EXPLAIN_TOO_LONG = "explain.too_long", "a line is over 8 MiB";
-    EXPLAIN_UNSUPPORTED = "explain.unsupported", "this kind of question cannot be answered yet";
     FRAME_MAGIC = "frame.magic", "the bytes do not begin as a frame does";
     FRAME_VERSION = "frame.version", "the peer speaks a version of the protocol that this end does not";
     FRAME_KIND = "frame.kind", "the kind of a frame is unknown";
@@ -51,6 +50,5 @@ codes! { PROTOCOL:
     EPOCH_STORE_MALFORMED = "epoch.store_malformed", "the durable epoch is not what was written";
     EPOCH_STORE_BUSY = "epoch.store_busy", "another process holds the durable epoch";
     JOURNAL_FAILED = "journal.failed", "a journal write failed or is in doubt";
-    CLOCK_FAILED = "clock.failed", "the clock could not be read or resumed";
     RESOLVE_FAILED = "resolve.failed", "the name could not be resolved";
 }
