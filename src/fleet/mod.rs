@@ -22,6 +22,7 @@ mod evolve;
 mod invariants;
 mod journal;
 mod liveness;
+mod load;
 mod manager;
 mod operation;
 mod policy;
@@ -30,6 +31,7 @@ mod principal;
 mod ready;
 mod recover;
 mod rejection;
+mod replay;
 mod roster;
 mod runs;
 mod session;
@@ -64,8 +66,10 @@ pub use self::{
         AcquireError, AttestError, ChallengeError, CommandError, HeartbeatError, LeaseError, ManageError,
         TimeError, WorkerError,
     },
+    replay::Replay,
     runs::{RunRecord, RunState},
     setup::Setup,
+    snapshot::SnapshotWriter,
     state::{FleetState, WorkerView},
     table::{Act, admitted, render_diagram, render_table},
 };

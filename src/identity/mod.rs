@@ -40,4 +40,8 @@ pub use registry::DeviceRegistry;
 pub use revocation::{Revocation, RevocationReason, RevocationSubject};
 
 #[allow(unused_imports, reason = "the state that embeds the registry stores its events and snapshots")]
-pub(crate) use {anchors::StoredAnchorEvent, event::StoredDeviceEvent, snapshot::DeviceRegistrySnapshot};
+pub(crate) use {
+    anchors::StoredAnchorEvent,
+    event::StoredDeviceEvent,
+    snapshot::{DeviceRegistryHead, DeviceRegistryLoader, DeviceRegistrySnapshot, StoredDevice},
+};
