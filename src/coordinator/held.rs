@@ -191,6 +191,15 @@ impl Coordinator {
                     self.close(connection, code::DEVICE_REVOKED);
                 }
             }
+            Effect::CutCertificate { device, certificate } => {
+                let made_with = |id: &ConnectionId| {
+                    self.connections.get(id).is_some_and(|it| it.certificate == certificate)
+                };
+                if let Some(connection) = self.by_device.get(&device).copied().filter(made_with) {
+                    self.close(connection, code::CERTIFICATE_RETIRED);
+                }
+            }
+            Effect::Dispatch(_) => {}
         }
     }
 

@@ -8,8 +8,12 @@ use crate::{
     attestation::AttestationPolicy,
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
+    dispatch::{DispatchPolicy, DispatchPolicyDocument},
     id::FleetId,
-    identity::DeviceLimits,
+    identity::{
+        DeviceLimits,
+        pairing::{PairingPolicy, PairingPolicyForm},
+    },
     lease::{CleanupRule, GrantIssuers},
     time::Millis,
 };
@@ -161,6 +165,12 @@ pub struct WorkerFleetPolicyForm {
     /// Bounds.
     #[serde(default)]
     pub limits: FleetLimits,
+    /// Pairing.
+    #[serde(default)]
+    pub pairing: PairingPolicyForm,
+    /// Requests to devices.
+    #[serde(default)]
+    pub dispatch: DispatchPolicyDocument,
 }
 
 const fn challenge_ttl() -> Millis {
@@ -178,6 +188,8 @@ impl WorkerFleetPolicyForm {
             liveness: LivenessRules::default(),
             runs: RunRules::default(),
             limits: FleetLimits::default(),
+            pairing: PairingPolicyForm::default(),
+            dispatch: DispatchPolicyDocument::default(),
         }
     }
 
@@ -234,6 +246,8 @@ pub struct WorkerFleetPolicy(Arc<Valid>);
 struct Valid {
     form: WorkerFleetPolicyForm,
     devices: DeviceLimits,
+    pairing: PairingPolicy,
+    dispatch: DispatchPolicy,
 }
 
 impl Serialize for WorkerFleetPolicy {
@@ -268,7 +282,11 @@ impl TryFrom<WorkerFleetPolicyForm> for WorkerFleetPolicy {
         let devices = form.limits.devices;
         let devices = DeviceLimits::new(devices, devices.saturating_mul(2).max(64), MAX_OVERLAP)
             .map_err(|_| PolicyError { rule: "limits.devices is 1 to 8 million" })?;
-        Ok(Self(Arc::new(Valid { form, devices })))
+        let pairing = PairingPolicy::new(form.pairing)
+            .map_err(|_| PolicyError { rule: "pairing is what a pairing policy may be" })?;
+        let dispatch = DispatchPolicy::try_from(form.dispatch.clone())
+            .map_err(|_| PolicyError { rule: "dispatch is what a dispatch policy may be" })?;
+        Ok(Self(Arc::new(Valid { form, devices, pairing, dispatch })))
     }
 }
 
@@ -297,7 +315,8 @@ impl WorkerFleetPolicy {
         serde_json::to_string(&self.0.form).unwrap_or_default()
     }
 
-    pub(crate) fn device_limits(&self) -> DeviceLimits {
-        self.0.devices
+    /// The bounds of the devices, their pairing and what is dispatched to them.
+    pub(crate) fn node_policies(&self) -> (DeviceLimits, PairingPolicy, DispatchPolicy) {
+        (self.0.devices, self.0.pairing, self.0.dispatch.clone())
     }
 }
