@@ -108,20 +108,3 @@ impl Chain {
         if chain.as_bytes() == digest { Ok((body, chain, rest)) } else { Err(ChainError::Broken) }
     }
 }
-
-/// How many bytes at the front of `journal` are whole records: what is after them is the torn tail of an append that
-/// a crash cut short, which nobody was told of and which storage cuts off before recovery.
-///
-/// Only lengths are looked at. A record that is whole and wrong is not cut but refused by recovery.
-#[cfg(feature = "std")]
-pub(crate) fn whole_records(journal: &[u8]) -> usize {
-    let mut whole = 0_usize;
-    let mut rest = journal;
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let Some(length) = usize::try_from(u32::from_be_bytes(*length)).ok() else { break };
-        let Some((_, after)) = after.split_at_checked(length) else { break };
-        whole = whole.saturating_add(4).saturating_add(length);
-        rest = after;
-    }
-    whole
-}

@@ -33,6 +33,7 @@ mod head;
 mod hexed;
 mod hostile;
 mod jobs;
+mod keeper;
 mod ledger;
 mod link;
 mod note;

@@ -11,10 +11,17 @@ use super::{
     spent::Spent,
     state::FleetState,
 };
-use crate::{digest::Sha256Digest, identity::DeviceRegistryLoader};
+use crate::{
+    digest::Sha256Digest,
+    dispatch::DispatchState,
+    identity::{DeviceRegistryLoader, pairing::PairingState},
+    node::NodeRuntimeState,
+};
 
 const ORDER: RecoverError = RecoverError::Inconsistent("the parts of a snapshot are out of order");
 const ROSTER: RecoverError = RecoverError::Inconsistent("the roster does not load");
+const PAIRING: RecoverError = RecoverError::Inconsistent("the pairing sessions do not load");
+const DISPATCH: RecoverError = RecoverError::Inconsistent("dispatch does not load");
 const REGISTRY: RecoverError = RecoverError::Inconsistent("the device registry does not load");
 
 /// The parts of a state that are loaded so far.
@@ -26,6 +33,8 @@ struct Parts {
     nonces: Spent,
     sessions: Sessions,
     devices: Option<DeviceRegistryLoader>,
+    pairing: Option<PairingState>,
+    dispatch: Option<DispatchState>,
 }
 
 /// A snapshot on its way in.
@@ -80,6 +89,8 @@ impl Loader {
                 nonces: Spent::new(key),
                 sessions: Sessions::default(),
                 devices: None,
+                pairing: None,
+                dispatch: None,
                 head,
             });
             return Ok(rest);
@@ -123,7 +134,7 @@ impl Loader {
             }
             Section::Registry => {
                 let (head, rest) = take(items)?;
-                let limits = parts.head.policy.device_limits();
+                let (limits, ..) = parts.head.policy.node_policies();
                 let loader = DeviceRegistryLoader::new(head, limits, self.index_key).map_err(|_| REGISTRY)?;
                 if parts.devices.replace(loader).is_some() { Err(ORDER) } else { Ok(rest) }
             }
@@ -137,6 +148,28 @@ impl Loader {
                 parts.devices.as_mut().ok_or(ORDER)?.device(device).map_err(|_| REGISTRY)?;
                 Ok(rest)
             }
+            Section::Pairing => {
+                let (sessions, rest) = take(items)?;
+                let (_, policy, _) = parts.head.policy.node_policies();
+                let pairing = PairingState::restore(sessions, policy).map_err(|_| PAIRING)?;
+                if parts.pairing.replace(pairing).is_some() { Err(ORDER) } else { Ok(rest) }
+            }
+            Section::Dispatch => {
+                let (head, rest) = take(items)?;
+                let (.., policy) = parts.head.policy.node_policies();
+                let dispatch = DispatchState::from_head(policy, self.index_key, &head);
+                if parts.dispatch.replace(dispatch).is_some() { Err(ORDER) } else { Ok(rest) }
+            }
+            Section::Granted => {
+                let (device, rest) = take(items)?;
+                parts.dispatch.as_mut().ok_or(ORDER)?.load_device(device).map_err(|_| DISPATCH)?;
+                Ok(rest)
+            }
+            Section::Requests => {
+                let (request, rest) = take(items)?;
+                parts.dispatch.as_mut().ok_or(ORDER)?.load_request(request).map_err(|_| DISPATCH)?;
+                Ok(rest)
+            }
         }
     }
 
@@ -145,10 +178,16 @@ impl Loader {
         if !self.is_whole() {
             return Err(RecoverError::Malformed);
         }
-        let Parts { head, roster, runs, grants, nonces, sessions, devices } = self.parts.ok_or(ORDER)?;
+        let Parts { head, roster, runs, grants, nonces, sessions, devices, pairing, dispatch } =
+            self.parts.ok_or(ORDER)?;
+        let nodes = NodeRuntimeState {
+            registry: devices.ok_or(ORDER)?.finish().map_err(|_| REGISTRY)?,
+            pairing: pairing.ok_or(ORDER)?,
+            dispatch: dispatch.ok_or(ORDER)?,
+        };
         let state = FleetState {
             roster: roster.finish(head.stamp).ok_or(ROSTER)?,
-            devices: devices.ok_or(ORDER)?.finish().map_err(|_| REGISTRY)?,
+            nodes,
             policy: head.policy,
             policy_generation: head.policy_generation,
             epoch: head.epoch,

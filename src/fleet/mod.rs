@@ -24,7 +24,9 @@ mod journal;
 mod liveness;
 mod load;
 mod manager;
+mod node_rejection;
 mod operation;
+mod pairing;
 mod policy;
 mod possible;
 mod principal;
@@ -55,6 +57,7 @@ pub use self::{
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,
     manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
+    node_rejection::NodeError,
     operation::*,
     policy::{
         FleetLimits, LeaseRules, LivenessRules, PolicyError, RunRules, WorkerFleetPolicy,

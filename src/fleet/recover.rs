@@ -18,6 +18,7 @@ use super::{
 use crate::{
     chain::ChainError,
     code::{self, Code, Coded},
+    identity::pairing::{PairingEnd, PairingEvent},
     lease::Epoch,
     time::Now,
 };
@@ -142,7 +143,7 @@ impl WorkerFleetManager {
         now: Now,
     ) -> Result<Self, RecoverError> {
         let (state, chain) = FleetState::from_snapshot(snapshot, setup.index_key)?;
-        let found = state.devices.generation();
+        let found = state.devices().generation();
         if found < revocation_floor {
             return Err(RecoverError::Revocations { found, floor: revocation_floor });
         }
@@ -156,6 +157,7 @@ impl WorkerFleetManager {
             // A new generation: evidence accepted before is no longer in force.
             FleetEvent::PolicySet { policy: state.policy.clone(), generation },
         ]);
+        events.extend(state.lost_codes());
         for slot in 0..state.roster.slots() {
             if let Some(held) = state.roster.get(slot).and_then(state::held) {
                 let fence = held.lease.fence;
@@ -194,6 +196,13 @@ impl WorkerFleetManager {
 }
 
 impl FleetState {
+    /// The open pairing sessions end with the process that held their codes. They are bounded by the policy.
+    pub(super) fn lost_codes(&self) -> impl Iterator<Item = FleetEvent> {
+        self.nodes.pairing.open_sessions().map(|session| FleetEvent::PairingChanged {
+            change: PairingEvent::SessionEnded { session: session.clone(), end: PairingEnd::SecretLost },
+        })
+    }
+
     /// Folds a stored record, after checking that it comes next and that each event is possible.
     pub(crate) fn fold(&mut self, record: &FleetRecord) -> Result<(), RecoverError> {
         if record.index != self.index.saturating_add(1) {

@@ -176,7 +176,8 @@ impl Replay {
             Stage::Failed(error) => Err(error),
             Stage::Following { state, chain } => {
                 state.check_invariants().map_err(RecoverError::Inconsistent)?;
-                let events = Vec::from([FleetEvent::EpochBegan { epoch }]);
+                let mut events = Vec::from([FleetEvent::EpochBegan { epoch }]);
+                events.extend(state.lost_codes());
                 WorkerFleetManager::begin(state, chain, setup, epoch, now, events)
             }
         }

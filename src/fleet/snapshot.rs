@@ -50,12 +50,20 @@ pub(super) enum Section {
     Revoked,
     /// Devices, by id.
     Devices,
+    /// The pairing sessions, which a policy bounds.
+    Pairing,
+    /// One head of the dispatch.
+    Dispatch,
+    /// Devices that were granted something, by id.
+    Granted,
+    /// Requests, by id.
+    Requests,
     /// Nothing: the snapshot is whole.
     End,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Head,
         Self::Places,
         Self::Free,
@@ -67,6 +75,10 @@ impl Section {
         Self::Registry,
         Self::Revoked,
         Self::Devices,
+        Self::Pairing,
+        Self::Dispatch,
+        Self::Granted,
+        Self::Requests,
         Self::End,
     ];
 }
@@ -175,7 +187,8 @@ impl FleetState {
     /// The state as chunks, with the end of the journal's chain.
     pub(crate) fn chunks(&self, chain: Sha256Digest) -> SnapshotWriter<'_> {
         use Section as S;
-        let (roster, runs, devices) = (&self.roster, &self.runs, &self.devices);
+        let (roster, runs, devices) = (&self.roster, &self.runs, &self.nodes.registry);
+        let (pairing, dispatch) = (&self.nodes.pairing, &self.nodes.dispatch);
         let items = iter::once_with(move || item(S::Head, &self.head(chain)))
             .chain(roster.stored_places().map(|place| item(S::Places, &place)))
             .chain(roster.free().iter().map(|slot| item(S::Free, slot)))
@@ -187,6 +200,10 @@ impl FleetState {
             .chain(iter::once_with(|| item(S::Registry, &devices.stored_head())))
             .chain(devices.revoked().map(|entry| item(S::Revoked, &entry)))
             .chain(devices.stored_devices().map(|device| item(S::Devices, &device)))
+            .chain(iter::once_with(|| item(S::Pairing, &pairing.snapshot())))
+            .chain(iter::once_with(|| item(S::Dispatch, &dispatch.stored_head())))
+            .chain(dispatch.stored_devices().map(|device| item(S::Granted, &device)))
+            .chain(dispatch.stored_requests().map(|request| item(S::Requests, request)))
             .chain(iter::once(Some((S::End, Vec::new()))));
         let items: Box<dyn Iterator<Item = Item> + '_> = Box::new(items);
         SnapshotWriter { items: items.peekable(), chain: CHAIN.genesis() }

@@ -1,6 +1,8 @@
 //! The registry as one value to store. It loads only whole: its digest ties the records to the revocation set.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
+#[cfg(test)]
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +22,8 @@ use crate::{
 
 const VERSION: u16 = 1;
 
-/// The stored form of a registry. Canonical: equal registries have equal snapshots.
+/// The stored form of a registry in one piece. Canonical: equal registries have equal snapshots.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceRegistrySnapshot {
@@ -88,7 +91,7 @@ impl DeviceRegistry {
     }
 
     /// The registry as one value. Cost: O(n log n).
-    #[allow(dead_code, reason = "for what embeds a small registry")]
+    #[cfg(test)]
     pub(crate) fn snapshot(&self) -> DeviceRegistrySnapshot {
         let DeviceRegistryHead { version, generation, revocations_sha256 } = self.stored_head();
         DeviceRegistrySnapshot {
@@ -101,7 +104,7 @@ impl DeviceRegistry {
     }
 
     /// The registry that `snapshot` was taken of. A snapshot is believed in nothing that can be checked.
-    #[allow(dead_code, reason = "for what embeds a small registry")]
+    #[cfg(test)]
     pub(crate) fn restore(
         snapshot: DeviceRegistrySnapshot,
         limits: DeviceLimits,
