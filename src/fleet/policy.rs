@@ -21,6 +21,9 @@ use crate::{
 /// The longest overlap of a certificate rotation.
 const MAX_OVERLAP: Millis = Millis::from_secs(30 * 86_400);
 
+/// The largest payload of a request or a result: what fits into a frame.
+const MAX_PAYLOAD: u32 = 512 << 10;
+
 /// A policy that contradicts itself, with the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("fleet policy: {rule}")]
@@ -196,7 +199,7 @@ impl WorkerFleetPolicyForm {
     fn broken_rule(&self) -> Option<&'static str> {
         let Self { lease, liveness, runs, limits, .. } = self;
         let year = Millis::from_secs(366 * 86_400);
-        let rules: [(bool, &'static str); 18] = [
+        let rules: [(bool, &'static str); 19] = [
             (lease.renew_every_ms < lease.ttl_max_ms, "lease.renew_every_ms < lease.ttl_max_ms"),
             (lease.ttl_min_ms <= lease.ttl_max_ms, "lease.ttl_min_ms <= lease.ttl_max_ms"),
             (lease.ttl_max_ms <= lease.longest_ms, "lease.ttl_max_ms <= lease.longest_ms"),
@@ -232,6 +235,10 @@ impl WorkerFleetPolicyForm {
             (
                 Millis::ZERO < self.challenge_ttl_ms && self.challenge_ttl_ms <= Millis::from_secs(3600),
                 "challenge_ttl_ms is 1 ms to 1 h",
+            ),
+            (
+                self.dispatch.max_request_bytes.max(self.dispatch.max_result_bytes) <= MAX_PAYLOAD,
+                "dispatch.max_request_bytes and max_result_bytes are at most 512 KiB",
             ),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)

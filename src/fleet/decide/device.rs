@@ -124,11 +124,10 @@ impl Decide for RevokeSelf {
         is_device(principal)
     }
 
-    fn decide(&self, context: &Context<'_>) -> Result<Draft<Managed>, NodeError> {
+    fn decide(&self, context: &Context<'_>) -> Result<Draft<()>, NodeError> {
         let (_, authenticated) = context.device()?;
         let fingerprint = authenticated.certificate().fingerprint();
-        let steps = change_devices(context, &DeviceCommand::RevokeSelf { fingerprint })?;
-        Ok(steps.with_answer(Managed { state: None }))
+        Ok(change_devices(context, &DeviceCommand::RevokeSelf { fingerprint })?.with_answer(()))
     }
 }
 

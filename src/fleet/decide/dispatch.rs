@@ -9,9 +9,7 @@ use crate::{
         context::{Context, Draft, Steps, sealed::Decide},
         event::FleetEvent,
         node_rejection::NodeError,
-        operation::{
-            CancelRequest, CollectResult, Enqueue, Managed, OrderDispatch, StreamEnded, TellDispatch,
-        },
+        operation::{CancelRequest, CollectResult, Enqueue, OrderDispatch, StreamEnded, TellDispatch},
         principal::Principal,
         rejection::CommandError,
     },
@@ -118,7 +116,7 @@ impl Decide for OrderDispatch {
         matches!(principal, Principal::Operator(_))
     }
 
-    fn decide(&self, context: &Context<'_>) -> Result<Draft<Managed>, NodeError> {
+    fn decide(&self, context: &Context<'_>) -> Result<Draft<()>, NodeError> {
         let nodes = &context.state.nodes;
         let subject = |device: &DeviceId| RevocationSubject::Device(device.clone());
         let registry = |command| change_devices(context, &command);
@@ -144,7 +142,7 @@ impl Decide for OrderDispatch {
                 Steps::following(changed(events).collect())
             }
         };
-        Ok(steps.with_answer(Managed { state: None }))
+        Ok(steps.with_answer(()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, operator::Managed};
+use super::Operation;
 use crate::{
     dispatch::{DeviceMessage, DispatchCommand, EnqueueRequest, Enqueued, Incarnation},
     fleet::node_rejection::NodeError,
@@ -113,11 +113,11 @@ macro_rules! answered {
 answered! {
     TellDispatch => ();
     ConfirmUse => ();
-    RevokeSelf => Managed;
+    RevokeSelf => ();
     RotateSelf => ();
     StreamEnded => ();
     Enqueue => Enqueued;
     CancelRequest => ();
     CollectResult => ();
-    OrderDispatch => Managed;
+    OrderDispatch => ();
 }

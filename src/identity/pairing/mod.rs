@@ -108,6 +108,7 @@ pub use verified::{CertificateIssuer, IssueError, VerifiedPairing};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use message::Message;
+pub(crate) use message::session_of;
 pub(crate) use {
     session::StoredPairingEvent,
     state::{PairingCommand, PairingSnapshot},
