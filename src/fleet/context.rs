@@ -109,7 +109,7 @@ impl<'a> Context<'a> {
         &self,
         certificate: Sha256Digest,
     ) -> Result<AuthenticatedDevice<'a>, AuthError> {
-        self.state.devices.authenticate_fingerprint(certificate, self.now)
+        self.state.nodes.registry.authenticate_fingerprint(certificate, self.now)
     }
 
     /// The worker that `handle` means, over its own device's channel (invariant 6).

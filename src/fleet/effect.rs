@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::{condition::LossReason, operation::WorkerHandle};
 use crate::{
+    digest::Sha256Digest,
+    dispatch::DispatchEffect,
     id::DeviceId,
     lease::{Fence, WorkerLease},
 };
@@ -46,4 +48,13 @@ pub enum Effect {
         /// The device.
         device: DeviceId,
     },
+    /// Cut the connections of this device that were made with this certificate: it was rotated away.
+    CutCertificate {
+        /// The device.
+        device: DeviceId,
+        /// SHA-256 of the certificate.
+        certificate: Sha256Digest,
+    },
+    /// What follows for requests to devices.
+    Dispatch(DispatchEffect),
 }

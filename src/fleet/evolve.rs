@@ -13,15 +13,16 @@ use super::{
     state::{self, FleetState, grant_key},
 };
 use crate::{
-    identity::DeviceRegistry,
     lease::{Epoch, Fence},
+    node::NodeRuntimeState,
     time::{Mono, Now, Wall},
 };
 
 impl FleetState {
     /// The state before the first event, under `policy`.
     pub(crate) fn blank(policy: WorkerFleetPolicy, index_key: [u8; 16]) -> Self {
-        let devices = DeviceRegistry::new(policy.device_limits(), index_key);
+        let (devices, pairing, dispatch) = policy.node_policies();
+        let nodes = NodeRuntimeState::new(devices, pairing, dispatch, index_key);
         Self {
             policy_generation: 1,
             epoch: Epoch(0),
@@ -34,7 +35,7 @@ impl FleetState {
             grants: Spent::new(index_key),
             nonces: Spent::new(index_key),
             sessions: Sessions::default(),
-            devices,
+            nodes,
             quiet_until: Mono::START,
             floor: Wall::START,
             policy,
@@ -64,6 +65,8 @@ impl FleetState {
                 if policy.runs.grant_lifetime_max_ms > self.policy.runs.grant_lifetime_max_ms {
                     self.floor = self.floor.max(at.wall);
                 }
+                let (devices, pairing, dispatch) = policy.node_policies();
+                self.nodes.set_policy(devices, pairing, dispatch);
                 self.policy = policy.clone();
                 self.policy_generation = *generation;
             }
@@ -71,7 +74,9 @@ impl FleetState {
                 self.last.wall = *wall;
                 self.floor = *wall;
             }
-            FleetEvent::DeviceChanged { change } => self.devices.evolve(change),
+            FleetEvent::DeviceChanged { change } => self.nodes.registry.evolve(change),
+            FleetEvent::PairingChanged { change } => self.nodes.pairing.evolve(change),
+            FleetEvent::DispatchChanged { change } => self.nodes.dispatch.evolve(change),
             FleetEvent::CommandRemembered { command, content, answer } => {
                 let limits = &self.policy.limits;
                 let (width, memory) = (limits.window, limits.session_memory_ms);

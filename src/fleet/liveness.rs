@@ -15,6 +15,7 @@ use super::{
     state::FleetState,
 };
 use crate::{
+    dispatch::DispatchLiveness,
     id::DeviceId,
     time::{Millis, Mono},
 };
@@ -29,6 +30,8 @@ pub struct Liveness {
     sweep: Option<u32>,
     last: Mono,
     admissions: BTreeMap<DeviceId, (Mono, u32)>,
+    /// When devices with a dispatch stream were last heard.
+    pub(crate) dispatch: DispatchLiveness,
 }
 
 fn index(slot: u32) -> usize {
@@ -44,6 +47,7 @@ impl Liveness {
             armed: alloc::vec![Mono::NEVER; slots],
             sweep: Some(0),
             last: now,
+            dispatch: DispatchLiveness::after_recovery(&state.nodes.dispatch, now),
             ..Self::default()
         };
         for slot in 0..state.roster.slots() {
@@ -80,6 +84,11 @@ impl Liveness {
 
     pub(crate) fn advance(&mut self, now: Mono) {
         self.last = self.last.max(now);
+    }
+
+    /// The latest time that was seen.
+    pub(crate) fn last(&self) -> Mono {
+        self.last
     }
 
     /// When something is due, or could be. Early is harmless.

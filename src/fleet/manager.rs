@@ -21,6 +21,7 @@ use crate::{
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     id::DeviceId,
+    identity::pairing::PairingDesk,
     time::{Mono, Now},
 };
 
@@ -115,7 +116,9 @@ pub struct JournalBatch {
 /// The law: [`decide`](Self::decide) is pure, [`accept`](Self::accept) changes the state, and nothing that follows
 /// leaves before [`durable`](Self::durable) says that it lasts.
 pub struct WorkerFleetManager {
-    state: FleetState,
+    pub(super) state: FleetState,
+    /// Works on a copy of the pairing sessions, beside the codes that live in memory only; the two are always equal.
+    pub(super) desk: PairingDesk,
     liveness: Liveness,
     setup: Setup,
     chain: Sha256Digest,
@@ -148,8 +151,11 @@ impl WorkerFleetManager {
         state.fold(&record)?;
         let liveness = Self::rebuild_liveness(&state);
         let instance = state.epoch.0;
+        let (fleet, certificate) = (state.policy.fleet.clone(), setup.coordinator_certificate);
+        let desk = PairingDesk::recover(state.nodes.pairing.clone(), fleet, certificate);
         Ok(Self {
             state,
+            desk,
             liveness,
             setup,
             chain,
@@ -215,7 +221,11 @@ impl WorkerFleetManager {
         Ok(prepare(draft))
     }
 
-    fn context<'a>(&'a self, principal: &'a Principal, now: Now) -> Result<Context<'a>, CommandError> {
+    pub(super) fn context<'a>(
+        &'a self,
+        principal: &'a Principal,
+        now: Now,
+    ) -> Result<Context<'a>, CommandError> {
         if self.halted {
             return Err(CommandError::Halted);
         }
@@ -243,19 +253,58 @@ impl WorkerFleetManager {
         {
             self.liveness.hear(slot, at.mono);
         }
-        let Draft { events, effects, answer } = draft;
-        if !events.is_empty() {
-            self.commit(at, principal, events);
-        }
-        self.liveness.advance(at.mono);
-        Ok(Ticket { instance: self.instance, index: self.state.index, answer, effects })
+        Ok(self.settle(at, principal, draft, false))
     }
 
-    fn commit(&mut self, at: Now, principal: Principal, events: Vec<FleetEvent>) {
+    /// Folds a draft and holds what follows. `desk_knows` where the desk has folded the pairing events already.
+    pub(super) fn settle<A>(
+        &mut self,
+        at: Now,
+        principal: Principal,
+        draft: Draft<A>,
+        desk_knows: bool,
+    ) -> Ticket<A> {
+        let Draft { events, mut effects, answer } = draft;
+        let device = match &principal {
+            Principal::Device { device, .. } if !self.state.nodes.dispatch.is_idle() => Some(device.clone()),
+            _ => None,
+        };
+        if !events.is_empty() {
+            self.commit(at, principal, events, &mut effects, desk_knows);
+        }
+        if let Some(device) = device {
+            self.liveness.dispatch.heard(&self.state.nodes.dispatch, &device, at);
+        }
+        self.liveness.advance(at.mono);
+        Ticket { instance: self.instance, index: self.state.index, answer, effects }
+    }
+
+    fn commit(
+        &mut self,
+        at: Now,
+        principal: Principal,
+        events: Vec<FleetEvent>,
+        effects: &mut Vec<Effect>,
+        desk_knows: bool,
+    ) {
         self.state.index = self.state.index.saturating_add(1);
         for event in &events {
             debug_assert_eq!(self.state.possible(at, event), Ok(()), "{event:?}");
+            if let FleetEvent::DispatchChanged { change } = event {
+                let mut follow = Vec::new();
+                self.state.nodes.dispatch.effects_of(change, &mut follow);
+                effects.extend(follow.into_iter().map(Effect::Dispatch));
+                self.liveness.dispatch.before(&self.state.nodes.dispatch, change);
+            }
             self.state.evolve(at, event);
+            match event {
+                FleetEvent::DispatchChanged { change } => {
+                    self.liveness.dispatch.after(&self.state.nodes.dispatch, change, at);
+                }
+                FleetEvent::PairingChanged { change } if !desk_knows => self.desk.follow(change),
+                FleetEvent::PolicySet { policy, .. } => self.desk.set_policy(policy.node_policies().1),
+                _ => {}
+            }
             match event {
                 FleetEvent::PolicySet { .. } | FleetEvent::FleetQuarantined { .. } => {
                     self.liveness.begin_sweep()
@@ -269,6 +318,7 @@ impl WorkerFleetManager {
                 self.liveness.arm(&self.state, slot, at.mono);
             }
         }
+        debug_assert_eq!(self.desk.state(), &self.state.nodes.pairing);
         let index = self.state.index;
         self.unwritten.push(FleetRecord { index, at, principal, events });
     }
@@ -364,11 +414,12 @@ impl WorkerFleetManager {
     ///
     /// The answer may change after every accepted operation and every call of `expire`.
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.liveness.next_deadline()
+        let nodes = self.state.nodes.next_due(&self.liveness.dispatch, self.liveness.last());
+        [self.liveness.next_deadline(), nodes].into_iter().flatten().min()
     }
 
-    /// The transitions that are due: leases that ran out, silence, evidence that is over, and the steps of an act on
-    /// the whole fleet. At most as many as the policy allows for one call; the answer says whether more are due.
+    /// The transitions that are due: leases that ran out, silence, evidence that is over, the steps of an act on the
+    /// whole fleet; pairings and requests whose time is over, and requests that a device has credit for. At most as many as the policy allows for one call; the answer says whether more are due.
     ///
     /// # Errors
     /// [`CommandError::Halted`] and [`CommandError::Time`].
@@ -383,6 +434,7 @@ impl WorkerFleetManager {
         let context = self.context(&Principal::Core, now)?;
         let version = self.state.version;
         let mut draft = decide::expire(&context);
+        let nodes_more = decide::expire_nodes(&context, &mut draft.events);
         // Deadlines that have moved are looked at again when they come; those that are due stay until accepted.
         let moved: Vec<u32> = self
             .liveness
@@ -395,10 +447,10 @@ impl WorkerFleetManager {
             }
         }
         // The sweep moves on only past slots that need nothing: a decision that is never accepted loses nothing.
-        if draft.events.is_empty() {
+        if !draft.events.iter().any(|event| event.slot().is_some()) {
             self.liveness.set_sweep(draft.answer.sweep);
         }
-        draft.answer.more |= self.liveness.sweep().is_some();
+        draft.answer.more |= nodes_more || self.liveness.sweep().is_some();
         self.liveness.advance(at.mono);
         Ok(Prepared { version, at, principal: Principal::Core, draft })
     }

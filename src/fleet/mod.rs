@@ -23,7 +23,9 @@ mod invariants;
 mod journal;
 mod liveness;
 mod manager;
+mod node_rejection;
 mod operation;
+mod pairing;
 mod policy;
 mod possible;
 mod principal;
@@ -53,6 +55,7 @@ pub use self::{
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,
     manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
+    node_rejection::NodeError,
     operation::*,
     policy::{
         FleetLimits, LeaseRules, LivenessRules, PolicyError, RunRules, WorkerFleetPolicy,

@@ -31,13 +31,20 @@ impl FleetState {
             | FleetEvent::WallAccepted { .. } => Ok(()),
             FleetEvent::PolicySet { policy, generation } => {
                 ensure(policy.fleet == self.policy.fleet, "a policy is for another fleet")?;
+                ensure(self.fits(policy).is_ok(), "a policy has less room than what is held")?;
                 ensure(
                     *generation == self.policy_generation.saturating_add(1),
                     "a policy generation is skipped",
                 )
             }
             FleetEvent::DeviceChanged { change } => {
-                ensure(self.devices.admits(change), "a device event is not possible")
+                ensure(self.nodes.registry.admits(change), "a device event is not possible")
+            }
+            FleetEvent::PairingChanged { change } => {
+                ensure(self.nodes.pairing.admits(change), "a pairing event is not possible")
+            }
+            FleetEvent::DispatchChanged { change } => {
+                ensure(self.nodes.dispatch.is_possible(change), "a dispatch event is not possible")
             }
             FleetEvent::RunEnded { run, fence, .. } => {
                 let record = self.run(run).ok_or("a run ends that is not known")?;

@@ -18,6 +18,7 @@ use crate::{
     id::{DeviceId, GrantId, IssuerId, RunId, WorkerId},
     identity::DeviceRegistry,
     lease::{Epoch, Fence, WorkerLease},
+    node::NodeRuntimeState,
     time::{Millis, Mono, Now, Wall},
 };
 
@@ -41,7 +42,7 @@ pub struct FleetState {
     pub(crate) grants: Spent,
     pub(crate) nonces: Spent,
     pub(crate) sessions: Sessions,
-    pub(crate) devices: DeviceRegistry,
+    pub(crate) nodes: NodeRuntimeState,
     pub(crate) quiet_until: Mono,
     pub(crate) floor: Wall,
 }
@@ -122,9 +123,14 @@ impl FleetState {
         self.quiet_until
     }
 
-    /// The devices.
+    /// The devices: who is known, and what is revoked.
     pub fn devices(&self) -> &DeviceRegistry {
-        &self.devices
+        &self.nodes.registry
+    }
+
+    /// The devices with what pairs and what is dispatched to them.
+    pub fn nodes(&self) -> &NodeRuntimeState {
+        &self.nodes
     }
 
     /// What the fleet remembers of a run.
