@@ -27,8 +27,8 @@ struct Round {
     batches: Vec<usize>,
 }
 
-/// A closed loop of `in_flight` clients: each asks again when its answer lasts. One batch is written at a time, and what
-/// is accepted meanwhile shares the next one.
+/// A closed loop of `in_flight` clients: each asks again when its answer lasts. All that are
+/// accepted by then share one write.
 fn fleet(
     fixture: &mut Fixture,
     in_flight: usize,
@@ -48,7 +48,7 @@ fn fleet(
     let (operator, now) = (World::operator(), fixture.world.now);
     let mut held: Vec<Ticket<_>> = Vec::new();
     let mut round = Round { operations: 0, spent: Duration::ZERO, batches: Vec::new() };
-    let (mut writing, began) = (false, Instant::now());
+    let began = Instant::now();
     loop {
         let open = began.elapsed() < ROUND;
         while open && held.len() < in_flight {
@@ -65,13 +65,10 @@ fn fleet(
         if held.is_empty() {
             break;
         }
-        if !writing && let Some(batch) = fixture.world.fleet.take_journal() {
-            round.batches.push(batch.bytes.len());
-            batches.send((batch.last, batch.bytes)).unwrap();
-            writing = true;
-        }
+        let batch = fixture.world.fleet.take_journal().unwrap();
+        round.batches.push(batch.bytes.len());
+        batches.send((batch.last, batch.bytes)).unwrap();
         fixture.world.fleet.durable(lasts.recv().unwrap());
-        writing = false;
         let before = held.len();
         held = held.into_iter().filter_map(|ticket| ticket.redeem(&fixture.world.fleet).err()).collect();
         round.operations += before - held.len();
