@@ -37,6 +37,7 @@ codes! { FLEET:
     TIME_NO_LEAP = "time.no_leap", "the wall clock is where it should be, and nothing is there to accept";
     POLICY_INVALID = "policy.invalid", "a fleet policy contradicts itself or leaves its bounds";
     POLICY_OTHER_FLEET = "policy.other_fleet", "a fleet policy is for another fleet";
+    POLICY_BELOW_HELD = "policy.below_held", "a fleet policy has less room than what the fleet holds";
     PRINCIPAL_NOT_ALLOWED = "principal.not_allowed", "this principal may not ask for this";
     DEVICE_TOO_OFTEN = "device.too_often", "a device asks for challenges or appraisals more often than the policy allows";
     ATTEST_NONCE_SPENT = "attest.nonce_spent", "the nonce has been used";
@@ -69,6 +70,7 @@ codes! { FLEET:
     EVIDENCE_NOT_IN_FORCE = "evidence.not_in_force", "the worker's evidence is missing, over, or of an older policy";
     LEASE_NONE = "lease.none", "the worker holds no lease";
     LEASE_STALE_FENCE = "lease.stale_fence", "the fence is not that of the worker's lease";
+    LEASE_FENCE_MALFORMED = "lease.fence_malformed", "the text is not EPOCH.COUNTER";
     LEASE_EXPIRED = "lease.expired", "the lease is over";
     LEASE_TOO_SHORT = "lease.too_short", "too little time is left for a lease";
     LEASE_NOT_STARTED = "lease.not_started", "the run has not started";

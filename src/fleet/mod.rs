@@ -23,7 +23,9 @@ mod invariants;
 mod journal;
 mod liveness;
 mod manager;
+mod node_rejection;
 mod operation;
+mod pairing;
 mod policy;
 mod possible;
 mod principal;
@@ -40,6 +42,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wheel;
 
 pub use self::{
     condition::{
@@ -48,11 +51,12 @@ pub use self::{
     context::Decide,
     counts::WorkerFleetCounts,
     decide::Expired,
-    effect::Effect,
+    effect::{Effect, Effects},
     event::{EvidenceRecord, FleetEvent, FleetRecord},
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,
     manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
+    node_rejection::NodeError,
     operation::*,
     policy::{
         FleetLimits, LeaseRules, LivenessRules, PolicyError, RunRules, WorkerFleetPolicy,

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     chain::ChainError,
     code::{self, Code, Coded},
+    identity::pairing::{PairingEnd, PairingEvent},
     lease::Epoch,
     time::Now,
 };
@@ -134,7 +135,9 @@ impl WorkerFleetManager {
         let state = state.ok_or(RecoverError::Nothing)?;
         state.check_invariants().map_err(RecoverError::Inconsistent)?;
         let chain = reader.chain();
-        Self::begin(state, chain, setup, epoch, now, Vec::from([FleetEvent::EpochBegan { epoch }]))
+        let mut events = Vec::from([FleetEvent::EpochBegan { epoch }]);
+        events.extend(state.lost_codes());
+        Self::begin(state, chain, setup, epoch, now, events)
     }
 
     /// Goes on from a snapshot whose later events are lost. A new journal begins.
@@ -153,7 +156,7 @@ impl WorkerFleetManager {
         now: Now,
     ) -> Result<Self, RecoverError> {
         let (state, chain) = FleetState::from_snapshot(snapshot, setup.index_key)?;
-        let found = state.devices.generation();
+        let found = state.devices().generation();
         if found < revocation_floor {
             return Err(RecoverError::Revocations { found, floor: revocation_floor });
         }
@@ -167,6 +170,7 @@ impl WorkerFleetManager {
             // A new generation: evidence accepted before is no longer in force.
             FleetEvent::PolicySet { policy: state.policy.clone(), generation },
         ]);
+        events.extend(state.lost_codes());
         for slot in 0..state.roster.slots() {
             if let Some(held) = state.roster.get(slot).and_then(state::held) {
                 let fence = held.lease.fence;
@@ -205,6 +209,13 @@ impl WorkerFleetManager {
 }
 
 impl FleetState {
+    /// The open pairing sessions end with the process that held their codes. They are bounded by the policy.
+    fn lost_codes(&self) -> impl Iterator<Item = FleetEvent> {
+        self.nodes.pairing.open_sessions().map(|session| FleetEvent::PairingChanged {
+            change: PairingEvent::SessionEnded { session: session.clone(), end: PairingEnd::SecretLost },
+        })
+    }
+
     /// Folds a stored record, after checking that it comes next and that each event is possible.
     pub(crate) fn fold(&mut self, record: &FleetRecord) -> Result<(), RecoverError> {
         if record.index != self.index.saturating_add(1) {

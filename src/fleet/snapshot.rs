@@ -19,8 +19,8 @@ use super::{
 use crate::{
     digest::{FieldHasher, Sha256Digest},
     id::RunId,
-    identity::{DeviceRegistry, DeviceRegistrySnapshot},
     lease::Epoch,
+    node::{NodeRuntimeState, StoredNodes},
     time::{Mono, Now, Wall},
 };
 
@@ -43,7 +43,7 @@ struct Stored {
     grants: BTreeMap<u64, Vec<Sha256Digest>>,
     nonces: BTreeMap<u64, Vec<Sha256Digest>>,
     sessions: Sessions,
-    devices: DeviceRegistrySnapshot,
+    nodes: StoredNodes,
     quiet_until: Mono,
     floor: Wall,
 }
@@ -76,7 +76,7 @@ impl FleetState {
             grants: self.grants.batches().clone(),
             nonces: self.nonces.batches().clone(),
             sessions: self.sessions.clone(),
-            devices: self.devices.snapshot(),
+            nodes: self.nodes.to_stored(),
             quiet_until: self.quiet_until,
             floor: self.floor,
         })
@@ -111,8 +111,9 @@ impl FleetState {
         if !trailing.is_empty() {
             return Err(RecoverError::Malformed);
         }
-        let devices = DeviceRegistry::restore(stored.devices, stored.policy.device_limits(), index_key)
-            .map_err(|_| RecoverError::Inconsistent("the device registry does not load"))?;
+        let (devices, pairing, dispatch) = stored.policy.node_policies();
+        let nodes = NodeRuntimeState::from_stored(stored.nodes, devices, pairing, dispatch, index_key)
+            .map_err(RecoverError::Inconsistent)?;
         let roster = Roster::from_stored(index_key, stored.roster)
             .ok_or(RecoverError::Inconsistent("the roster does not load"))?;
         let state = Self {
@@ -128,7 +129,7 @@ impl FleetState {
             grants: Spent::from_batches(index_key, stored.grants),
             nonces: Spent::from_batches(index_key, stored.nonces),
             sessions: stored.sessions,
-            devices,
+            nodes,
             quiet_until: stored.quiet_until,
             floor: stored.floor,
         };

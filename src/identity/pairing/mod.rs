@@ -108,8 +108,11 @@ pub use verified::{CertificateIssuer, IssueError, VerifiedPairing};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use message::Message;
-#[allow(unused_imports, reason = "the state that embeds the sessions stores their events and snapshots")]
-pub(crate) use {session::StoredPairingEvent, state::PairingSnapshot};
+pub(crate) use message::session_of;
+pub(crate) use {
+    session::StoredPairingEvent,
+    state::{PairingCommand, PairingSnapshot},
+};
 
 #[cfg(test)]
 mod testkit;
