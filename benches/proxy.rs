@@ -34,7 +34,11 @@ use rustls::{
 };
 
 #[path = "../examples/egress_proxy/proxy/mod.rs"]
-#[allow(dead_code, reason = "the proxy of its example, of which a bench uses less")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the proxy of its example, of which a bench uses less and tests nothing"
+)]
 mod proxy;
 
 use proxy::{Identities, Proxy, Refused, Setup, Times};
