@@ -17,7 +17,7 @@ pub use artifact::{
     OutputClaim, ReceivedArtifacts,
 };
 pub use cleanup::{CleanupError, CleanupRule, Inspection, Removal, WorkerCleanupReport};
-pub use fence::{Epoch, Fence};
+pub use fence::{Epoch, Fence, FenceError};
 pub use grant::{GRANT_PAYLOAD_TYPE, GrantError, GrantIssuers, GrantTerms, WorkerRunGrant, seal_grant};
 pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
 pub use scope::{
