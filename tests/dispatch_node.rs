@@ -12,7 +12,7 @@ use leasehold::{
         Outcome, Payload, RejectReason, RequestState, Target,
     },
     fleet::{
-        CommandError, ConfirmUse, Decide, Effect, Enqueue, ManageDevice, OrderDispatch, Principal,
+        CommandError, ConfirmUse, Decide, Effect, Effects, Enqueue, ManageDevice, OrderDispatch, Principal,
         RecoverError, Released, RevokeSelf, SetPolicy, Setup, TellDispatch, Ticket, WorkerFleetManager,
         WorkerFleetPolicy, WorkerFleetPolicyForm,
     },
@@ -98,7 +98,7 @@ struct Host {
 }
 
 /// The effects for requests.
-fn dispatched(effects: Vec<Effect>) -> Vec<DispatchEffect> {
+fn dispatched(effects: Effects) -> Vec<DispatchEffect> {
     let only = effects.into_iter().filter_map(|effect| match effect {
         Effect::Dispatch(effect) => Some(effect),
         _ => None,
@@ -124,7 +124,7 @@ impl Host {
         ticket.redeem(&self.fleet).unwrap()
     }
 
-    fn ask<O: Decide>(&mut self, operation: &O, principal: &Principal) -> Result<Vec<Effect>, O::Error>
+    fn ask<O: Decide>(&mut self, operation: &O, principal: &Principal) -> Result<Effects, O::Error>
     where
         O::Error: From<CommandError>,
     {
@@ -133,17 +133,17 @@ impl Host {
         Ok(self.redeem(ticket).effects)
     }
 
-    fn order(&mut self, command: DeviceCommand) -> Result<Vec<Effect>, code::Code> {
+    fn order(&mut self, command: DeviceCommand) -> Result<Effects, code::Code> {
         let effects = self.ask(&ManageDevice::new(command), &Principal::Operator(operator()));
         effects.map_err(|error| error.code())
     }
 
-    fn dispatch(&mut self, order: DispatchCommand) -> Result<Vec<Effect>, code::Code> {
+    fn dispatch(&mut self, order: DispatchCommand) -> Result<Effects, code::Code> {
         let effects = self.ask(&OrderDispatch { order }, &Principal::Operator(operator()));
         effects.map_err(|error| error.code())
     }
 
-    fn say(&mut self, leaf: Sha256Digest, message: &DeviceMessage) -> Result<Vec<Effect>, code::Code> {
+    fn say(&mut self, leaf: Sha256Digest, message: &DeviceMessage) -> Result<Effects, code::Code> {
         let known = self.fleet.state().devices().by_certificate(&leaf);
         let device = known.map_or_else(|| device("nobody"), |(record, _)| record.device().clone());
         let principal = Principal::Device { device, certificate: leaf };
@@ -558,7 +558,7 @@ proptest! {
                     };
                     host.say(leaf, &message)
                 }
-                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Vec::new()),
+                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Effects::default()),
                 Op::Offer(n) => {
                     let target = PairingTarget::New(device(&format!("d{n}")));
                     let mut tools = PairingTools::new(&mut entropy);
