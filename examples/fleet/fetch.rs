@@ -21,6 +21,7 @@ use crate::{
     head::{self, Response},
     proxy::BINDING_PATH,
     tls,
+    work::Fetched,
 };
 
 /// The largest body that a worker takes.
@@ -39,14 +40,6 @@ pub struct Route {
     pub fingerprint: Sha256Digest,
     /// What the worker trusts beyond the proxy, inside of tunnels.
     pub origins: Arc<ClientConfig>,
-}
-
-/// What came back.
-pub enum Fetched {
-    /// An answer of the origin.
-    Answer { status: u16, body: Vec<u8> },
-    /// A refusal of the proxy.
-    Refused { code: String, message: String },
 }
 
 /// The proxy's refusals.
