@@ -3,19 +3,22 @@
 
 use std::{fs, path::PathBuf};
 
-use leasehold::testing::fuzz_egress::{
-    address_literals, header_rules, host_rules, policies, seeds, url_and_policy,
+use leasehold::testing::{
+    fuzz_egress::{self, address_literals, header_rules, host_rules, policies, url_and_policy},
+    fuzz_proxy::{self, proxy_head},
 };
 use proptest::{prelude::*, sample::Index};
 
 type Target = fn(&[u8]);
+type Seeds = fn() -> Vec<(&'static str, Vec<u8>)>;
 
-const TARGETS: [(&str, Target); 5] = [
-    ("egress_url_and_policy", url_and_policy),
-    ("egress_host_rules", host_rules),
-    ("egress_header_rules", header_rules),
-    ("egress_address_literals", address_literals),
-    ("egress_policies", policies),
+const TARGETS: [(&str, Target, Seeds); 6] = [
+    ("egress_url_and_policy", url_and_policy, fuzz_egress::seeds),
+    ("egress_host_rules", host_rules, fuzz_egress::seeds),
+    ("egress_header_rules", header_rules, fuzz_egress::seeds),
+    ("egress_address_literals", address_literals, fuzz_egress::seeds),
+    ("egress_policies", policies, fuzz_egress::seeds),
+    ("egress_proxy_head", proxy_head, fuzz_proxy::seeds),
 ];
 
 fn corpus(target: &str) -> PathBuf {
@@ -25,7 +28,7 @@ fn corpus(target: &str) -> PathBuf {
 /// Every committed input of every target runs without a finding, and the seeds are among them.
 #[test]
 fn the_committed_corpus_holds() {
-    for (name, target) in TARGETS {
+    for (name, target, seeds) in TARGETS {
         for entry in fs::read_dir(corpus(name)).unwrap() {
             target(&fs::read(entry.unwrap().path()).unwrap());
         }
@@ -39,7 +42,7 @@ fn the_committed_corpus_holds() {
 #[test]
 #[ignore = "writes into fuzz/corpus"]
 fn write_seeds() {
-    for (name, _) in TARGETS {
+    for (name, _, seeds) in TARGETS {
         fs::create_dir_all(corpus(name)).unwrap();
         for (seed, bytes) in seeds() {
             fs::write(corpus(name).join(seed), bytes).unwrap();
@@ -54,17 +57,17 @@ proptest! {
         one: Index,
         two: Index,
         at: Index,
-        byte in prop_oneof![any::<u8>(), prop::sample::select(b"./:%@\\[]-_#?\n0xX".to_vec())],
+        byte in prop_oneof![any::<u8>(), prop::sample::select(b"./:%@\\[]-_#?\r\n0xX ".to_vec())],
         cut: Index,
     ) {
-        let seeds = seeds();
-        let (_, mut changed) = seeds[one.index(seeds.len())].clone();
-        let (_, other) = &seeds[two.index(seeds.len())];
-        let place = at.index(changed.len());
-        changed[place] = byte;
-        let mut joined = changed[..cut.index(changed.len())].to_vec();
-        joined.extend_from_slice(&other[cut.index(other.len())..]);
-        for (_, target) in TARGETS {
+        for (_, target, seeds) in TARGETS {
+            let seeds = seeds();
+            let (_, mut changed) = seeds[one.index(seeds.len())].clone();
+            let (_, other) = &seeds[two.index(seeds.len())];
+            let place = at.index(changed.len());
+            changed[place] = byte;
+            let mut joined = changed[..cut.index(changed.len())].to_vec();
+            joined.extend_from_slice(&other[cut.index(other.len())..]);
             target(&changed);
             target(&joined);
         }

@@ -1,4 +1,5 @@
-//! The worker's sans-I/O endpoint: it joins, holds at most one lease, and fences itself.
+//! The worker's sans-I/O endpoint: it joins, holds at most one lease, and fences itself. Beside it the endpoints of
+//! other devices: [`PairingAgent`] while one pairs, [`NodeAgent`] for one that answers capability requests.
 //!
 //! An [`Agent`] lives as long as the worker's process, over any number of connections. What it promises:
 //!
@@ -41,10 +42,14 @@ mod event;
 mod inputs;
 mod job;
 mod lease;
+mod node;
+mod pairing;
 mod pending;
 
 pub use self::{
     config::AgentConfig,
     endpoint::Agent,
     event::{AgentAct, AgentEvent, Asked, StopReason},
+    node::{NodeAct, NodeAgent, NodeAgentConfig, NodeAgentEvent, NodeAsked},
+    pairing::{PairingAct, PairingAgent, PairingProgress},
 };

@@ -46,7 +46,6 @@ codes! { DISPATCH:
     DISPATCH_WINDOW = "dispatch.window", "the device offers to take more requests at once than the policy allows";
     DISPATCH_MEDIATION_MISSING = "dispatch.mediation.missing", "the capability needs a local approval, and the device answered without reporting one";
     DISPATCH_MEDIATION_OUT_OF_ORDER = "dispatch.mediation.out_of_order", "a local approval was reported that nobody was waiting for";
-    NODE_HALTED = "node.halted", "a journal write of the node runtime failed or is in doubt: only recovery goes on from here";
     DISPATCH_STALE_DECISION = "dispatch.stale_decision", "the state has changed since the decision was made";
     DISPATCH_INCONSISTENT = "dispatch.inconsistent", "a snapshot or journal holds something that cannot have happened";
 }

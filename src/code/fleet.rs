@@ -37,6 +37,7 @@ codes! { FLEET:
     TIME_NO_LEAP = "time.no_leap", "the wall clock is where it should be, and nothing is there to accept";
     POLICY_INVALID = "policy.invalid", "a fleet policy contradicts itself or leaves its bounds";
     POLICY_OTHER_FLEET = "policy.other_fleet", "a fleet policy is for another fleet";
+    POLICY_BELOW_HELD = "policy.below_held", "a fleet policy has less room than what the fleet holds";
     PRINCIPAL_NOT_ALLOWED = "principal.not_allowed", "this principal may not ask for this";
     DEVICE_TOO_OFTEN = "device.too_often", "a device asks for challenges or appraisals more often than the policy allows";
     ATTEST_NONCE_SPENT = "attest.nonce_spent", "the nonce has been used";
@@ -91,6 +92,7 @@ codes! { FLEET:
     JOURNAL_MALFORMED = "journal.malformed", "a journal record or snapshot cannot be read";
     JOURNAL_VERSION = "journal.version", "a journal or snapshot is of a version that this build does not read";
     JOURNAL_NOTHING = "journal.nothing", "neither a snapshot nor a journal is there to recover from";
+    SNAPSHOT_TOO_LARGE = "snapshot.too_large", "a part of the state is too large for a snapshot";
     RESTORE_REVOCATIONS = "restore.revocations", "a snapshot's revocations are older than the caller demands";
     EPOCH_NOT_LARGER = "epoch.not_larger", "the epoch is not larger than the last one";
 }

@@ -37,6 +37,7 @@ codes! { IDENTITY:
     PAIRING_METHOD = "pairing.method", "the pairing session has another method";
     PAIRING_ORDER = "pairing.order", "a pairing message does not fit where the session stands";
     PAIRING_EXPIRED = "pairing.expired", "the pairing session is past its time";
+    PAIRING_CLOSED = "pairing.closed", "this coordinator pairs nobody";
     PAIRING_LOCKED = "pairing.locked", "every attempt of the pairing session was used";
     PAIRING_ENDED = "pairing.ended", "the pairing session has ended and does not come back";
     PAIRING_RATE = "pairing.rate", "too many pairing exchanges are being started";

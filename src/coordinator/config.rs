@@ -49,6 +49,14 @@ settings! {
     max_in_flight: usize = 16, at least 1;
     /// Local requests, worker requests and refusals that wait for the journal, together. Default 65 536.
     max_held: usize = 65_536, at least 16;
+    /// Peers without a certificate at a time. Default 64.
+    max_strangers: usize = 64, at least 1;
+    /// Messages of one peer without a certificate. Default 256.
+    max_pairing_messages: usize = 256, at least 1;
+    /// How long such a peer may stay connected. Default 15 min: an operator has to come and look.
+    pairing_patience: Millis = Millis::from_secs(900), at least Millis(1);
+    /// How long both certificates of a device that asked for its next one are accepted at most. Default 1 day.
+    rotation_overlap: Millis = Millis::from_secs(86_400), at least Millis(1);
     /// Changes that an enforcement point may be behind before it has to subscribe anew. Default 4 096.
     feed_backlog: usize = 4_096, at least 1;
     /// How long the rest of a frame, or the first message, may take. Default 10 s.

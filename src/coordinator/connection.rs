@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::{config::CoordinatorConfig, upload::Upload};
+use super::{config::CoordinatorConfig, node::NodeSession, upload::Upload};
 use crate::{
     code::{self, Code},
     digest::Sha256Digest,
@@ -28,6 +28,7 @@ pub(super) struct Connection {
     /// The answer to it has been sent: from here on, notices are.
     pub(super) welcomed: bool,
     pub(super) in_flight: usize,
+    pub(super) node: NodeSession,
     /// Bytes handed over that the connection has not taken.
     pub(super) unsent: usize,
     pub(super) upload: Option<Upload>,
@@ -58,6 +59,7 @@ impl Connection {
             greeted: false,
             welcomed: false,
             in_flight: 0,
+            node: NodeSession::default(),
             unsent: 0,
             upload: None,
             fetching: None,

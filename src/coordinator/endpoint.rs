@@ -10,12 +10,14 @@ use super::{
     connection::Connection,
     held::{Held, To},
     inspect::Report,
-    io::{ConnectionId, CoordinatorEvent, CoordinatorInput, CoordinatorOutput, InspectionId},
+    io::{CertificateId, ConnectionId, CoordinatorEvent, CoordinatorInput, CoordinatorOutput, InspectionId},
+    pairing::{PairingPort, Stranger},
     worker::client_of,
 };
 use crate::{
     code::{self, Code, Coded as _},
-    fleet::{LeaseStage, WorkerFleetManager},
+    dispatch::Incarnation,
+    fleet::{LeaseStage, Principal, WorkerFleetManager},
     gate::LeaseFeed,
     id::DeviceId,
     identity::DeviceKind,
@@ -25,7 +27,7 @@ use crate::{
         chunk::{Chunk, Stream},
         endpoint::EndpointError,
         frame::FrameKind,
-        message::{Document as _, GateMessage, WorkerRequest},
+        message::{Document as _, GateMessage, NodeRequest, WorkerRequest},
     },
     time::{Millis, Mono, Now},
 };
@@ -86,6 +88,11 @@ pub struct Coordinator {
     pub(super) holders: BTreeMap<Fence, DeviceId>,
     pub(super) inspections: BTreeMap<InspectionId, (To, Report)>,
     pub(super) next_inspection: u64,
+    pub(super) pairing: Option<PairingPort>,
+    pub(super) strangers: BTreeMap<ConnectionId, Stranger>,
+    pub(super) ended_streams: Vec<(DeviceId, Incarnation)>,
+    pub(super) certificates: BTreeMap<CertificateId, To>,
+    pub(super) next_certificate: u64,
     /// Everything up to this index lasts.
     pub(super) durable: u64,
     /// The batch that is on its way to the journal.
@@ -125,6 +132,11 @@ impl Coordinator {
             holders,
             inspections: BTreeMap::new(),
             next_inspection: 0,
+            pairing: None,
+            strangers: BTreeMap::new(),
+            ended_streams: Vec::new(),
+            certificates: BTreeMap::new(),
+            next_certificate: 0,
             durable: 0,
             persisting: None,
             generation,
@@ -194,12 +206,20 @@ impl Coordinator {
     fn take(&mut self, input: CoordinatorInput<'_>, now: Now) -> Result<(), EndpointError> {
         match input {
             CoordinatorInput::Connected { connection, leaf } => return self.connected(connection, leaf, now),
+            CoordinatorInput::Stranger { connection } => return self.stranger(connection, now),
+            CoordinatorInput::Received { connection, bytes } if self.strangers.contains_key(&connection) => {
+                self.stranger_received(connection, bytes, now);
+            }
             CoordinatorInput::Received { connection, bytes } => self.received(connection, bytes, now),
             CoordinatorInput::Sent { connection, bytes } => self.sent(connection, bytes, now),
             CoordinatorInput::Closed { connection } => {
-                self.forget(connection);
+                if !self.forget_stranger(connection) {
+                    self.forget(connection);
+                }
             }
-            CoordinatorInput::Service { .. } | CoordinatorInput::Operator { .. }
+            CoordinatorInput::Service { .. }
+            | CoordinatorInput::Operator { .. }
+            | CoordinatorInput::CompletePairing { .. }
                 if self.held.len() >= self.config.max_held =>
             {
                 return Err(EndpointError::Full);
@@ -209,6 +229,12 @@ impl Coordinator {
             }
             CoordinatorInput::Operator { tag, client, sequence, command } => {
                 self.operator(tag, client, sequence, command, now);
+            }
+            CoordinatorInput::CompletePairing { tag, pairing, certificate } => {
+                self.complete_pairing(tag, *pairing, certificate, now);
+            }
+            CoordinatorInput::Certificate { wanted, certificate } => {
+                return self.certificate(wanted, certificate, now);
             }
             CoordinatorInput::Deliver { fence, path, content } => {
                 return self.deliver(fence, path, content, now);
@@ -239,6 +265,8 @@ impl Coordinator {
         self.release(now);
         self.close_overdue(now);
         self.authenticate_again(now);
+        self.end_streams(now);
+        self.hand_over(now);
         self.pump(now);
         self.persist();
     }
@@ -264,6 +292,11 @@ impl Coordinator {
         for id in open {
             self.close(id, code::FLEET_HALTED);
         }
+        let strangers: Vec<_> = self.strangers.keys().copied().collect();
+        for id in strangers {
+            self.close_stranger(id, code::FLEET_HALTED);
+        }
+        self.ended_streams.clear();
         self.event(CoordinatorEvent::Halted);
     }
 
@@ -285,20 +318,31 @@ impl Coordinator {
         self.expire_at_once = changes && self.manager.next_deadline().is_some_and(|at| at <= now.mono);
     }
 
-    fn refuse_connection(&mut self, connection: ConnectionId, code: Code) {
+    /// Requests that a device has credit for are handed over at once, not at the next timeout.
+    fn hand_over(&mut self, now: Now) {
+        if self.manager.state().nodes().dispatch().waits_to_be_sent() {
+            self.expire(now);
+        }
+    }
+
+    pub(super) const fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    pub(super) fn refuse_connection(&mut self, connection: ConnectionId, code: Code) {
         self.push(CoordinatorOutput::Close { connection, code });
         self.event(CoordinatorEvent::Closed { connection, device: None, code });
     }
 
     fn connected(&mut self, id: ConnectionId, leaf: &[u8], now: Now) -> Result<(), EndpointError> {
-        if self.connections.contains_key(&id) {
+        if self.connections.contains_key(&id) || self.strangers.contains_key(&id) {
             return Err(EndpointError::Connected);
         }
         if self.halted {
             self.refuse_connection(id, code::FLEET_HALTED);
             return Ok(());
         }
-        let authenticated = match self.manager.state().devices().authenticate(leaf, now) {
+        let authenticated = match self.manager.authenticate(leaf, now) {
             Ok(authenticated) => authenticated,
             Err(error) => {
                 self.refuse_connection(id, error.code());
@@ -308,9 +352,7 @@ impl Coordinator {
         let (device, kind) = (authenticated.device().clone(), authenticated.record().kind());
         let certificate = authenticated.certificate().fingerprint();
         let rotated = authenticated.confirms_rotation();
-        let client =
-            client_of(&device).filter(|_| matches!(kind, DeviceKind::Worker | DeviceKind::EgressProxy));
-        let Some(client) = client else {
+        let Some(client) = client_of(&device) else {
             self.refuse_connection(id, code::CONNECTION_KIND);
             return Ok(());
         };
@@ -330,6 +372,8 @@ impl Coordinator {
         self.connections.insert(id, Connection::new(device.clone(), kind, certificate, client, now.mono));
         self.arm(id);
         if rotated {
+            let principal = Principal::Device { device: device.clone(), certificate };
+            self.confirm_use(&principal, now);
             self.event(CoordinatorEvent::RotationUsed { device: device.clone() });
         }
         self.event(CoordinatorEvent::Opened { connection: id, device, kind });
@@ -380,6 +424,9 @@ impl Coordinator {
                     (FrameKind::Chunk, DeviceKind::Worker) => Chunk::decode(&frame.body)
                         .map_err(ProtocolError::from)
                         .and_then(|chunk| self.chunk(id, chunk)),
+                    (FrameKind::Node, DeviceKind::Worker | DeviceKind::DesktopNode) => {
+                        NodeRequest::read(&frame.body).and_then(|request| self.node_request(id, request, now))
+                    }
                     (FrameKind::Gate, DeviceKind::EgressProxy) => GateMessage::read(&frame.body)
                         .and_then(|message| self.gate_message(id, &message, now)),
                     _ => Err(ProtocolError::Direction),
@@ -396,6 +443,9 @@ impl Coordinator {
             if bytes > 0 {
                 connection.took = now.mono;
             }
+            self.pump_deliveries(id, now);
+        } else {
+            self.stranger_sent(id, bytes);
         }
     }
 

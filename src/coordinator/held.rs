@@ -1,6 +1,6 @@
 //! What waits for the journal: answers, refusals and effects, in the order in which they were decided.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     endpoint::Coordinator,
@@ -8,9 +8,14 @@ use super::{
 };
 use crate::{
     code::{self, Code},
+    dispatch::Enqueued,
     fleet::{Acquired, Attested, Challenged, Effect, Expired, Managed, Remaining, Revoked, Ticket, Verdict},
+    id::{DeviceId, SessionId},
+    identity::pairing::{Offered, Received, VerifiedPairing},
     lease::{Fence, WorkerLease},
-    protocol::message::{CoordinatorMessage, HeldLeaseNotice, Standing, Welcome, WireBytes, WorkerAnswer},
+    protocol::message::{
+        CoordinatorMessage, HeldLeaseNotice, NodeAnswer, NodeWord, Standing, Welcome, WireBytes, WorkerAnswer,
+    },
     time::Now,
 };
 
@@ -38,6 +43,17 @@ pub(super) enum Held {
     LocalRefused(RequestTag, u64, LocalAnswer),
     Expired(Ticket<Expired>),
     Heard(Ticket<()>),
+    Node(To, u64, NodeAnswer),
+    NodeRefused(To, u64, Code),
+    Told(To, Ticket<()>),
+    Rotating(To, Ticket<()>, Vec<u8>),
+    Pairing(ConnectionId, SessionId, Ticket<Received>),
+    PairingRefused(ConnectionId, u64, SessionId),
+    Offered(RequestTag, Ticket<Offered>),
+    Approved(RequestTag, Ticket<VerifiedPairing>),
+    Paired(RequestTag, Ticket<DeviceId>),
+    Enqueued(RequestTag, Ticket<Enqueued>),
+    Done(RequestTag, Ticket<()>),
 }
 
 impl Held {
@@ -51,11 +67,22 @@ impl Held {
             Self::Revoked(_, ticket) => ticket.index(),
             Self::Managed(_, ticket) => ticket.index(),
             Self::Expired(ticket) => ticket.index(),
-            Self::Heard(ticket) => ticket.index(),
+            Self::Heard(ticket)
+            | Self::Told(_, ticket)
+            | Self::Rotating(_, ticket, _)
+            | Self::Done(_, ticket) => ticket.index(),
+            Self::Pairing(_, _, ticket) => ticket.index(),
+            Self::Offered(_, ticket) => ticket.index(),
+            Self::Approved(_, ticket) => ticket.index(),
+            Self::Paired(_, ticket) => ticket.index(),
+            Self::Enqueued(_, ticket) => ticket.index(),
             Self::Welcome(_, index, _)
             | Self::Alive(_, index, _)
             | Self::Fetching(_, index, _)
             | Self::Refused(_, index, _)
+            | Self::Node(_, index, _)
+            | Self::NodeRefused(_, index, _)
+            | Self::PairingRefused(_, index, _)
             | Self::LocalRefused(_, index, _) => *index,
         }
     }
@@ -135,6 +162,45 @@ impl Coordinator {
                 redeem!(ticket);
             }
             Held::Heard(ticket) => redeem!(ticket),
+            Held::Node(to, _, answer) => self.node_answer(to, answer, now),
+            Held::NodeRefused(to, _, code) => {
+                let refused = NodeWord::Refused { sequence: to.sequence, refusal: code.into() };
+                self.settle(to);
+                self.send(to.connection, &refused, now);
+            }
+            Held::Told(to, ticket) => {
+                redeem!(ticket);
+                self.node_answer(to, NodeAnswer::Told {}, now);
+            }
+            Held::Rotating(to, ticket, certificate) => {
+                redeem!(ticket);
+                self.rotated(to, certificate, now);
+            }
+            Held::Pairing(id, session, ticket) => {
+                let received = redeem!(ticket);
+                self.paired(id, &session, received);
+            }
+            Held::PairingRefused(id, _, session) => self.refuse_stranger(id, &session),
+            Held::Offered(tag, ticket) => {
+                let offered = redeem!(ticket);
+                self.local(tag, LocalAnswer::Offered(Ok(Box::new(offered))));
+            }
+            Held::Approved(tag, ticket) => {
+                let approved = redeem!(ticket);
+                self.local(tag, LocalAnswer::Approved(Ok(Box::new(approved))));
+            }
+            Held::Paired(tag, ticket) => {
+                let device = redeem!(ticket);
+                self.local(tag, LocalAnswer::Paired(Ok(device)));
+            }
+            Held::Enqueued(tag, ticket) => {
+                let enqueued = redeem!(ticket);
+                self.local(tag, LocalAnswer::Enqueued(Ok(enqueued)));
+            }
+            Held::Done(tag, ticket) => {
+                redeem!(ticket);
+                self.local(tag, LocalAnswer::Done(Ok(())));
+            }
         }
     }
 
@@ -142,7 +208,7 @@ impl Coordinator {
         self.push(CoordinatorOutput::Answer { tag, answer });
     }
 
-    fn settle(&mut self, to: To) {
+    pub(super) fn settle(&mut self, to: To) {
         if let Some(connection) = self.connections.get_mut(&to.connection) {
             connection.in_flight = connection.in_flight.saturating_sub(1);
         }
@@ -191,6 +257,15 @@ impl Coordinator {
                     self.close(connection, code::DEVICE_REVOKED);
                 }
             }
+            Effect::CutCertificate { device, certificate } => {
+                let made_with = |id: &ConnectionId| {
+                    self.connections.get(id).is_some_and(|it| it.certificate == certificate)
+                };
+                if let Some(connection) = self.by_device.get(&device).copied().filter(made_with) {
+                    self.close(connection, code::CERTIFICATE_RETIRED);
+                }
+            }
+            Effect::Dispatch(effect) => self.carry_out_dispatch(effect, now),
         }
     }
 

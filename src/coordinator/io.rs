@@ -4,13 +4,18 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
     code::Code,
+    digest::Sha256Digest,
+    dispatch::{Enqueued, RequestState},
     fleet::{
-        AcceptWall, Acquire, AcquireError, Acquired, Drain, ForceCleanup, JournalBatch, ManageDevice,
-        ManageError, Managed, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked,
-        SetPolicy, Undrain,
+        AcceptWall, Acquire, AcquireError, Acquired, CancelRequest, CollectResult, Drain, Enqueue,
+        ForceCleanup, JournalBatch, ManageDevice, ManageError, Managed, NodeError, OrderDispatch,
+        QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
     },
-    id::{ClientId, DeviceId},
-    identity::DeviceKind,
+    id::{ClientId, DeviceId, RequestId, SessionId},
+    identity::{
+        DeviceKind,
+        pairing::{ApprovalRequest, Offered, PairingMethod, PairingTarget, VerifiedPairing},
+    },
     lease::{Epoch, Fence, Inspection, RelativePath, WorkerLease},
     protocol::chunk::Stream,
     time::Mono,
@@ -30,6 +35,10 @@ pub struct RequestTag(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InspectionId(pub(super) u64);
 
+/// Names a certificate that a device waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertificateId(pub(super) u64);
+
 /// What a coordinator is told.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -40,6 +49,11 @@ pub enum CoordinatorInput<'a> {
         connection: ConnectionId,
         /// The peer's certificate, exact DER.
         leaf: &'a [u8],
+    },
+    /// A connection stands whose peer showed no certificate: it can pair, and nothing else.
+    Stranger {
+        /// The connection.
+        connection: ConnectionId,
     },
     /// Bytes came, cut anywhere.
     Received {
@@ -82,6 +96,22 @@ pub enum CoordinatorInput<'a> {
         /// What is asked.
         command: OperatorCommand,
     },
+    /// The issuer has signed the certificate of a pairing that [`LocalAnswer::Approved`] handed out.
+    CompletePairing {
+        /// The caller's name for this request.
+        tag: RequestTag,
+        /// What was approved.
+        pairing: Box<VerifiedPairing>,
+        /// The certificate, exact DER.
+        certificate: &'a [u8],
+    },
+    /// The issuer has signed what [`CoordinatorOutput::CertificateWanted`] asked for, or will not.
+    Certificate {
+        /// Which.
+        wanted: CertificateId,
+        /// The certificate, exact DER; `None` where the issuer refuses.
+        certificate: Option<&'a [u8]>,
+    },
     /// The next piece of an input that [`CoordinatorOutput::InputsWanted`] asked for. Where it is
     /// [`EndpointError::Full`](crate::protocol::endpoint::EndpointError::Full), try again after the next
     /// [`CoordinatorInput::Sent`]; where it is not now, nobody wants it any more.
@@ -115,6 +145,9 @@ pub enum CoordinatorInput<'a> {
 pub enum ServiceRequest {
     Acquire(Box<Acquire>),
     RevokeRun(RevokeRun),
+    Enqueue(Box<Enqueue>),
+    CancelRequest(CancelRequest),
+    CollectResult(CollectResult),
 }
 
 /// What an operator may ask.
@@ -135,10 +168,30 @@ pub enum OperatorCommand {
     SetPolicy(SetPolicy),
     ManageDevice(ManageDevice),
     RevokeRun(RevokeRun),
+    OrderDispatch(OrderDispatch),
+    CancelRequest(CancelRequest),
+    /// Opens a pairing session; the answer holds its code.
+    OfferPairing {
+        method: PairingMethod,
+        target: PairingTarget,
+    },
+    /// Says yes to what [`CoordinatorOutput::ApprovalWanted`] showed.
+    ApprovePairing {
+        session: SessionId,
+        transcript: Sha256Digest,
+    },
+    /// Says no to it.
+    RejectPairing {
+        session: SessionId,
+    },
+    /// Takes an offer back.
+    CancelPairing {
+        session: SessionId,
+    },
 }
 
 /// The answer to a local request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LocalAnswer {
     /// To [`ServiceRequest::Acquire`].
@@ -147,10 +200,20 @@ pub enum LocalAnswer {
     Revoked(Result<Revoked, ManageError>),
     /// To every other command of an operator.
     Managed(Result<Managed, ManageError>),
+    /// To [`ServiceRequest::Enqueue`].
+    Enqueued(Result<Enqueued, NodeError>),
+    /// To what is asked about requests and pairings, where there is nothing more to say.
+    Done(Result<(), NodeError>),
+    /// To [`OperatorCommand::OfferPairing`].
+    Offered(Result<Box<Offered>, NodeError>),
+    /// To [`OperatorCommand::ApprovePairing`]: for the issuer, and then [`CoordinatorInput::CompletePairing`].
+    Approved(Result<Box<VerifiedPairing>, NodeError>),
+    /// To [`CoordinatorInput::CompletePairing`].
+    Paired(Result<DeviceId, NodeError>),
 }
 
 /// What a coordinator wants done, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CoordinatorOutput {
     /// Send these bytes.
@@ -200,6 +263,27 @@ pub enum CoordinatorOutput {
         /// The lease, where this process still knows it.
         lease: Option<Box<WorkerLease>>,
     },
+    /// A device has proved the code of a pairing: show this to an operator, whole, for
+    /// [`OperatorCommand::ApprovePairing`] or [`OperatorCommand::RejectPairing`].
+    ApprovalWanted(Box<ApprovalRequest>),
+    /// A device wants its next certificate: have it signed, and say [`CoordinatorInput::Certificate`].
+    CertificateWanted {
+        /// Which.
+        wanted: CertificateId,
+        /// The device, as the certificate has to name it.
+        device: DeviceId,
+        /// The certificate request (PKCS #10, DER). Its signature is for the issuer to check.
+        request: Vec<u8>,
+    },
+    /// A client's request to a device has ended; its result is in the fleet's state until it is collected.
+    Finished {
+        /// The client.
+        client: ClientId,
+        /// The request.
+        request: RequestId,
+        /// How.
+        state: RequestState,
+    },
     /// For the log.
     Event(CoordinatorEvent),
     /// Nothing more. Come back with the next input, and with [`CoordinatorInput::Timeout`] at this instant.
@@ -219,7 +303,19 @@ pub enum CoordinatorEvent {
         /// What it is.
         kind: DeviceKind,
     },
-    /// The certificate is the next one of a rotation, and has been used: confirm its use.
+    /// A peer without a certificate is there; it can pair.
+    Stranger {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A pairing message was refused. The peer is told no reason.
+    PairingRefused {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        code: Code,
+    },
+    /// The certificate is the next one of a rotation, and has been used, which ends the rotation.
     RotationUsed {
         /// The device.
         device: DeviceId,

@@ -6,7 +6,7 @@ use super::{
     io::{LocalAnswer, OperatorCommand, RequestTag, ServiceRequest},
 };
 use crate::{
-    fleet::{CommandError, CommandId, Decide, ManageError, Managed, Principal, Ticket},
+    fleet::{CommandError, CommandId, Decide, ManageError, Managed, NodeError, Principal, Ticket},
     id::ClientId,
     time::Now,
 };
@@ -27,6 +27,12 @@ impl Coordinator {
                 let refused = |error| LocalAnswer::Acquired(Err(error));
                 self.decide_local(tag, &*acquire, &principal, command.as_ref(), Held::Acquired, refused, now);
             }
+            ServiceRequest::Enqueue(enqueue) => {
+                let refused = |error| LocalAnswer::Enqueued(Err(error));
+                self.decide_local(tag, &*enqueue, &principal, command.as_ref(), Held::Enqueued, refused, now);
+            }
+            ServiceRequest::CancelRequest(it) => self.do_local(tag, &it, &principal, command.as_ref(), now),
+            ServiceRequest::CollectResult(it) => self.do_local(tag, &it, &principal, command.as_ref(), now),
             ServiceRequest::RevokeRun(revoke) => {
                 let refused = |error| LocalAnswer::Revoked(Err(error));
                 self.decide_local(tag, &revoke, &principal, command.as_ref(), Held::Revoked, refused, now);
@@ -43,6 +49,7 @@ impl Coordinator {
         now: Now,
     ) {
         let id = sequence.map(|sequence| CommandId { client: client.clone(), sequence });
+        let operator = client.clone();
         let principal = Principal::Operator(client);
         let id = id.as_ref();
         match command {
@@ -57,11 +64,40 @@ impl Coordinator {
             OperatorCommand::Retire(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::SetPolicy(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::ManageDevice(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::OrderDispatch(it) => self.do_local(tag, &it, &principal, id, now),
+            OperatorCommand::CancelRequest(it) => self.do_local(tag, &it, &principal, id, now),
+            OperatorCommand::OfferPairing { method, target } => {
+                self.offer(tag, &operator, method, target, now);
+            }
+            OperatorCommand::ApprovePairing { session, transcript } => {
+                let outcome = self.manager.approve_pairing(&operator, &session, &transcript, now);
+                self.hold(tag, outcome, Held::Approved, |error| LocalAnswer::Approved(Err(error)));
+            }
+            OperatorCommand::RejectPairing { session } => {
+                let outcome = self.manager.reject_pairing(&operator, &session, now);
+                self.hold(tag, outcome, Held::Done, |error| LocalAnswer::Done(Err(error)));
+            }
+            OperatorCommand::CancelPairing { session } => {
+                let outcome = self.manager.cancel_pairing(&operator, &session, now);
+                self.hold(tag, outcome, Held::Done, |error| LocalAnswer::Done(Err(error)));
+            }
             OperatorCommand::RevokeRun(it) => {
                 let refused = |error| LocalAnswer::Revoked(Err(error));
                 self.decide_local(tag, &it, &principal, id, Held::Revoked, refused, now);
             }
         }
+    }
+
+    fn do_local<O: Decide<Answer = (), Error = NodeError>>(
+        &mut self,
+        tag: RequestTag,
+        operation: &O,
+        principal: &Principal,
+        command: Option<&CommandId>,
+        now: Now,
+    ) {
+        let refused = |error| LocalAnswer::Done(Err(error));
+        self.decide_local(tag, operation, principal, command, Held::Done, refused, now);
     }
 
     fn manage<O: Decide<Answer = Managed, Error = ManageError>>(

@@ -25,7 +25,9 @@ mod held;
 mod inspect;
 mod io;
 mod local;
+mod node;
 mod out;
+mod pairing;
 mod upload;
 mod worker;
 
@@ -33,7 +35,8 @@ pub use self::{
     config::CoordinatorConfig,
     endpoint::Coordinator,
     io::{
-        ConnectionId, CoordinatorEvent, CoordinatorInput, CoordinatorOutput, InspectionId, LocalAnswer,
-        OperatorCommand, RequestTag, ServiceRequest,
+        CertificateId, ConnectionId, CoordinatorEvent, CoordinatorInput, CoordinatorOutput, InspectionId,
+        LocalAnswer, OperatorCommand, RequestTag, ServiceRequest,
     },
+    pairing::PairingPort,
 };

@@ -63,16 +63,27 @@ impl Coordinator {
         if self.by_device.get(&connection.device) == Some(&id) {
             self.by_device.remove(&connection.device);
         }
+        if let Some(incarnation) = connection.node.stream {
+            self.ended_streams.push((connection.device.clone(), incarnation));
+        }
+        if let Some(wanted) = connection.node.rotating {
+            self.certificates.remove(&wanted);
+        }
         self.feed.unsubscribe(id);
         self.drop_inspections(id);
         Some(connection)
     }
 
+    /// Nothing that waits for a connection leaves any more.
+    pub(super) fn drop_unsent(&mut self, id: ConnectionId) {
+        let not_for_it = |output: &CoordinatorOutput| !matches!(output, CoordinatorOutput::Send { connection, .. } if *connection == id);
+        self.out.retain(not_for_it);
+    }
+
     /// Closes a connection from this side.
     pub(super) fn close(&mut self, id: ConnectionId, code: Code) {
         if let Some(connection) = self.forget(id) {
-            let not_for_it = |output: &CoordinatorOutput| !matches!(output, CoordinatorOutput::Send { connection, .. } if *connection == id);
-            self.out.retain(not_for_it);
+            self.drop_unsent(id);
             self.push(CoordinatorOutput::Close { connection: id, code });
             self.event(CoordinatorEvent::Closed { connection: id, device: Some(connection.device), code });
         }
@@ -93,6 +104,10 @@ impl Coordinator {
     pub(super) fn close_overdue(&mut self, now: Now) {
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now.mono) {
             self.timers.remove(&(at, id));
+            if self.strangers.contains_key(&id) {
+                self.close_stranger(id, code::CONNECTION_SILENT);
+                continue;
+            }
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             let (deadline, code) = connection.deadline(&self.config);
             if deadline <= now.mono {

@@ -238,6 +238,11 @@ impl AgentLedger {
             .collect()
     }
 
+    /// When something is over, if nothing else happens. Cost: O(remembered).
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.requests.values().map(|known| known.until).min()
+    }
+
     fn forget(&mut self, request: &RequestId) {
         if let Some(known) = self.requests.remove(request) {
             self.forgotten = self.forgotten.max(known.number);

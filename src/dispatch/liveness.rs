@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 
 use alloc::vec::Vec;
 
-use super::state::DispatchState;
+use super::{event::DispatchEvent, state::DispatchState};
 use crate::{
     id::DeviceId,
     index::Slot,
@@ -27,11 +27,11 @@ impl DispatchLiveness {
     }
 
     /// Everyone who has a stream open in `state` was heard at `now`.
-    pub fn after_recovery(state: &DispatchState, now: Now) -> Self {
+    pub fn after_recovery(state: &DispatchState, now: Mono) -> Self {
         let mut live = Self::new();
         for (slot, device) in state.devices.enumerate() {
             if device.session.is_some() {
-                live.mark(slot, now.mono);
+                live.mark(slot, now);
             }
         }
         live
@@ -49,6 +49,23 @@ impl DispatchLiveness {
     /// When the device that was silent for the longest time becomes stale.
     pub fn next_silence(&self, state: &DispatchState) -> Option<Mono> {
         self.oldest.first().map(|(at, _)| at.plus(state.policy.bounds().staleness_ms))
+    }
+
+    /// Keeps in step with `event`, which is about to be folded into `state`.
+    pub(crate) fn before(&mut self, state: &DispatchState, event: &DispatchEvent) {
+        if let DispatchEvent::DeviceDisconnected { device, .. } | DispatchEvent::DeviceRemoved { device } =
+            event
+            && let Some(slot) = state.device_slot(device)
+        {
+            self.forget(slot);
+        }
+    }
+
+    /// Keeps in step with `event`, which was folded into `state`.
+    pub(crate) fn after(&mut self, state: &DispatchState, event: &DispatchEvent, now: Now) {
+        if let DispatchEvent::DeviceConnected { device, .. } = event {
+            self.heard(state, device, now);
+        }
     }
 
     pub(crate) fn mark(&mut self, slot: Slot, at: Mono) {

@@ -222,7 +222,8 @@ pub struct Delivery {
 }
 
 /// What follows from accepted events. Act on it only after they last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DispatchEffect {
     /// Hand this to the device.

@@ -190,6 +190,38 @@ impl DispatchState {
         self.timers.keys().next().map(|(at, _)| *at)
     }
 
+    /// Puts other bounds in force; [`Self::fits`] was asked.
+    pub(crate) fn set_policy(&mut self, policy: DispatchPolicy) {
+        self.policy = policy;
+    }
+
+    /// Whether what is held fits into other bounds. Queues, windows and payloads that are over smaller ones drain.
+    pub(crate) fn fits(&self, policy: &DispatchPolicy) -> Result<(), &'static str> {
+        let over = |len: usize, most: u32| u64::try_from(len).unwrap_or(u64::MAX) > u64::from(most);
+        if over(self.devices.len(), policy.bounds().max_devices) {
+            return Err("dispatch.max_devices");
+        }
+        if over(self.requests.len(), policy.bounds().max_requests) {
+            return Err("dispatch.max_requests");
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was ever granted to any device: most fleets.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.devices.len() == 0
+    }
+
+    /// Whether a device has credit and something that waits for it.
+    pub(crate) fn waits_to_be_sent(&self) -> bool {
+        !self.sendable.is_empty()
+    }
+
+    /// Every device, and whether it is revoked.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&DeviceId, bool)> {
+        self.devices.enumerate().map(|(_, device)| (&device.id, device.standing.revoked))
+    }
+
     pub(crate) fn device_slot(&self, device: &DeviceId) -> Option<Slot> {
         self.devices.find(device.as_str().as_bytes())
     }

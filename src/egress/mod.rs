@@ -11,8 +11,11 @@ mod credentials;
 mod errand;
 mod event;
 mod header;
+mod hello;
 mod host;
 mod host_rule;
+#[cfg(feature = "http1")]
+pub mod http1;
 mod judge;
 mod lease;
 mod outlet;
@@ -23,6 +26,7 @@ mod refusal;
 mod request;
 mod route;
 mod target;
+mod token;
 mod verdict;
 
 pub use address::Nat64;
@@ -33,6 +37,7 @@ pub use event::{EgressEvent, EgressLog, EgressSink};
 pub use header::{
     HeaderError, HeaderNameError, MAX_HEADER_BYTES, MAX_HEADERS, OutgoingHeader, OutgoingHeaders,
 };
+pub use hello::{HelloError, MAX_HELLO_BYTES, TlsHello};
 pub use host::{Host, HostError, MAX_LABEL_BYTES, MAX_NAME_BYTES};
 pub use host_rule::{HostRule, HostRuleError};
 pub use judge::{MAX_ANSWERS, PendingLookup, Step};
@@ -51,4 +56,5 @@ pub use refusal::EgressRefusal;
 pub use request::{EgressRequest, HeaderField};
 pub use route::{RouteError, Routed};
 pub use target::{MAX_URL_BYTES, TargetError};
+pub use token::{Claim, MAX_TOKEN_BYTES, TokenError, TokenKey};
 pub use verdict::{Check, CheckOutcome, EgressVerdict, JudgedAddress, Stage, WouldRefuse};

@@ -9,6 +9,7 @@ use super::{
     address::parse_literal,
     credentials::{SecretError, SecretStore},
     header::{self, HeaderError, OutgoingHeaders},
+    hello::TlsHello,
     host::Host,
     lease::{LeaseStanding, stands},
     policy::Credential,
@@ -51,6 +52,9 @@ pub enum PermitError {
     /// The TLS hello names another host, or none.
     #[error("the server name of the TLS hello is not the judged host")]
     ServerName,
+    /// The TLS hello carries an encrypted one.
+    #[error("the TLS hello hides the host that it is for")]
+    EncryptedName,
     /// The headers.
     #[error(transparent)]
     Headers(#[from] HeaderError),
@@ -69,6 +73,7 @@ impl Coded for PermitError {
             Self::SecretOutOfScope(_) => code::EGRESS_CREDENTIALS_OUT_OF_SCOPE,
             Self::Peer => code::EGRESS_PERMIT_PEER,
             Self::ServerName => code::EGRESS_PERMIT_SERVER_NAME,
+            Self::EncryptedName => code::EGRESS_PERMIT_ENCRYPTED_NAME,
             Self::Headers(error) => error.code(),
             Self::Secret(error) => error.code(),
         }
@@ -287,8 +292,24 @@ impl ConnectPlan {
         self.grant.target.is_tunnel()
     }
 
-    /// Checks the server name of the TLS hello in a tunnel. A hello without one, or with an encrypted one, hides where
-    /// it goes.
+    /// Checks the TLS hello in a tunnel: the server that it names is the judged host. A hello without a name, or with
+    /// an encrypted one, hides where it goes, and is refused unless the rule says `hidden_server_name`.
+    ///
+    /// # Errors
+    /// [`PermitError::ServerName`], [`PermitError::EncryptedName`].
+    pub fn check_hello(&self, hello: &TlsHello) -> Result<(), PermitError> {
+        let hidden = self.grant.service.rule(self.grant.slot).is_some_and(|rule| rule.hidden_server_name);
+        if hello.encrypted && !hidden {
+            return Err(PermitError::EncryptedName);
+        }
+        match hello.server_name.as_deref() {
+            None if hidden => Ok(()),
+            name => self.check_server_name(name),
+        }
+    }
+
+    /// Checks the server name of the TLS hello in a tunnel, for hosts that read hellos themselves;
+    /// [`ConnectPlan::check_hello`] also knows the rule.
     ///
     /// # Errors
     /// [`PermitError::ServerName`] where it is not the judged host. A judged address literal has none (RFC 6066

@@ -13,8 +13,12 @@ use super::{
 use crate::{
     capability::CapabilitySet,
     digest::Sha256Digest,
+    dispatch::{DispatchEvent, StoredDispatchEvent},
     id::{DeviceId, RunId, WorkerId},
-    identity::{DeviceEvent, StoredDeviceEvent},
+    identity::{
+        DeviceEvent, StoredDeviceEvent,
+        pairing::{PairingEvent, StoredPairingEvent},
+    },
     journaled::events,
     lease::{Epoch, Fence, WorkerLease},
     time::{Mono, Now, Wall},
@@ -86,6 +90,16 @@ events! {
     DeviceChanged {
         /// How.
         change: DeviceEvent as StoredDeviceEvent,
+    }
+    /// A pairing session changed.
+    PairingChanged {
+        /// How.
+        change: PairingEvent as StoredPairingEvent,
+    }
+    /// A request to a device, its grants or its stream changed.
+    DispatchChanged {
+        /// How.
+        change: DispatchEvent as StoredDispatchEvent,
     }
     /// A worker is known from here on.
     WorkerRegistered {
@@ -316,6 +330,8 @@ impl FleetEvent {
             | Self::WallAccepted { .. }
             | Self::PolicySet { .. }
             | Self::DeviceChanged { .. }
+            | Self::PairingChanged { .. }
+            | Self::DispatchChanged { .. }
             | Self::RunEnded { .. }
             | Self::FleetQuarantined { .. }
             | Self::CommandRemembered { .. } => None,

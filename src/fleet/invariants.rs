@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 
 use super::{
     condition::{Activity, LeaseStage, WorkerLifecycleState},
+    policy::WorkerFleetPolicy,
     runs::RunState,
     state::{self, FleetState},
 };
@@ -16,6 +17,17 @@ fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
 }
 
 impl FleetState {
+    /// Whether what is held fits into the bounds of another policy; the name of the first bound that it does not.
+    pub(crate) fn fits(&self, policy: &WorkerFleetPolicy) -> Result<(), &'static str> {
+        let limits = &policy.limits;
+        let fits = |count: usize, limit: u32| u32::try_from(count).is_ok_and(|count| count <= limit);
+        ensure(self.roster.len() <= limits.workers, "limits.workers")?;
+        ensure(fits(self.runs.len(), limits.runs), "limits.runs")?;
+        ensure(fits(self.sessions.len(), limits.sessions), "limits.sessions")?;
+        let (devices, pairing, dispatch) = policy.node_policies();
+        self.nodes.fits(devices, &pairing, &dispatch)
+    }
+
     /// Checks every invariant that can be seen in one state. Cost: O(workers + runs); for recovery and tests.
     ///
     /// # Errors
@@ -39,7 +51,7 @@ impl FleetState {
                 "a worker is not found by its device",
             )?;
             ensure(
-                record.quarantine.is_closed() != record.quarantine.is_settled(),
+                record.quarantine().is_closed() != record.quarantine().is_settled(),
                 "a latch is closed for nothing",
             )?;
             let available = self.roster.view(record) == WorkerLifecycleState::Available;
@@ -105,6 +117,7 @@ impl FleetState {
         let fits = |count: usize, limit: u32| u32::try_from(count).is_ok_and(|count| count <= limit);
         ensure(self.roster.len() <= limits.workers, "invariant 13: too many workers")?;
         ensure(fits(self.runs.len(), limits.runs), "invariant 13: too many runs")?;
-        ensure(fits(self.sessions.len(), limits.sessions), "invariant 13: too many sessions")
+        ensure(fits(self.sessions.len(), limits.sessions), "invariant 13: too many sessions")?;
+        self.nodes.check()
     }
 }

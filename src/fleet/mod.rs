@@ -22,14 +22,18 @@ mod evolve;
 mod invariants;
 mod journal;
 mod liveness;
+mod load;
 mod manager;
+mod node_rejection;
 mod operation;
+mod pairing;
 mod policy;
 mod possible;
 mod principal;
 mod ready;
 mod recover;
 mod rejection;
+mod replay;
 mod roster;
 mod runs;
 mod session;
@@ -40,6 +44,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wheel;
 
 pub use self::{
     condition::{
@@ -48,11 +53,12 @@ pub use self::{
     context::Decide,
     counts::WorkerFleetCounts,
     decide::Expired,
-    effect::Effect,
+    effect::{Effect, Effects},
     event::{EvidenceRecord, FleetEvent, FleetRecord},
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,
     manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
+    node_rejection::NodeError,
     operation::*,
     policy::{
         FleetLimits, LeaseRules, LivenessRules, PolicyError, RunRules, WorkerFleetPolicy,
@@ -64,8 +70,10 @@ pub use self::{
         AcquireError, AttestError, ChallengeError, CommandError, HeartbeatError, LeaseError, ManageError,
         TimeError, WorkerError,
     },
+    replay::Replay,
     runs::{RunRecord, RunState},
     setup::Setup,
+    snapshot::SnapshotWriter,
     state::{FleetState, WorkerView},
     table::{Act, admitted, render_diagram, render_table},
 };

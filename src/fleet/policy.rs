@@ -8,14 +8,21 @@ use crate::{
     attestation::AttestationPolicy,
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
+    dispatch::{DispatchPolicy, DispatchPolicyDocument},
     id::FleetId,
-    identity::DeviceLimits,
+    identity::{
+        DeviceLimits,
+        pairing::{PairingPolicy, PairingPolicyForm},
+    },
     lease::{CleanupRule, GrantIssuers},
     time::Millis,
 };
 
 /// The longest overlap of a certificate rotation.
 const MAX_OVERLAP: Millis = Millis::from_secs(30 * 86_400);
+
+/// The largest payload of a request or a result: what fits into a frame.
+const MAX_PAYLOAD: u32 = 512 << 10;
 
 /// A policy that contradicts itself, with the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,6 +168,12 @@ pub struct WorkerFleetPolicyForm {
     /// Bounds.
     #[serde(default)]
     pub limits: FleetLimits,
+    /// Pairing.
+    #[serde(default)]
+    pub pairing: PairingPolicyForm,
+    /// Requests to devices.
+    #[serde(default)]
+    pub dispatch: DispatchPolicyDocument,
 }
 
 const fn challenge_ttl() -> Millis {
@@ -178,13 +191,15 @@ impl WorkerFleetPolicyForm {
             liveness: LivenessRules::default(),
             runs: RunRules::default(),
             limits: FleetLimits::default(),
+            pairing: PairingPolicyForm::default(),
+            dispatch: DispatchPolicyDocument::default(),
         }
     }
 
     fn broken_rule(&self) -> Option<&'static str> {
         let Self { lease, liveness, runs, limits, .. } = self;
         let year = Millis::from_secs(366 * 86_400);
-        let rules: [(bool, &'static str); 18] = [
+        let rules: [(bool, &'static str); 19] = [
             (lease.renew_every_ms < lease.ttl_max_ms, "lease.renew_every_ms < lease.ttl_max_ms"),
             (lease.ttl_min_ms <= lease.ttl_max_ms, "lease.ttl_min_ms <= lease.ttl_max_ms"),
             (lease.ttl_max_ms <= lease.longest_ms, "lease.ttl_max_ms <= lease.longest_ms"),
@@ -221,6 +236,10 @@ impl WorkerFleetPolicyForm {
                 Millis::ZERO < self.challenge_ttl_ms && self.challenge_ttl_ms <= Millis::from_secs(3600),
                 "challenge_ttl_ms is 1 ms to 1 h",
             ),
+            (
+                self.dispatch.max_request_bytes.max(self.dispatch.max_result_bytes) <= MAX_PAYLOAD,
+                "dispatch.max_request_bytes and max_result_bytes are at most 512 KiB",
+            ),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
     }
@@ -234,6 +253,8 @@ pub struct WorkerFleetPolicy(Arc<Valid>);
 struct Valid {
     form: WorkerFleetPolicyForm,
     devices: DeviceLimits,
+    pairing: PairingPolicy,
+    dispatch: DispatchPolicy,
 }
 
 impl Serialize for WorkerFleetPolicy {
@@ -268,7 +289,11 @@ impl TryFrom<WorkerFleetPolicyForm> for WorkerFleetPolicy {
         let devices = form.limits.devices;
         let devices = DeviceLimits::new(devices, devices.saturating_mul(2).max(64), MAX_OVERLAP)
             .map_err(|_| PolicyError { rule: "limits.devices is 1 to 8 million" })?;
-        Ok(Self(Arc::new(Valid { form, devices })))
+        let pairing = PairingPolicy::new(form.pairing)
+            .map_err(|_| PolicyError { rule: "pairing is what a pairing policy may be" })?;
+        let dispatch = DispatchPolicy::try_from(form.dispatch.clone())
+            .map_err(|_| PolicyError { rule: "dispatch is what a dispatch policy may be" })?;
+        Ok(Self(Arc::new(Valid { form, devices, pairing, dispatch })))
     }
 }
 
@@ -297,7 +322,8 @@ impl WorkerFleetPolicy {
         serde_json::to_string(&self.0.form).unwrap_or_default()
     }
 
-    pub(crate) fn device_limits(&self) -> DeviceLimits {
-        self.0.devices
+    /// The bounds of the devices, their pairing and what is dispatched to them.
+    pub(crate) fn node_policies(&self) -> (DeviceLimits, PairingPolicy, DispatchPolicy) {
+        (self.0.devices, self.0.pairing, self.0.dispatch.clone())
     }
 }

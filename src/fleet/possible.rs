@@ -31,13 +31,20 @@ impl FleetState {
             | FleetEvent::WallAccepted { .. } => Ok(()),
             FleetEvent::PolicySet { policy, generation } => {
                 ensure(policy.fleet == self.policy.fleet, "a policy is for another fleet")?;
+                ensure(self.fits(policy).is_ok(), "a policy has less room than what is held")?;
                 ensure(
                     *generation == self.policy_generation.saturating_add(1),
                     "a policy generation is skipped",
                 )
             }
             FleetEvent::DeviceChanged { change } => {
-                ensure(self.devices.admits(change), "a device event is not possible")
+                ensure(self.nodes.registry.admits(change), "a device event is not possible")
+            }
+            FleetEvent::PairingChanged { change } => {
+                ensure(self.nodes.pairing.admits(change), "a pairing event is not possible")
+            }
+            FleetEvent::DispatchChanged { change } => {
+                ensure(self.nodes.dispatch.is_possible(change), "a dispatch event is not possible")
             }
             FleetEvent::RunEnded { run, fence, .. } => {
                 let record = self.run(run).ok_or("a run ends that is not known")?;
@@ -120,8 +127,7 @@ impl FleetState {
                 )?;
                 ensure(self.quiet_until <= at.mono, "a lease is granted in the quiet period")?;
                 let terms = &lease.terms;
-                let grant = state::grant_key(&terms.issuer, &terms.grant);
-                ensure(!self.grants.contains(&grant), "a grant is spent twice")?;
+                ensure(!self.grants.contains(&terms.spent_as()), "a grant is spent twice")?;
                 ensure(
                     self.run(&terms.run).is_none_or(
                         |run| matches!(run.state, RunState::Held { until, .. } if until <= at.mono),
@@ -157,7 +163,7 @@ impl FleetState {
                 ensure(owed, "a cleanup is verified that nobody owed")
             }
             FleetEvent::QuarantineReleased { .. } => {
-                ensure(record.quarantine.release, "a quarantine is released that no operator closed")
+                ensure(record.quarantine().release, "a quarantine is released that no operator closed")
             }
             FleetEvent::DrainBegan { .. } => ensure(!record.draining, "draining begins twice"),
             FleetEvent::DrainEnded { .. } => ensure(record.draining, "draining ends that did not begin"),

@@ -23,6 +23,8 @@ pub enum Principal {
     Service(ClientId),
     /// A person with an operator's rights.
     Operator(ClientId),
+    /// A peer that is pairing, and has proved nothing before.
+    Stranger,
     /// The core itself: a deadline that passed, a recovery.
     Core,
 }

@@ -426,6 +426,15 @@ pub enum ManageError {
     /// The device registry refuses.
     #[error(transparent)]
     Device(#[from] crate::identity::DeviceError),
+    /// Dispatch refuses.
+    #[error(transparent)]
+    Dispatch(crate::dispatch::DispatchError),
+    /// The device is not what it has to be.
+    #[error(transparent)]
+    Node(super::node_rejection::NodeError),
+    /// The policy has less room than what the fleet holds.
+    #[error("`{0}` is less than what the fleet holds")]
+    BelowHeld(&'static str),
 }
 
 impl Coded for ManageError {
@@ -442,6 +451,9 @@ impl Coded for ManageError {
             Self::NothingToRelease => code::WORKER_NOT_QUARANTINED,
             Self::Policy(error) => error.code(),
             Self::Device(error) => error.code(),
+            Self::Dispatch(error) => error.code(),
+            Self::Node(error) => error.code(),
+            Self::BelowHeld(_) => code::POLICY_BELOW_HELD,
         }
     }
 }

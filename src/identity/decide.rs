@@ -107,7 +107,6 @@ impl DeviceRegistry {
 
     /// Whether recovery may fold `event` here: it names what exists, keeps ids, certificates and keys unique, and
     /// stays within the limits. Times and policy are not judged again: they were, when it was decided.
-    #[allow(dead_code, reason = "asked by the recovery of the state that embeds the registry")]
     pub(crate) fn admits(&self, event: &DeviceEvent) -> bool {
         match event {
             DeviceEvent::DeviceRegistered { device, certificate, .. } => {

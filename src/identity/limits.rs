@@ -99,6 +99,11 @@ impl DeviceLimits {
         self.max_overlap
     }
 
+    /// Whether everything that `devices` devices have can be revoked beside what is.
+    pub(super) fn leaves_room(&self, devices: u64, revoked: u64) -> bool {
+        devices.saturating_mul(SUBJECTS_PER_DEVICE).saturating_add(revoked) <= self.revocation_bound()
+    }
+
     /// The bound of all revocations together.
     pub(super) fn revocation_bound(&self) -> u64 {
         SUBJECTS_PER_DEVICE

@@ -39,5 +39,6 @@ pub use record::{DeviceKind, DeviceRecord, OverlapEnd, Rotation};
 pub use registry::DeviceRegistry;
 pub use revocation::{Revocation, RevocationReason, RevocationSubject};
 
-#[allow(unused_imports, reason = "the state that embeds the registry stores its events and snapshots")]
-pub(crate) use {anchors::StoredAnchorEvent, event::StoredDeviceEvent, snapshot::DeviceRegistrySnapshot};
+#[allow(unused_imports, reason = "the state that embeds the anchors stores their events")]
+pub(crate) use anchors::StoredAnchorEvent;
+pub(crate) use {event::StoredDeviceEvent, snapshot::DeviceRegistryLoader};

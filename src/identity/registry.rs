@@ -81,6 +81,21 @@ impl DeviceRegistry {
         &self.limits
     }
 
+    /// Puts other bounds in force; [`Self::fits`] was asked.
+    pub(crate) fn set_limits(&mut self, limits: DeviceLimits) {
+        self.limits = limits;
+    }
+
+    /// Whether what is held fits into other bounds, with room to revoke all of it.
+    pub(crate) fn fits(&self, limits: DeviceLimits) -> Result<(), &'static str> {
+        let revoked = u64::try_from(self.revoked.len()).unwrap_or(u64::MAX);
+        let devices = u64::try_from(self.len()).unwrap_or(u64::MAX);
+        if devices > limits.max_devices().into() || !limits.leaves_room(devices, revoked) {
+            return Err("limits.devices");
+        }
+        Ok(())
+    }
+
     /// Grows whenever something that authenticated may not do so any more, and when a revocation is cleared.
     ///
     /// Open streams, leases and permits remember the generation under which their device authenticated; where it

@@ -23,7 +23,7 @@ pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
 pub use scope::{
     EgressScope, MAX_SCOPE, MAX_SECRET_REF_BYTES, ScopeError, SecretRef, SecretRefError, SecretScope,
 };
-pub use terms::WorkerLease;
+pub use terms::{LeaseFacts, WorkerLease};
 pub use workspace::{
     MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_SCOPE_PATHS, RelativePath, WorkspaceError, WorkspaceScope,
 };

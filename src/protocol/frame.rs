@@ -10,7 +10,10 @@
 
 use alloc::vec::Vec;
 
-use crate::code::{self, Code, Coded};
+use crate::{
+    code::{self, Code, Coded},
+    identity::pairing::MAX_PAIRING_MESSAGE,
+};
 
 /// The version of the protocol that this build speaks.
 pub const VERSION: u8 = 1;
@@ -32,11 +35,26 @@ pub enum FrameKind {
     Gate,
     /// A coordinator's word to an enforcement point.
     Feed,
+    /// A message of a pairing, in either direction.
+    Pairing,
+    /// A paired device's message.
+    Node,
+    /// A coordinator's word to a paired device.
+    Dispatch,
 }
 
 impl FrameKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Worker, Self::Coordinator, Self::Chunk, Self::Gate, Self::Feed];
+    pub const ALL: [Self; 8] = [
+        Self::Worker,
+        Self::Coordinator,
+        Self::Chunk,
+        Self::Gate,
+        Self::Feed,
+        Self::Pairing,
+        Self::Node,
+        Self::Dispatch,
+    ];
 
     /// The byte that stands for this kind.
     pub const fn byte(self) -> u8 {
@@ -46,6 +64,9 @@ impl FrameKind {
             Self::Chunk => 3,
             Self::Gate => 4,
             Self::Feed => 5,
+            Self::Pairing => 6,
+            Self::Node => 7,
+            Self::Dispatch => 8,
         }
     }
 
@@ -64,6 +85,9 @@ impl FrameKind {
             Self::Chunk => 64 << 10,
             Self::Gate => 1 << 10,
             Self::Feed => 256 << 10,
+            Self::Pairing => MAX_PAIRING_MESSAGE,
+            // A payload of half a MiB in base64.
+            Self::Node | Self::Dispatch => 1 << 20,
         }
     }
 }
@@ -81,6 +105,9 @@ pub enum FrameError {
     /// A kind that this version does not have.
     #[error("frame kind {0} is unknown")]
     Kind(u8),
+    /// A kind that this end does not receive on this connection.
+    #[error("this end receives no frame of kind {0} here")]
+    NotHere(u8),
     /// The body would be over the limit of its kind.
     #[error("a frame of {bytes} bytes, its kind has at most {limit}")]
     TooLarge {
@@ -97,6 +124,7 @@ impl Coded for FrameError {
             Self::Magic => code::FRAME_MAGIC,
             Self::Version(_) => code::FRAME_VERSION,
             Self::Kind(_) => code::FRAME_KIND,
+            Self::NotHere(_) => code::FRAME_DIRECTION,
             Self::TooLarge { .. } => code::FRAME_TOO_LARGE,
         }
     }
@@ -151,12 +179,18 @@ pub struct FrameDecoder {
     expected: Option<(FrameKind, usize)>,
     body: Vec<u8>,
     failed: Option<FrameError>,
+    only: Option<FrameKind>,
 }
 
 impl FrameDecoder {
     /// A decoder at the start of a stream.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A decoder that takes one kind only, and refuses every other at its header.
+    pub fn only(kind: FrameKind) -> Self {
+        Self { only: Some(kind), ..Self::default() }
     }
 
     /// Whether it holds the beginning of a frame whose rest has not come.
@@ -215,6 +249,7 @@ impl FrameDecoder {
             0 | 1 if MAGIC.get(at) != Some(&byte) => return Err(FrameError::Magic),
             2 if byte != VERSION => return Err(FrameError::Version(byte)),
             3 if FrameKind::from_byte(byte).is_none() => return Err(FrameError::Kind(byte)),
+            3 if self.only.is_some_and(|only| only.byte() != byte) => return Err(FrameError::NotHere(byte)),
             _ if self.header_len < HEADER_BYTES => return Ok(()),
             _ => {}
         }

@@ -214,7 +214,7 @@ impl World {
         assert_eq!(recovered.index_view(), self.state.index_view(), "indexes follow from the records");
         assert_eq!(recovered.snapshot(), self.state.snapshot(), "equal states have equal bytes");
         self.state = recovered;
-        self.live = DispatchLiveness::after_recovery(&self.state, self.now());
+        self.live = DispatchLiveness::after_recovery(&self.state, self.now().mono);
         for device in self.model.devices.keys().cloned().collect::<Vec<_>>() {
             self.model.hear(&device, self.now);
         }

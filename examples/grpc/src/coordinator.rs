@@ -6,8 +6,8 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::Ipv4Addr,
-    path::{Path, PathBuf},
-    sync::mpsc as threads,
+    path::PathBuf,
+    sync::mpsc::{SyncSender, sync_channel},
     thread,
     time::Duration,
 };
@@ -24,7 +24,7 @@ use leasehold::{
     identity::{DeviceCertificate, DeviceCommand, DeviceKind},
     lease::{Epoch, Inspection, WorkerLease},
     protocol::endpoint::EndpointError,
-    shell::{EpochStore, FileEpochStore, FileJournal, Journal, SystemClock},
+    shell::{EpochStore, FileEpochStore, SystemClock},
     time::{Clock, Millis},
 };
 use tokio::{
@@ -36,6 +36,7 @@ use crate::{
     Failure, block_on, boot,
     child::{self, Order},
     hexed::Bytes,
+    keeper::{Care, Keeper, Keeping},
     note::{Note, tell},
     policy, scratch,
     server::{self, Heard, Open},
@@ -65,8 +66,8 @@ struct Process {
     service: Service,
     clock: SystemClock,
     open: BTreeMap<ConnectionId, Open>,
-    /// To the journal's thread.
-    journal: threads::Sender<(u64, Vec<u8>)>,
+    /// The journal's thread.
+    journal: Keeping,
     /// Records on their way to the journal.
     unspoken: VecDeque<FleetRecord>,
     writing: bool,
@@ -81,8 +82,8 @@ struct Process {
     stopping: bool,
 }
 
-fn setup(coordinator: Sha256Digest) -> Result<Setup, Failure> {
-    Ok(Setup::new(tls::entropy()?, coordinator, Box::new(DefaultVerifier)))
+fn setup(entropy: [u8; 64], coordinator: Sha256Digest) -> Setup {
+    Setup::new(entropy, coordinator, Box::new(DefaultVerifier))
 }
 
 /// The coordinator's process.
@@ -94,11 +95,15 @@ pub fn run() -> Result<(), Failure> {
 async fn coordinate(boot: boot::Coordinator) -> Result<(), Failure> {
     let clock = SystemClock::start();
     let policy = policy::fleet_policy(boot.image, &boot.devices)?;
+    let certificate = boot.identity.fingerprint();
+    let entropy: [u8; 64] = tls::entropy()?;
+    let index_key = *entropy.first_chunk().ok_or_else(|| Failure::new("64 bytes are more than 16"))?;
+    // The directory is new, so there is nothing to go on from.
+    let (keeper, _) = Keeper::open(&boot.state, Care::Plain, index_key)?;
     let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
     let epoch = epochs.next(Epoch(0)).map_err(Failure::coded)?;
-    let certificate = boot.identity.fingerprint();
-    let manager =
-        WorkerFleetManager::found(policy, setup(certificate)?, epoch, clock.now()).map_err(Failure::coded)?;
+    let manager = WorkerFleetManager::found(policy, setup(entropy, certificate), epoch, clock.now());
+    let manager = manager.map_err(Failure::coded)?;
     let config = CoordinatorConfig::new()
         .inspect(true)
         .max_connections(256)
@@ -111,15 +116,15 @@ async fn coordinate(boot: boot::Coordinator) -> Result<(), Failure> {
     child::orders(move |order| {
         let _ = orders.blocking_send(Event::Order(order));
     });
-    let path = boot.state.join("journal");
-    let (service, notes) = Service::new(boot.jobs, clock.now().mono)?;
+    let ttl = policy::leases().ttl_max_ms;
+    let (service, notes) = Service::new(boot.jobs, manager.state(), ttl, clock.now().mono)?;
     notes.iter().for_each(tell);
     let mut process = Process {
         coordinator: Coordinator::new(config, manager),
         service,
         clock,
         open: BTreeMap::new(),
-        journal: journal(&path, events.clone())?,
+        journal: keeper.start(bridge(events.clone()), Event::Written)?,
         unspoken: VecDeque::new(),
         writing: false,
         deliveries: VecDeque::new(),
@@ -138,22 +143,18 @@ async fn coordinate(boot: boot::Coordinator) -> Result<(), Failure> {
     server::serve(listener, &*tls::mutual_server(&boot.identity, &boot.clients)?, events, sent)?;
     tell(&Note::Listening { port });
     process.serve(heard, taken).await?;
-    process.recover(&path, setup(certificate)?, &mut epochs)
+    process.recover(setup(entropy, certificate), index_key, &mut epochs)
 }
 
-/// Starts the journal's thread. One batch at a time, each synced before it is called written.
-fn journal(path: &Path, events: Sender<Event>) -> Result<threads::Sender<(u64, Vec<u8>)>, Failure> {
-    let mut journal = FileJournal::open(path)?;
-    let (sender, batches) = threads::channel::<(u64, Vec<u8>)>();
-    thread::Builder::new().name("journal".into()).spawn(move || {
-        while let Ok((last, bytes)) = batches.recv() {
-            let written = journal.append(&bytes).is_ok().then_some(last);
-            if events.blocking_send(Event::Written(written)).is_err() || written.is_none() {
-                return;
-            }
+/// From the journal's thread to the core's task.
+fn bridge(events: Sender<Event>) -> SyncSender<Event> {
+    let (sender, written) = sync_channel(1);
+    thread::spawn(move || {
+        while let Ok(event) = written.recv() {
+            let _ = events.blocking_send(event);
         }
-    })?;
-    Ok(sender)
+    });
+    sender
 }
 
 impl Process {
@@ -223,6 +224,7 @@ impl Process {
                 self.stopping = true;
                 Ok(())
             }
+            Event::Order(_) => Err(Failure::new("nobody gives such orders here")),
         }
     }
 
@@ -271,8 +273,7 @@ impl Process {
                 CoordinatorOutput::Persist(batch) => {
                     self.writing = true;
                     self.unspoken.extend(batch.records);
-                    // A journal that is gone has said so.
-                    let _ = self.journal.send((batch.last, batch.bytes));
+                    self.journal.append(batch.last, batch.bytes);
                 }
                 CoordinatorOutput::Answer { answer: LocalAnswer::Managed(answer), .. } => {
                     answer.map_err(Failure::coded)?;
@@ -348,12 +349,11 @@ impl Process {
     }
 
     /// Reads the journal back as a coordinator that takes over would, and compares (invariant 8).
-    fn recover(&self, path: &Path, setup: Setup, epochs: &mut FileEpochStore) -> Result<(), Failure> {
+    fn recover(self, setup: Setup, index_key: [u8; 16], epochs: &mut FileEpochStore) -> Result<(), Failure> {
         let live = self.coordinator.fleet().state();
-        let journal = FileJournal::open(path)?.read().map_err(Failure::coded)?;
+        let replay = self.journal.end(index_key)?.replay()?;
         let epoch = epochs.next(live.epoch()).map_err(Failure::coded)?;
-        let recovered = WorkerFleetManager::recover(None, &journal, setup, epoch, self.clock.now());
-        let recovered = recovered.map_err(Failure::coded)?;
+        let recovered = replay.recover(setup, epoch, self.clock.now()).map_err(Failure::coded)?;
         if recovered.state().last_fence() <= live.last_fence() {
             // Invariant 2.
             tell(&Note::Fault { message: "a recovered coordinator's fences are not larger".into() });

@@ -35,9 +35,10 @@ macro_rules! of_the_main_job {
 of_the_main_job! {
     audit "../../fleet/audit.rs"
     child "../../fleet/child.rs"
-    escape "../../fleet/escape.rs"
+    escape "../../egress_proxy/proxy/escape.rs"
     hexed "../../fleet/hexed.rs"
     jobs "../../fleet/jobs.rs"
+    keeper "../../fleet/keeper.rs"
     ledger "../../fleet/ledger.rs"
     note "../../fleet/note.rs"
     queue "../../fleet/queue.rs"

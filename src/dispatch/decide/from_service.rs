@@ -2,6 +2,8 @@
 
 use alloc::{vec, vec::Vec};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     capability::CapabilityName,
     digest::{FieldHasher, Sha256Digest},
@@ -25,7 +27,8 @@ use super::Decision;
 const MAX_CANDIDATES: usize = 64;
 
 /// The answer to an accepted request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Enqueued {
     /// The device that it is bound to.

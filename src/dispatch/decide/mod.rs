@@ -60,6 +60,15 @@ impl<A> Decision<A> {
         postcard::to_allocvec(&Record { version: self.version, events: &self.events }).unwrap_or_default()
     }
 
+    /// What would happen, for a journal that holds more than dispatch.
+    pub(crate) fn into_events(self) -> Vec<DispatchEvent> {
+        self.events
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<DispatchEvent>, A) {
+        (self.events, self.answer)
+    }
+
     pub(crate) fn heard(mut self, device: &DeviceId) -> Self {
         self.heard = Some(device.clone());
         self
@@ -109,23 +118,13 @@ impl DispatchState {
 
     /// Folds `event` in and keeps the soft state in step with it.
     fn touch(&mut self, live: &mut DispatchLiveness, now: Now, event: &DispatchEvent) {
-        match event {
-            DispatchEvent::DeviceConnected { device, .. } => {
-                self.evolve(event);
-                live.heard(self, device, now);
-            }
-            DispatchEvent::DeviceDisconnected { device, .. } | DispatchEvent::DeviceRemoved { device } => {
-                if let Some(slot) = self.device_slot(device) {
-                    live.forget(slot);
-                }
-                self.evolve(event);
-            }
-            _ => self.evolve(event),
-        }
+        live.before(self, event);
+        self.evolve(event);
+        live.after(self, event, now);
     }
 
     /// What follows from `event`, which is about to be folded in.
-    fn effects_of(&self, event: &DispatchEvent, effects: &mut Vec<DispatchEffect>) {
+    pub(crate) fn effects_of(&self, event: &DispatchEvent, effects: &mut Vec<DispatchEffect>) {
         match event {
             DispatchEvent::RequestDispatched { request, incarnation, attempt, at } => {
                 let Some(record) = self.record(request) else { return };

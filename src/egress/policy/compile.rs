@@ -83,6 +83,7 @@ fn build(rule: &EgressRule, patterns: &mut Vec<HostRule>) -> Result<Rule, Fault>
             max_request_bytes: rule.max_request_bytes,
             max_response_bytes: rule.max_response_bytes,
         },
+        hidden_server_name: rule.hidden_server_name,
         credentials: credentials(&rule.credentials)?,
         only_name: None,
     })
@@ -238,6 +239,7 @@ pub(super) fn digest(policy: &EgressPolicy) -> Sha256Digest {
         bytes.texts(&rule.hosts);
         bytes.texts(&rule.suffixes);
         bytes.0.push(u8::from(rule.any_host));
+        bytes.0.push(u8::from(rule.hidden_server_name));
         bytes.maybe(rule.schemes.as_deref(), |own, list| own.texts(list));
         bytes
             .maybe(rule.ports.as_deref(), |own, list| own.list(list, |own, port| own.number((*port).into())));

@@ -90,6 +90,10 @@ pub struct EgressRule {
     /// The non-public addresses that this rule may reach: prefixes or single addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private_addresses: Vec<String>,
+    /// Tunnels may hide where they go: the TLS hello names no server, or carries an encrypted one. A name that it
+    /// shows must be the judged host even so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hidden_server_name: bool,
     /// The largest request body in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_request_bytes: Option<u64>,
@@ -120,6 +124,11 @@ pub struct CredentialBinding {
 
 const fn yes() -> bool {
     true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What no rule can allow.

@@ -165,6 +165,7 @@ pub(in crate::egress) struct Rule {
     pub(super) paths: Box<[Box<str>]>,
     pub(super) private: Option<Box<AddressRanges>>,
     pub(in crate::egress) limits: EgressLimits,
+    pub(in crate::egress) hidden_server_name: bool,
     pub(in crate::egress) credentials: Box<[Credential]>,
     /// The slot of the one name that the rule has, where it has exactly one host and nothing else.
     pub(super) only_name: Option<u32>,

@@ -1,16 +1,13 @@
-//! What services and operators do to workers, to runs, to the policy, and to devices.
-
-use alloc::vec::Vec;
+//! What services and operators do to workers, to runs and to the policy.
 
 use crate::{
     fleet::{
         condition::{Activity, LeaseStage, LossReason, QuarantineReason, WorkerLifecycleState},
         context::{Context, Draft, Steps, sealed::Decide},
-        effect::Effect,
         event::FleetEvent,
         operation::{
-            AcceptWall, Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release,
-            Retire, Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
+            AcceptWall, Drain, ForceCleanup, Managed, QuarantineAll, QuarantineWorker, Release, Retire,
+            Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
         },
         principal::Principal,
         rejection::{ManageError, WorkerError},
@@ -19,8 +16,7 @@ use crate::{
         state,
         table::Act,
     },
-    id::{DeviceId, WorkerId},
-    identity::{DeviceEvent, RevocationSubject},
+    id::WorkerId,
 };
 
 fn is_operator(principal: &Principal) -> bool {
@@ -73,7 +69,7 @@ operator! {
     Release = "release", |this, context| {
         let (slot, record) = target(context, Act::Release, &this.worker)?;
         let pending = record.quarantine_generation < context.state.roster.quarantine_generation;
-        if !record.quarantine.release && !pending {
+        if !record.quarantine().release && !pending {
             return Err(ManageError::NothingToRelease);
         }
         let mut steps = Steps::default();
@@ -81,7 +77,7 @@ operator! {
             steps.events.push(FleetEvent::Quarantined { slot, reason: QuarantineReason::Operator });
         }
         steps.events.push(FleetEvent::QuarantineReleased { slot });
-        let mut latch = record.quarantine.clone();
+        let mut latch = record.quarantine().clone();
         latch.release = false;
         let closed = pending || !latch.is_settled();
         Ok(steps.with_answer(Managed {
@@ -92,13 +88,13 @@ operator! {
         let (slot, record) = target(context, Act::Drain, &this.worker)?;
         let mut steps = Steps::default();
         steps.events.push(FleetEvent::DrainBegan { slot });
-        Ok(steps.with_answer(managed(context, record, record.quarantine.is_closed(), true)))
+        Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), true)))
     };
     Undrain = "undrain", |this, context| {
         let (slot, record) = target(context, Act::Undrain, &this.worker)?;
         let mut steps = Steps::default();
         steps.events.push(FleetEvent::DrainEnded { slot });
-        Ok(steps.with_answer(managed(context, record, record.quarantine.is_closed(), false)))
+        Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), false)))
     };
     Reverify = "reverify", |this, context| {
         let (slot, record) = target(context, Act::Reverify, &this.worker)?;
@@ -147,53 +143,12 @@ operator! {
         if this.policy.fleet != context.state.policy.fleet {
             return Err(ManageError::OtherFleet);
         }
+        context.state.fits(&this.policy).map_err(ManageError::BelowHeld)?;
         let mut steps = Steps::default();
         let generation = context.state.policy_generation.saturating_add(1);
         steps.events.push(FleetEvent::PolicySet { policy: this.policy.clone(), generation });
         Ok(steps.with_answer(Managed { state: None }))
     };
-    ManageDevice = "manage_device", |this, context| {
-        let changes = context.state.devices.decide(&this.command, context.now)?;
-        let mut steps = Steps::default();
-        let cut = cut_devices(context, &changes);
-        steps.events.extend(changes.into_iter().map(|change| FleetEvent::DeviceChanged { change }));
-        for device in cut {
-            if let Some(slot) = context.state.roster.by_device(&device)
-                && let Some(held) = context.held(slot)
-            {
-                // Its channel is cut, so it cannot acknowledge anything any more (invariant 12).
-                context.lose(&mut steps, slot, held, LossReason::DeviceRevoked, context.hold_until(held));
-            }
-            steps.effects.push(Effect::Cut { device });
-        }
-        Ok(steps.with_answer(Managed { state: None }))
-    };
-}
-
-/// The devices whose channels no longer stand for anything after `changes`.
-fn cut_devices(context: &Context<'_>, changes: &[DeviceEvent]) -> Vec<DeviceId> {
-    let registry = &context.state.devices;
-    let mut cut = Vec::new();
-    for change in changes {
-        let device = match change {
-            DeviceEvent::Revoked { subject: RevocationSubject::Device(device), .. }
-            | DeviceEvent::DeviceReplaced { device, .. } => Some(device),
-            DeviceEvent::Revoked { subject: RevocationSubject::Certificate(certificate), .. } => {
-                registry.by_certificate(certificate).map(|(record, _)| record.device())
-            }
-            DeviceEvent::Revoked { subject: RevocationSubject::Key(key), .. } => {
-                registry.by_key(key).map(|record| record.device())
-            }
-            DeviceEvent::DeviceRemoved { device, .. } => Some(device),
-            _ => None,
-        };
-        if let Some(device) = device
-            && !cut.contains(device)
-        {
-            cut.push(device.clone());
-        }
-    }
-    cut
 }
 
 impl Decide for RevokeRun {

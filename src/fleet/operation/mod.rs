@@ -2,12 +2,17 @@
 //!
 //! The groups are apart so that no decoded message of a worker can name an operator's act.
 
+mod node;
 mod operator;
 mod service;
 mod worker;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use node::{
+    CancelRequest, CollectResult, ConfirmUse, Enqueue, OrderDispatch, RevokeSelf, RotateSelf, StreamEnded,
+    TellDispatch,
+};
 pub use operator::{
     AcceptWall, Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release, Retire,
     Reverify, SetPolicy, Undrain,

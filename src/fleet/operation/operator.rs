@@ -81,7 +81,8 @@ pub struct SetPolicy {
     pub policy: WorkerFleetPolicy,
 }
 
-/// Changes the device registry: registers, rotates, revokes. A revoked device loses its lease at once.
+/// Changes the device registry: registers, rotates, revokes. A revoked device loses its lease, its open requests, its
+/// stream and its pairing sessions at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ManageDevice {

@@ -350,6 +350,20 @@ impl PairingDesk {
         Turn { events, value: () }
     }
 
+    /// Follows an event that was decided elsewhere: on a state that is the same as this desk's.
+    pub(crate) fn follow(&mut self, event: &PairingEvent) {
+        self.state.evolve(event);
+        if let PairingEvent::SessionEnded { session, .. } | PairingEvent::SessionForgotten { session } = event
+        {
+            self.live.remove(session);
+        }
+    }
+
+    /// Puts other rules in force.
+    pub(crate) fn set_policy(&mut self, policy: PairingPolicy) {
+        self.state.set_policy(policy);
+    }
+
     fn end(&mut self, session: &SessionId, end: PairingEnd, now: Now) -> Result<Turn<()>, PairingError> {
         let events = self.apply(&PairingCommand::End { session: session.clone(), end }, now)?;
         self.live.remove(session);

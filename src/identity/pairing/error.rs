@@ -83,6 +83,9 @@ pub enum PairingError {
     /// Not a code that this version gives out.
     #[error("not a pairing code")]
     BadCode,
+    /// This coordinator pairs nobody.
+    #[error("this coordinator pairs nobody")]
+    Closed,
     /// The entropy source failed.
     #[error("the entropy source failed")]
     Entropy,
@@ -122,6 +125,7 @@ impl Coded for PairingError {
             Self::Certificate(error) => error.code(),
             Self::Device(error) => error.code(),
             Self::BadCode => code::PAIRING_BAD_CODE,
+            Self::Closed => code::PAIRING_CLOSED,
             Self::Entropy => code::ENTROPY_UNAVAILABLE,
         }
     }

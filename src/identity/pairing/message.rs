@@ -68,6 +68,11 @@ pub(crate) enum Status {
     },
 }
 
+/// The session that a message names; none where the bytes are no message.
+pub(crate) fn session_of(bytes: &[u8]) -> Option<SessionId> {
+    Message::decode(bytes).ok().map(|message| message.session().clone())
+}
+
 impl Message {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer(MARK.to_vec());
@@ -126,6 +131,17 @@ impl Message {
             }
         }
         out.0
+    }
+
+    /// The session that the message is about.
+    pub(crate) const fn session(&self) -> &SessionId {
+        match self {
+            Self::Hello(hello) => &hello.session,
+            Self::Reply(reply) => &reply.session,
+            Self::Confirm { session, .. } | Self::Fetch { session, .. } | Self::Status { session, .. } => {
+                session
+            }
+        }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PairingError> {

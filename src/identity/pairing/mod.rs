@@ -108,8 +108,10 @@ pub use verified::{CertificateIssuer, IssueError, VerifiedPairing};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use message::Message;
-#[allow(unused_imports, reason = "the state that embeds the sessions stores their events and snapshots")]
-pub(crate) use {session::StoredPairingEvent, state::PairingSnapshot};
+pub(crate) use message::session_of;
+#[cfg(test)]
+pub(crate) use state::PairingSnapshot;
+pub(crate) use {session::StoredPairingEvent, state::PairingCommand};
 
 #[cfg(test)]
 mod testkit;

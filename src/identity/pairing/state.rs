@@ -38,6 +38,8 @@ pub struct PairingState {
     /// Where the present window of the global start rate began, and how many exchanges started in it.
     window: Mono,
     started: u32,
+    /// When the first session has to be looked at. Follows from the sessions; kept, because it is asked for often.
+    due: Option<Mono>,
 }
 
 /// The stored form of the sessions.
@@ -55,7 +57,7 @@ const VERSION: u16 = 1;
 impl PairingState {
     /// No sessions.
     pub fn new(policy: PairingPolicy) -> Self {
-        Self { policy, sessions: BTreeMap::new(), window: Mono::START, started: 0 }
+        Self { policy, sessions: BTreeMap::new(), window: Mono::START, started: 0, due: None }
     }
 
     /// The policy.
@@ -74,8 +76,29 @@ impl PairingState {
     }
 
     /// The earliest instant at which [`PairingDesk::sweep`](super::PairingDesk::sweep) has something to do.
-    /// Cost: O(sessions).
-    pub fn next_deadline(&self) -> Option<Mono> {
+    /// Cost: O(1).
+    pub const fn next_deadline(&self) -> Option<Mono> {
+        self.due
+    }
+
+    /// Puts other rules in force; [`Self::fits`] was asked.
+    pub(crate) fn set_policy(&mut self, policy: PairingPolicy) {
+        self.policy = policy;
+        self.due = self.first_deadline();
+    }
+
+    /// Whether what is held fits into other bounds.
+    pub(crate) fn fits(&self, policy: &PairingPolicy) -> Result<(), &'static str> {
+        let fits = u32::try_from(self.sessions.len()).is_ok_and(|len| len <= policy.get().max_sessions);
+        if fits { Ok(()) } else { Err("pairing.max_sessions") }
+    }
+
+    /// The sessions that are open, whose codes a restart loses.
+    pub(crate) fn open_sessions(&self) -> impl Iterator<Item = &SessionId> {
+        self.sessions.iter().filter(|(_, held)| held.end().is_none()).map(|(session, _)| session)
+    }
+
+    fn first_deadline(&self) -> Option<Mono> {
         let memory = self.policy.get().memory_ms;
         let deadline = |session: &PairingSession| match session.end() {
             Some(_) => session.expires.plus(memory),
@@ -215,6 +238,11 @@ impl PairingState {
 
     /// Folds one event. Total: an event that does not fit changes nothing.
     pub(crate) fn evolve(&mut self, event: &PairingEvent) {
+        self.change(event);
+        self.due = self.first_deadline();
+    }
+
+    fn change(&mut self, event: &PairingEvent) {
         match event {
             PairingEvent::SessionOpened { session, method, target, expires, at } => {
                 self.sessions.insert(
@@ -279,7 +307,6 @@ impl PairingState {
     }
 
     /// Whether recovery may fold `event` here.
-    #[allow(dead_code, reason = "asked by the recovery of the state that embeds the sessions")]
     pub(crate) fn admits(&self, event: &PairingEvent) -> bool {
         let phase = |session| self.sessions.get(session).map(|held: &PairingSession| &held.phase);
         match event {
@@ -315,7 +342,6 @@ impl PairingState {
     }
 
     /// The sessions as one value.
-    #[allow(dead_code, reason = "called by the state that embeds the sessions")]
     pub(crate) fn snapshot(&self) -> PairingSnapshot {
         PairingSnapshot {
             version: VERSION,
@@ -326,7 +352,6 @@ impl PairingState {
     }
 
     /// The sessions that `snapshot` was taken of.
-    #[allow(dead_code, reason = "called by the state that embeds the sessions")]
     pub(crate) fn restore(snapshot: PairingSnapshot, policy: PairingPolicy) -> Result<Self, RestoreError> {
         let PairingSnapshot { version, window, started, sessions } = snapshot;
         if version != VERSION {
@@ -338,7 +363,9 @@ impl PairingState {
         if !fits || sessions.len() != count {
             return Err(RestoreError::Pairing);
         }
-        Ok(Self { policy, sessions, window, started })
+        let mut state = Self { policy, sessions, window, started, due: None };
+        state.due = state.first_deadline();
+        Ok(state)
     }
 }
 

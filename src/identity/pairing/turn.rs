@@ -37,7 +37,7 @@ impl<T> Turn<T> {
 }
 
 /// A session that was opened.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offered {
     /// Its id: in the QR code, or to be typed in.

@@ -2,6 +2,7 @@
 
 mod coordinator;
 mod feed;
+mod node;
 mod text;
 mod worker;
 
@@ -12,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::{
     coordinator::{CoordinatorMessage, HeldLeaseNotice, Refusal, Standing, Welcome, WorkerAnswer},
     feed::{FeedChange, FeedLease, FeedMessage, GateMessage},
+    node::{NodeAnswer, NodeMessage, NodeRequest, NodeWord},
     text::{WireBytes, WireCode},
     worker::{WorkerMessage, WorkerRequest},
 };
