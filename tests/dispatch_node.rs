@@ -100,7 +100,7 @@ struct Host {
 /// The effects for requests.
 fn dispatched(effects: Effects) -> Vec<DispatchEffect> {
     let only = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Dispatch(effect) => Some(effect),
+        Effect::Dispatch(effect) => Some(*effect),
         _ => None,
     });
     only.collect()
@@ -278,7 +278,7 @@ fn a_device_pairs_works_and_is_revoked() {
     assert_eq!((host.state_of("held"), host.state_of("waits")), (rejected, rejected));
     assert_eq!(host.state_of("done"), RequestState::Succeeded);
     assert!(effects.contains(&Effect::Cut { device: device("desk") }));
-    assert!(effects.contains(&Effect::Dispatch(DispatchEffect::Close { device: device("desk") })));
+    assert!(effects.contains(&Effect::Dispatch(DispatchEffect::Close { device: device("desk") }.into())));
     assert_eq!(host.fleet.pairing_end(&second), Some(PairingEnd::Rejected));
     assert_eq!(host.say(leaf, &hello).unwrap_err(), code::DEVICE_REVOKED);
     assert_eq!(host.fleet.authenticate(&der, host.now).unwrap_err().code(), code::DEVICE_REVOKED);
@@ -362,7 +362,7 @@ fn a_device_rotates_and_revokes_itself() {
     host.order(rotate).unwrap();
     let by = |certificate| Principal::Device { device: device("a"), certificate };
     assert_eq!(host.ask(&ConfirmUse {}, &by(old)).unwrap(), [], "the former one ends nothing");
-    let cut = Effect::CutCertificate { device: device("a"), certificate: old };
+    let cut = Effect::CutCertificate { device: device("a"), certificate: old.into() };
     assert_eq!(host.ask(&ConfirmUse {}, &by(next.fingerprint())).unwrap(), [cut]);
     assert!(!host.state_of("r").is_final(), "its requests go on");
     let beat = DeviceMessage::Heartbeat { incarnation: Incarnation(7) };
@@ -568,13 +568,15 @@ proptest! {
                 }
                 Op::Pass(millis) => {
                     host.now = host.now.plus(Millis(u64::from(millis)));
-                    Ok(host.poll().into_iter().map(Effect::Dispatch).collect())
+                    Ok(host.poll().into_iter().map(|effect| Effect::Dispatch(effect.into())).collect())
                 }
             };
             match outcome {
                 Err(_) => prop_assert_eq!(host.fleet.state(), &before, "a refusal changes nothing"),
                 Ok(effects) => for effect in effects {
-                    if let Effect::Dispatch(DispatchEffect::Deliver { device, .. }) = effect {
+                    if let Effect::Dispatch(effect) = effect
+                        && let DispatchEffect::Deliver { device, .. } = *effect
+                    {
                         let subject = RevocationSubject::Device(device);
                         prop_assert!(host.fleet.state().devices().revocation(&subject).is_none());
                     }
