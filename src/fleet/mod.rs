@@ -22,16 +22,19 @@ mod evolve;
 mod invariants;
 mod journal;
 mod liveness;
+mod load;
 mod manager;
 mod node_rejection;
 mod operation;
 mod pairing;
+mod passing;
 mod policy;
 mod possible;
 mod principal;
 mod ready;
 mod recover;
 mod rejection;
+mod replay;
 mod roster;
 mod runs;
 mod session;
@@ -68,8 +71,10 @@ pub use self::{
         AcquireError, AttestError, ChallengeError, CommandError, HeartbeatError, LeaseError, ManageError,
         TimeError, WorkerError,
     },
+    replay::Replay,
     runs::{RunRecord, RunState},
     setup::Setup,
+    snapshot::SnapshotWriter,
     state::{FleetState, WorkerView},
     table::{Act, admitted, render_diagram, render_table},
 };
