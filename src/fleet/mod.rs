@@ -12,6 +12,7 @@
 //!
 #![doc = include_str!("lifecycle.md")]
 
+mod accept;
 mod condition;
 mod context;
 mod counts;
@@ -27,6 +28,7 @@ mod manager;
 mod node_rejection;
 mod operation;
 mod pairing;
+mod passing;
 mod policy;
 mod possible;
 mod principal;
@@ -47,6 +49,7 @@ mod tests;
 mod wheel;
 
 pub use self::{
+    accept::{AcceptError, JournalBatch},
     condition::{
         ActivityKind, Debt, LeaseStage, LossReason, Quarantine, QuarantineReason, WorkerLifecycleState,
     },
@@ -57,7 +60,7 @@ pub use self::{
     event::{EvidenceRecord, FleetEvent, FleetRecord},
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,
-    manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
+    manager::{Prepared, Released, Ticket, WorkerFleetManager},
     node_rejection::NodeError,
     operation::*,
     policy::{

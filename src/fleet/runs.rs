@@ -97,15 +97,17 @@ impl Runs {
     /// The run is leased once more.
     pub(crate) fn leased(&mut self, run: &RunId, slot: u32, fence: Fence) {
         let state = RunState::Leased { slot, fence };
-        match self.get_mut(run) {
-            Some(record) => {
-                record.attempts = record.attempts.saturating_add(1);
-                record.state = state;
+        match self.records.find_or_hash(run.as_str().as_bytes()) {
+            Ok(slot) => {
+                if let Some(record) = self.records.get_mut(slot) {
+                    record.attempts = record.attempts.saturating_add(1);
+                    record.state = state;
+                }
             }
-            None => {
+            Err(hash) => {
                 let record =
                     RunRecord { run: run.clone(), attempts: 1, state, remembered_until: Mono::NEVER };
-                self.records.insert_new(record);
+                self.records.insert_hashed(hash, record);
             }
         }
     }

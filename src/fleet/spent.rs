@@ -60,10 +60,10 @@ impl Spent {
                 }
             }
         }
-        if !self.contains(&thing) {
+        if let Err(hash) = self.entries.find_or_hash(thing.as_bytes()) {
             // The next batch is wholly in the future of `until`: nothing is forgotten while it could be used.
             self.batches.entry((until / BATCH_MS).saturating_add(1)).or_default().push(thing);
-            self.entries.insert_new(Entry(thing));
+            self.entries.insert_hashed(hash, Entry(thing));
         }
     }
 
