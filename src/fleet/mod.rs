@@ -29,6 +29,7 @@ mod pairing;
 mod policy;
 mod possible;
 mod principal;
+mod profiles;
 mod ready;
 mod recover;
 mod rejection;

@@ -1,6 +1,6 @@
 //! The workers: records in slots, found by id or by device, counted by what the public sees of them.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,14 +8,23 @@ use super::{
     condition::{Activity, ActivityKind, Quarantine, WorkerLifecycleState},
     event::EvidenceRecord,
     operation::WorkerHandle,
+    profiles::{ProfileList, Profiles},
     ready::{ClassId, ReadyQueues},
 };
 use crate::{
+    attestation::EvidenceProfile,
     capability::CapabilitySet,
     id::{DeviceId, WorkerId},
     index::KeyedIndex,
     time::Now,
 };
+
+/// Accepted evidence: what is remembered of it for this worker alone, and what many workers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) record: EvidenceRecord,
+    pub(crate) profile: Arc<EvidenceProfile>,
+}
 
 /// One worker, on all its axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +38,7 @@ pub(crate) struct WorkerRecord {
     pub(crate) draining: bool,
     /// Fell silent, and was not heard since.
     pub(crate) silent: bool,
-    pub(crate) evidence: Option<Box<EvidenceRecord>>,
+    pub(crate) evidence: Option<Box<Evidence>>,
     pub(crate) class: Option<ClassId>,
 }
 
@@ -51,6 +60,7 @@ pub(crate) struct Roster {
     by_id: KeyedIndex,
     by_device: KeyedIndex,
     pub(crate) ready: ReadyQueues,
+    pub(crate) profiles: Profiles,
     counts: [u64; VIEWS],
     /// Workers that fell silent and were not heard since.
     pub(crate) silent: u32,
@@ -86,6 +96,7 @@ impl Roster {
             by_id: KeyedIndex::new(index_key),
             by_device: KeyedIndex::new(index_key),
             ready: ReadyQueues::default(),
+            profiles: Profiles::default(),
             counts: [0; VIEWS],
             silent: 0,
             quarantine_generation: 0,
@@ -302,7 +313,8 @@ pub(crate) struct StoredWorker {
     quarantine_generation: u64,
     draining: bool,
     silent: bool,
-    evidence: Option<Box<EvidenceRecord>>,
+    /// With the place of its profile in the list of those.
+    evidence: Option<(Box<EvidenceRecord>, u32)>,
     capabilities: Option<CapabilitySet>,
     stamp: u64,
 }
@@ -310,6 +322,7 @@ pub(crate) struct StoredWorker {
 /// All workers as a snapshot holds them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredRoster {
+    profiles: Vec<Arc<EvidenceProfile>>,
     places: Vec<(u32, Option<StoredWorker>)>,
     free: Vec<u32>,
     quarantine_generation: u64,
@@ -319,7 +332,8 @@ pub(crate) struct StoredRoster {
 
 impl Roster {
     pub(crate) fn to_stored(&self) -> StoredRoster {
-        let store = |(slot, record): (u32, &WorkerRecord)| StoredWorker {
+        let mut profiles = ProfileList::default();
+        let mut store = |(slot, record): (u32, &WorkerRecord)| StoredWorker {
             id: record.id.clone(),
             device: record.device.clone(),
             activity: record.activity.clone(),
@@ -327,15 +341,20 @@ impl Roster {
             quarantine_generation: record.quarantine_generation,
             draining: record.draining,
             silent: record.silent,
-            evidence: record.evidence.clone(),
+            evidence: record
+                .evidence
+                .as_deref()
+                .map(|evidence| (Box::new(evidence.record.clone()), profiles.place(&evidence.profile))),
             capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
             stamp: self.ready.stamp(slot),
         };
         let places = (0_u32..).zip(&self.places).map(|(slot, place)| {
             (place.generation, place.worker.as_ref().map(|record| store((slot, record))))
         });
+        let places = places.collect();
         StoredRoster {
-            places: places.collect(),
+            profiles: profiles.into_list(),
+            places,
             free: self.free.clone(),
             quarantine_generation: self.quarantine_generation,
             stamp: self.ready.last_stamp(),
@@ -353,6 +372,13 @@ impl Roster {
             if worker.stamp != 0 {
                 queued.push((worker.stamp, class?, slot));
             }
+            let evidence = match worker.evidence {
+                Some((record, profile)) => {
+                    let profile = roster.profiles.share(stored.profiles.get(index(profile))?);
+                    Some(Box::new(Evidence { record: *record, profile }))
+                }
+                None => None,
+            };
             let record = WorkerRecord {
                 id: worker.id,
                 device: worker.device,
@@ -361,7 +387,7 @@ impl Roster {
                 quarantine_generation: worker.quarantine_generation,
                 draining: worker.draining,
                 silent: worker.silent,
-                evidence: worker.evidence,
+                evidence,
                 class,
             };
             if roster.by_id(&record.id).is_some() {
@@ -415,12 +441,11 @@ impl PartialEq for Roster {
 
 impl Eq for Roster {}
 
-/// Whether `evidence` lets its worker work at `now`, under this generation of the policy (invariants 3 and 4).
+/// Whether the time of `evidence` is not over at `now` (invariants 3 and 4).
 ///
 /// Wall and monotonic line must both agree, so that a wall clock that was set back extends nothing (invariant 7).
-pub(crate) fn in_force(evidence: &EvidenceRecord, generation: u64, now: Now) -> bool {
-    evidence.generation == generation
-        && now.wall < evidence.valid_until
+pub(crate) fn in_time(evidence: &EvidenceRecord, now: Now) -> bool {
+    now.wall < evidence.valid_until
         && now.mono < evidence.valid_until_mono
         && now.mono < evidence.certificate_until_mono
 }

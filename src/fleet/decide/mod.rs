@@ -7,6 +7,7 @@ mod device;
 mod dispatch;
 mod lease;
 mod manage;
+mod reappraise;
 
 pub(crate) use attest::heard;
 pub use deadline::Expired;
