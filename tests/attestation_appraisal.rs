@@ -109,7 +109,8 @@ fn a4_a_workers_own_word_for_its_egress_is_malformed() {
         codes(&case.judge_bytes(EvidenceForm::Dsse, &seal(PAYLOAD_TYPE, &payload, &[&launcher()]).unwrap()))
     };
     let said = json!({"attested": true});
-    for word in [json!(true), json!(1), json!(-1), json!(0.5), json!("yes!"), json!([]), json!([true]), said] {
+    for word in [json!(true), json!(1), json!(-1), json!(0.5), json!("yes!"), json!([]), json!([true]), said]
+    {
         assert_eq!(signed(word.clone()), ["attestation.egress.malformed"], "{word}");
     }
     assert_eq!(signed(Value::Null), ["attestation.egress.missing"]);

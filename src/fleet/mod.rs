@@ -43,6 +43,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wheel;
 
 pub use self::{
     condition::{
@@ -51,7 +52,7 @@ pub use self::{
     context::Decide,
     counts::WorkerFleetCounts,
     decide::Expired,
-    effect::Effect,
+    effect::{Effect, Effects},
     event::{EvidenceRecord, FleetEvent, FleetRecord},
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,

@@ -16,6 +16,7 @@ use crate::{
     capability::CapabilitySet,
     id::{DeviceId, WorkerId},
     index::KeyedIndex,
+    slab::Chunks,
     time::Now,
 };
 
@@ -32,14 +33,39 @@ pub(crate) struct WorkerRecord {
     pub(crate) id: WorkerId,
     pub(crate) device: DeviceId,
     pub(crate) activity: Activity,
-    pub(crate) quarantine: Quarantine,
+    /// The quarantine latch, while it is closed.
+    latch: Option<Box<Quarantine>>,
     /// How many acts on the whole fleet this record has taken in. Behind the fleet's number it is quarantined.
     pub(crate) quarantine_generation: u64,
     pub(crate) draining: bool,
     /// Fell silent, and was not heard since.
     pub(crate) silent: bool,
-    pub(crate) evidence: Option<Box<Evidence>>,
+    pub(crate) evidence: Option<Evidence>,
     pub(crate) class: Option<ClassId>,
+}
+
+impl WorkerRecord {
+    /// The quarantine latch.
+    pub(crate) fn quarantine(&self) -> &Quarantine {
+        self.latch.as_deref().unwrap_or(Quarantine::open())
+    }
+
+    /// Changes the latch; one that is open again takes no room.
+    pub(crate) fn change_latch(&mut self, change: impl FnOnce(&mut Quarantine)) {
+        let mut latch = self.latch.take().unwrap_or_default();
+        change(&mut latch);
+        self.latch = (*latch != *Quarantine::open()).then_some(latch);
+    }
+
+    /// Whether it is quarantined: by its own latch, or by an act on the whole fleet, of which there were `acts`, that
+    /// it has not taken in.
+    fn is_quarantined(&self, acts: u64) -> bool {
+        self.quarantine_generation < acts || self.quarantine().is_closed()
+    }
+
+    fn view(&self, acts: u64) -> WorkerLifecycleState {
+        WorkerLifecycleState::of(self.activity.kind(), self.is_quarantined(acts), self.draining)
+    }
 }
 
 /// A slot: its worker, and how many incarnations it has seen. That number outlives the worker, so that no
@@ -55,7 +81,7 @@ const VIEWS: usize = 11;
 /// All workers.
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
-    places: Vec<Place>,
+    places: Chunks<Place>,
     free: Vec<u32>,
     by_id: KeyedIndex,
     by_device: KeyedIndex,
@@ -91,11 +117,11 @@ fn view_index(view: WorkerLifecycleState) -> usize {
 impl Roster {
     pub(crate) fn new(index_key: [u8; 16]) -> Self {
         Self {
-            places: Vec::new(),
+            places: Chunks::default(),
             free: Vec::new(),
             by_id: KeyedIndex::new(index_key),
             by_device: KeyedIndex::new(index_key),
-            ready: ReadyQueues::default(),
+            ready: ReadyQueues::new(index_key),
             profiles: Profiles::default(),
             counts: [0; VIEWS],
             silent: 0,
@@ -121,8 +147,8 @@ impl Roster {
         self.places.get(index(slot)).map_or(0, |place| place.generation)
     }
 
-    pub(crate) fn places(&self) -> &[Place] {
-        &self.places
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter()
     }
 
     /// The worker that `handle` means, where its incarnation is the current one.
@@ -148,11 +174,11 @@ impl Roster {
 
     /// Whether `record` is quarantined: by its own latch, or by an act on the whole fleet that it has not taken in.
     pub(crate) fn is_quarantined(&self, record: &WorkerRecord) -> bool {
-        record.quarantine.is_closed() || record.quarantine_generation < self.quarantine_generation
+        record.is_quarantined(self.quarantine_generation)
     }
 
     pub(crate) fn view(&self, record: &WorkerRecord) -> WorkerLifecycleState {
-        WorkerLifecycleState::of(record.activity.kind(), self.is_quarantined(record), record.draining)
+        record.view(self.quarantine_generation)
     }
 
     pub(crate) fn count(&self, view: WorkerLifecycleState) -> u64 {
@@ -176,7 +202,7 @@ impl Roster {
             id,
             device,
             activity: Activity::Registered,
-            quarantine: Quarantine::default(),
+            latch: None,
             quarantine_generation: self.quarantine_generation,
             draining: false,
             silent: false,
@@ -214,29 +240,32 @@ impl Roster {
 
     /// Changes the worker in `slot` and keeps counts, queues and the silent tally true.
     pub(crate) fn change(&mut self, slot: u32, change: impl FnOnce(&mut WorkerRecord)) {
-        let Some(mut record) = self.places.get_mut(index(slot)).and_then(|place| place.worker.take()) else {
+        let acts = self.quarantine_generation;
+        let Some(record) = self.places.get_mut(index(slot)).and_then(|place| place.worker.as_mut()) else {
             return;
         };
-        let (before, was_silent) = (self.view(&record), record.silent);
-        change(&mut record);
-        let after = self.view(&record);
-        self.tally(before, false);
-        self.tally(after, true);
-        match (was_silent, record.silent) {
+        let leased = |record: &WorkerRecord| matches!(record.activity, Activity::Leased(_));
+        let (before, was_silent, was_leased) = (record.view(acts), record.silent, leased(record));
+        change(record);
+        let (after, silent, class) = (record.view(acts), record.silent, record.class);
+        // Who had a lease and has one stands in no queue, and nothing need be looked up.
+        let may_queue = !was_leased || !leased(record);
+        if before != after {
+            self.tally(before, false);
+            self.tally(after, true);
+        }
+        match (was_silent, silent) {
             (false, true) => self.silent = self.silent.saturating_add(1),
             (true, false) => self.silent = self.silent.saturating_sub(1),
             _ => {}
         }
-        if let Some(class) = record.class {
+        if let Some(class) = class.filter(|_| may_queue) {
             let wanted = after == WorkerLifecycleState::Available;
             match (self.ready.is_queued(slot), wanted) {
                 (false, true) => self.ready.push(class, slot),
                 (true, false) => self.ready.remove(class, slot),
                 _ => {}
             }
-        }
-        if let Some(place) = self.places.get_mut(index(slot)) {
-            place.worker = Some(record);
         }
     }
 
@@ -314,7 +343,7 @@ pub(crate) struct StoredWorker {
     draining: bool,
     silent: bool,
     /// With the place of its profile in the list of those.
-    evidence: Option<(Box<EvidenceRecord>, u32)>,
+    evidence: Option<(EvidenceRecord, u32)>,
     capabilities: Option<CapabilitySet>,
     stamp: u64,
 }
@@ -337,18 +366,18 @@ impl Roster {
             id: record.id.clone(),
             device: record.device.clone(),
             activity: record.activity.clone(),
-            quarantine: record.quarantine.clone(),
+            quarantine: record.quarantine().clone(),
             quarantine_generation: record.quarantine_generation,
             draining: record.draining,
             silent: record.silent,
             evidence: record
                 .evidence
-                .as_deref()
-                .map(|evidence| (Box::new(evidence.record.clone()), profiles.place(&evidence.profile))),
+                .as_ref()
+                .map(|evidence| (evidence.record.clone(), profiles.place(&evidence.profile))),
             capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
             stamp: self.ready.stamp(slot),
         };
-        let places = (0_u32..).zip(&self.places).map(|(slot, place)| {
+        let places = (0_u32..).zip(self.places.iter()).map(|(slot, place)| {
             (place.generation, place.worker.as_ref().map(|record| store((slot, record))))
         });
         let places = places.collect();
@@ -364,6 +393,7 @@ impl Roster {
     pub(crate) fn from_stored(index_key: [u8; 16], stored: StoredRoster) -> Option<Self> {
         let mut roster = Self::new(index_key);
         roster.quarantine_generation = stored.quarantine_generation;
+        let profiles: Vec<_> = stored.profiles.iter().map(|profile| roster.profiles.share(profile)).collect();
         let mut queued = Vec::new();
         for (slot, (generation, worker)) in (0_u32..).zip(stored.places) {
             roster.places.push(Place { generation, worker: None });
@@ -374,8 +404,7 @@ impl Roster {
             }
             let evidence = match worker.evidence {
                 Some((record, profile)) => {
-                    let profile = roster.profiles.share(stored.profiles.get(index(profile))?);
-                    Some(Box::new(Evidence { record: *record, profile }))
+                    Some(Evidence { record, profile: Arc::clone(profiles.get(index(profile))?) })
                 }
                 None => None,
             };
@@ -383,7 +412,7 @@ impl Roster {
                 id: worker.id,
                 device: worker.device,
                 activity: worker.activity,
-                quarantine: worker.quarantine,
+                latch: (worker.quarantine != *Quarantine::open()).then(|| Box::new(worker.quarantine)),
                 quarantine_generation: worker.quarantine_generation,
                 draining: worker.draining,
                 silent: worker.silent,
@@ -420,7 +449,7 @@ impl PartialEq for Roster {
             && self.ready.last_stamp() == other.ready.last_stamp()
             && self.free == other.free
             && self.places.len() == other.places.len()
-            && (0_u32..).zip(self.places.iter().zip(&other.places)).all(|(slot, (mine, theirs))| {
+            && (0_u32..).zip(self.places.iter().zip(other.places.iter())).all(|(slot, (mine, theirs))| {
                 let same = |a: &WorkerRecord, b: &WorkerRecord| {
                     let class = |roster: &Self, record: &WorkerRecord| {
                         record.class.and_then(|class| roster.ready.capabilities(class).cloned())

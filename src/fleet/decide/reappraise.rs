@@ -36,8 +36,7 @@ impl Context<'_> {
     ///
     /// Cost: O(1); after a change of policy, until the sweep has come by, that of judging the evidence again.
     pub(crate) fn standing(&self, slot: u32, record: &WorkerRecord) -> Option<Standing> {
-        let evidence =
-            record.evidence.as_deref().filter(|_| FleetState::evidence_in_time(record, self.now))?;
+        let evidence = record.evidence.as_ref().filter(|_| FleetState::evidence_in_time(record, self.now))?;
         let held = &evidence.record;
         let mut standing = Standing {
             valid_until: held.valid_until,
@@ -88,7 +87,7 @@ impl Context<'_> {
 /// The transitions that follow a change of policy for one worker: its evidence is kept, or it is withdrawn and a lease
 /// that runs on it is taken back. False where nothing follows.
 pub(crate) fn reappraise(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &WorkerRecord) -> bool {
-    let Some(evidence) = record.evidence.as_deref() else { return false };
+    let Some(evidence) = record.evidence.as_ref() else { return false };
     if evidence.record.generation == context.state.policy_generation {
         return false;
     }
