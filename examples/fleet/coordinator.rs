@@ -20,7 +20,7 @@ use leasehold::{
     },
     digest::Sha256Digest,
     egress::EgressProxyPolicyService,
-    fleet::{FleetRecord, FleetState, ManageDevice, Setup, WorkerFleetManager},
+    fleet::{FleetRecord, FleetState, ManageDevice, SetPolicy, Setup, WorkerFleetManager, WorkerFleetPolicy},
     id::{ClientId, DeviceId, WorkerId},
     identity::{DeviceCertificate, DeviceCommand, DeviceKind},
     lease::{Epoch, Inspection, WorkerLease},
@@ -80,6 +80,8 @@ struct Process {
     /// Where each worker's scratch directories are.
     scratch: BTreeMap<WorkerId, PathBuf>,
     tags: u64,
+    /// Comes into force when the first job has ended, while others run.
+    roll_out: Option<WorkerFleetPolicy>,
     stopping: bool,
 }
 
@@ -94,6 +96,7 @@ pub fn run() -> Result<(), Failure> {
     let Bytes(proxy_key) = &boot.proxy_key;
     let egress = EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?;
     let policy = policy::fleet_policy(boot.image, &boot.devices, proxy_key, egress.digest())?;
+    let roll_out = Some(policy::roll_out(&policy)?);
     let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
     let epoch = epochs.next(Epoch(0)).map_err(Failure::coded)?;
     let certificate = boot.identity.fingerprint();
@@ -128,6 +131,7 @@ pub fn run() -> Result<(), Failure> {
         looks: VecDeque::new(),
         scratch: boot.devices.iter().map(|paired| (paired.worker.clone(), paired.scratch.clone())).collect(),
         tags: UNWATCHED,
+        roll_out,
         stopping: false,
     };
     process.settle()?;
@@ -321,7 +325,13 @@ impl Process {
         self.give(CoordinatorInput::Durable(index))?;
         while self.unspoken.front().is_some_and(|record| record.index <= index) {
             if let Some(record) = self.unspoken.pop_front() {
-                self.service.lasting(&record).iter().for_each(tell);
+                let notes = self.service.lasting(&record);
+                notes.iter().for_each(tell);
+                if notes.iter().any(|note| matches!(note, Note::Ended { .. }))
+                    && let Some(policy) = self.roll_out.take()
+                {
+                    self.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
+                }
             }
         }
         Ok(())
@@ -341,12 +351,16 @@ impl Process {
     fn register(&mut self, device: DeviceId, kind: DeviceKind, certificate: &Bytes) -> Result<(), Failure> {
         let certificate = DeviceCertificate::from_der(&certificate.0).map_err(Failure::coded)?;
         let command = ManageDevice::new(DeviceCommand::Register { device, kind, certificate });
+        self.command(OperatorCommand::ManageDevice(command))
+    }
+
+    fn command(&mut self, command: OperatorCommand) -> Result<(), Failure> {
         self.tags += 1;
         self.give(CoordinatorInput::Operator {
             tag: RequestTag(self.tags),
             client: ClientId::new("fleet-example-operator").map_err(Failure::coded)?,
             sequence: None,
-            command: OperatorCommand::ManageDevice(command),
+            command,
         })
     }
 
