@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use leasehold::id::{DeviceId, GrantId, WorkerId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Failure, note::Note};
@@ -21,13 +22,19 @@ use crate::{Failure, note::Note};
 const MAX_LINE: u64 = 64 << 20;
 
 /// What the supervisor may tell a child after its boot document.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Take no more work; end what runs.
     Drain,
     /// End now, in order.
     Stop,
+    /// As an operator: close the latch of this worker.
+    Quarantine(WorkerId),
+    /// As an operator: revoke this device.
+    Revoke(DeviceId),
+    /// Ask for a lease with this grant, which has been spent.
+    SpendAgain(GrantId),
 }
 
 /// A note and the process that it came from.

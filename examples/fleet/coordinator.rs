@@ -6,26 +6,29 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
-    thread,
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     time::Duration,
 };
 
 use leasehold::{
     attestation::signature::DefaultVerifier,
+    code::Coded,
     coordinator::{
         ConnectionId, Coordinator, CoordinatorConfig, CoordinatorInput, CoordinatorOutput, InspectionId,
         LocalAnswer, OperatorCommand, RequestTag, ServiceRequest,
     },
     digest::Sha256Digest,
     egress::EgressProxyPolicyService,
-    fleet::{FleetRecord, FleetState, ManageDevice, SetPolicy, Setup, WorkerFleetManager, WorkerFleetPolicy},
+    fleet::{
+        FleetRecord, FleetState, ManageDevice, QuarantineWorker, Replay, SetPolicy, Setup,
+        WorkerFleetManager, WorkerFleetPolicy,
+    },
     id::{ClientId, DeviceId, WorkerId},
-    identity::{DeviceCertificate, DeviceCommand, DeviceKind},
+    identity::{DeviceCertificate, DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
     lease::{Epoch, Inspection, WorkerLease},
     protocol::endpoint::EndpointError,
-    shell::{EpochStore, FileEpochStore, FileJournal, Journal, SystemClock},
+    shell::{ClockMark, EpochStore, FileEpochStore, SystemClock},
     time::{Clock, Millis},
 };
 
@@ -33,6 +36,7 @@ use crate::{
     Failure, boot,
     child::{self, Order},
     hexed::Bytes,
+    keeper::{Care, Keeper, Keeping},
     link::{Heard, Link},
     note::{Note, tell},
     policy, scratch,
@@ -67,8 +71,8 @@ struct Process {
     events: SyncSender<Event>,
     open: BTreeMap<ConnectionId, Open>,
     connections: u64,
-    /// To the journal's thread.
-    journal: Sender<(u64, Vec<u8>)>,
+    /// The journal's thread.
+    journal: Keeping,
     /// Records on their way to the journal.
     unspoken: VecDeque<FleetRecord>,
     writing: bool,
@@ -82,26 +86,49 @@ struct Process {
     tags: u64,
     /// Comes into force when the first job has ended, while others run.
     roll_out: Option<WorkerFleetPolicy>,
+    /// What the supervisor ordered, until it is answered.
+    ordered: BTreeMap<RequestTag, Order>,
     stopping: bool,
 }
 
-fn setup(coordinator: Sha256Digest) -> Result<Setup, Failure> {
-    Ok(Setup::new(tls::entropy()?, coordinator, Box::new(DefaultVerifier)))
+fn setup(entropy: [u8; 64], coordinator: Sha256Digest) -> Setup {
+    Setup::new(entropy, coordinator, Box::new(DefaultVerifier))
+}
+
+/// Goes on from what is kept, or founds a fleet.
+fn begin(
+    replay: Replay,
+    epochs: &mut FileEpochStore,
+    policy: &WorkerFleetPolicy,
+    setup: Setup,
+) -> Result<(SystemClock, WorkerFleetManager), Failure> {
+    let Some(state) = replay.state() else {
+        let (clock, epoch) = (SystemClock::start(), epochs.next(Epoch(0)).map_err(Failure::coded)?);
+        let manager = WorkerFleetManager::found(policy.clone(), setup, epoch, clock.now());
+        return Ok((clock, manager.map_err(Failure::coded)?));
+    };
+    let epoch = epochs.next(state.epoch()).map_err(Failure::coded)?;
+    let clock = SystemClock::resume(ClockMark::of(state.last()));
+    let manager = replay.recover(setup, epoch, clock.now()).map_err(Failure::coded)?;
+    Ok((clock, manager))
 }
 
 /// The coordinator's process.
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Coordinator = child::boot()?;
-    let clock = SystemClock::start();
     let Bytes(proxy_key) = &boot.proxy_key;
     let egress = EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?;
     let policy = policy::fleet_policy(boot.image, &boot.devices, proxy_key, egress.digest())?;
+    let policy = if boot.drill { policy::patient(policy)? } else { policy };
     let roll_out = Some(policy::roll_out(&policy)?);
-    let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
-    let epoch = epochs.next(Epoch(0)).map_err(Failure::coded)?;
+    let ttl = policy::longest_ttl(&policy);
     let certificate = boot.identity.fingerprint();
-    let manager =
-        WorkerFleetManager::found(policy, setup(certificate)?, epoch, clock.now()).map_err(Failure::coded)?;
+    let entropy: [u8; 64] = tls::entropy()?;
+    let index_key = *entropy.first_chunk().ok_or_else(|| Failure::new("64 bytes are more than 16"))?;
+    let care = if boot.drill { Care::Drill } else { Care::Plain };
+    let (keeper, replay) = Keeper::open(&boot.state, care, index_key)?;
+    let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
+    let (clock, manager) = begin(replay, &mut epochs, &policy, setup(entropy, certificate))?;
     let config = CoordinatorConfig::new()
         .inspect(true)
         .max_connections(256)
@@ -113,14 +140,13 @@ pub fn run() -> Result<(), Failure> {
     child::orders(move |order| {
         let _ = orders.send(Event::Order(order));
     });
-    let path = boot.state.join("journal");
-    let (service, notes) = Service::new(boot.jobs, clock.now().mono)?;
+    let (service, notes) = Service::new(boot.jobs, manager.state(), ttl, clock.now().mono)?;
     notes.iter().for_each(tell);
     let mut process = Process {
         coordinator: Coordinator::new(config, manager),
         service,
         clock,
-        journal: journal(&path, events.clone())?,
+        journal: keeper.start(events.clone(), Event::Written)?,
         events: events.clone(),
         open: BTreeMap::new(),
         connections: 0,
@@ -132,35 +158,25 @@ pub fn run() -> Result<(), Failure> {
         scratch: boot.devices.iter().map(|paired| (paired.worker.clone(), paired.scratch.clone())).collect(),
         tags: UNWATCHED,
         roll_out,
+        ordered: BTreeMap::new(),
         stopping: false,
     };
     process.settle()?;
+    if process.coordinator.fleet().state().policy() != &policy {
+        // Kept by an earlier start: the executable or the origin is another one now.
+        process.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
+    }
     for paired in &boot.devices {
         process.register(paired.device.clone(), DeviceKind::Worker, &paired.certificate)?;
     }
     let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
     process.register(proxy, DeviceKind::EgressProxy, &boot.proxy)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, boot.port.unwrap_or(0)))?;
     let port = listener.local_addr()?.port();
     server::listen(listener, tls::mutual_server(&boot.identity, &boot.clients)?, events, Event::Arrived)?;
     tell(&Note::Listening { port });
     process.serve(&heard)?;
-    process.recover(&path, setup(certificate)?, &mut epochs)
-}
-
-/// Starts the journal's thread. One batch at a time, each synced before it is called written.
-fn journal(path: &Path, events: SyncSender<Event>) -> Result<Sender<(u64, Vec<u8>)>, Failure> {
-    let mut journal = FileJournal::open(path)?;
-    let (sender, batches) = channel::<(u64, Vec<u8>)>();
-    thread::Builder::new().name("journal".into()).spawn(move || {
-        while let Ok((last, bytes)) = batches.recv() {
-            let written = journal.append(&bytes).is_ok().then_some(last);
-            if events.send(Event::Written(written)).is_err() || written.is_none() {
-                return;
-            }
-        }
-    })?;
-    Ok(sender)
+    process.recover(setup(entropy, certificate), index_key, &mut epochs)
 }
 
 impl Process {
@@ -229,6 +245,7 @@ impl Process {
                 self.stopping = true;
                 Ok(())
             }
+            Event::Order(order) => self.order(order),
         }
     }
 
@@ -278,11 +295,10 @@ impl Process {
                 CoordinatorOutput::Persist(batch) => {
                     self.writing = true;
                     self.unspoken.extend(batch.records);
-                    // A journal that is gone has said so.
-                    let _ = self.journal.send((batch.last, batch.bytes));
+                    self.journal.append(batch.last, batch.bytes);
                 }
-                CoordinatorOutput::Answer { answer: LocalAnswer::Managed(answer), .. } => {
-                    answer.map_err(Failure::coded)?;
+                CoordinatorOutput::Answer { tag, answer } if tag.0 > UNWATCHED => {
+                    self.managed(tag, &answer)?;
                 }
                 CoordinatorOutput::Answer { tag, answer } => {
                     let notes = self.service.answered(tag, &answer, self.clock.now().mono);
@@ -350,10 +366,16 @@ impl Process {
 
     fn register(&mut self, device: DeviceId, kind: DeviceKind, certificate: &Bytes) -> Result<(), Failure> {
         let certificate = DeviceCertificate::from_der(&certificate.0).map_err(Failure::coded)?;
-        let command = ManageDevice::new(DeviceCommand::Register { device, kind, certificate });
-        self.command(OperatorCommand::ManageDevice(command))
+        let known = self.coordinator.fleet().state().devices().get(&device);
+        let same = |other: &DeviceCertificate| other.fingerprint() == certificate.fingerprint();
+        if known.is_some_and(|known| known.certificates().any(same)) {
+            return Ok(());
+        }
+        let command = DeviceCommand::Register { device, kind, certificate };
+        self.command(OperatorCommand::ManageDevice(ManageDevice::new(command)))
     }
 
+    /// An operator's command whose answer nobody waits for.
     fn command(&mut self, command: OperatorCommand) -> Result<(), Failure> {
         self.tags += 1;
         self.give(CoordinatorInput::Operator {
@@ -364,13 +386,53 @@ impl Process {
         })
     }
 
+    /// What the supervisor wants of a coordinator that it kills now and then.
+    fn order(&mut self, order: Order) -> Result<(), Failure> {
+        self.ordered.insert(RequestTag(self.tags + 1), order.clone());
+        match order {
+            Order::Quarantine(worker) => {
+                self.command(OperatorCommand::QuarantineWorker(QuarantineWorker { worker }))
+            }
+            Order::Revoke(device) => {
+                let (subject, reason) = (RevocationSubject::Device(device), RevocationReason::Lost);
+                let command = ManageDevice::new(DeviceCommand::Revoke { subject, reason });
+                self.command(OperatorCommand::ManageDevice(command))
+            }
+            Order::SpendAgain(grant) => {
+                self.tags += 1;
+                let request = self.service.with_grant(&grant, self.tags, self.clock.now())?;
+                let client = ClientId::new("fleet-example").map_err(Failure::coded)?;
+                let request = ServiceRequest::Acquire(Box::new(request));
+                let tag = RequestTag(self.tags);
+                self.give(CoordinatorInput::Service { tag, client, sequence: None, request })
+            }
+            Order::Drain | Order::Stop => Ok(()),
+        }
+    }
+
+    /// An answer to what the supervisor ordered is told; a command of this process has to succeed.
+    fn managed(&mut self, tag: RequestTag, answer: &LocalAnswer) -> Result<(), Failure> {
+        let code = match answer {
+            LocalAnswer::Managed(Err(error)) => Some(error.code()),
+            LocalAnswer::Acquired(Err(error)) => Some(error.code()),
+            _ => None,
+        };
+        match (self.ordered.remove(&tag), code) {
+            (Some(order), code) => {
+                tell(&Note::Obeyed { order, code: code.map(|code| code.to_string()) });
+                Ok(())
+            }
+            (None, Some(code)) => Err(Failure::new(format!("{code}: a command of this process"))),
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Reads the journal back as a coordinator that takes over would, and compares (invariant 8).
-    fn recover(&self, path: &Path, setup: Setup, epochs: &mut FileEpochStore) -> Result<(), Failure> {
+    fn recover(self, setup: Setup, index_key: [u8; 16], epochs: &mut FileEpochStore) -> Result<(), Failure> {
         let live = self.coordinator.fleet().state();
-        let journal = FileJournal::open(path)?.read().map_err(Failure::coded)?;
+        let replay = self.journal.end(index_key)?.replay()?;
         let epoch = epochs.next(live.epoch()).map_err(Failure::coded)?;
-        let recovered = WorkerFleetManager::recover(None, &journal, setup, epoch, self.clock.now());
-        let recovered = recovered.map_err(Failure::coded)?;
+        let recovered = replay.recover(setup, epoch, self.clock.now()).map_err(Failure::coded)?;
         if recovered.state().last_fence() <= live.last_fence() {
             // Invariant 2.
             tell(&Note::Fault { message: "a recovered coordinator's fences are not larger".into() });

@@ -32,6 +32,7 @@ mod gatekeeper;
 mod hexed;
 mod hostile;
 mod jobs;
+mod keeper;
 mod ledger;
 mod note;
 mod origin;

@@ -193,6 +193,8 @@ impl Supervisor {
             image: self.image,
             jobs: self.jobs.jobs.clone(),
             state: self.place.0.join("state"),
+            port: None,
+            drill: false,
         };
         self.coordinator = Some(Child::start("coordinator", 1, "coordinator", &boot, &self.notes)?);
         Ok(())

@@ -33,7 +33,7 @@ use crate::{
     child::{self, Order},
     duplex::Duplex,
     evidence,
-    fetch::Route,
+    fetch::{self, Route},
     link::{Heard, Link},
     note::{Note, tell},
     scratch::{self, Scratch},
@@ -200,6 +200,7 @@ impl Worker {
         match event {
             AgentEvent::Challenged { nonce, .. } => self.make_evidence(nonce),
             AgentEvent::Assigned { lease } => {
+                tell(&Note::Holds { run: lease.terms.run.clone(), fence: lease.fence });
                 let place = Scratch::make(self.directory(&lease));
                 self.held = Some(Held {
                     lease,
@@ -227,6 +228,7 @@ impl Worker {
             AgentEvent::UploadAgain { fence } => self.upload(fence),
             AgentEvent::CleanUp { fence, lease } => self.clean_up(fence, lease),
             AgentEvent::Done { fence } => {
+                tell(&Note::GaveBack { fence });
                 self.held.take_if(|held| held.lease.fence == fence);
                 Ok(())
             }
@@ -270,8 +272,7 @@ impl Worker {
         held.runs = true;
         let run = held.lease.terms.run.clone();
         let around = Surroundings {
-            route,
-            lease: format!("Lease {fence}"),
+            get: Box::new(move |url| fetch::get(&route, &format!("Lease {fence}"), url)),
             attempt: held.lease.attempt,
             stop: Arc::clone(&held.stop),
             doomed: Box::new(move || tell(&Note::Doomed { run: run.clone(), fence })),

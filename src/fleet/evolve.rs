@@ -5,8 +5,9 @@ use alloc::boxed::Box;
 use super::{
     condition::{Activity, Debt, HeldLease, LeaseStage, LossReason, Quarantine, QuarantineReason},
     event::FleetEvent,
+    evidence::Evidence,
     policy::WorkerFleetPolicy,
-    roster::{Evidence, Roster, WorkerRecord},
+    roster::{Roster, WorkerRecord},
     runs::Runs,
     session::Sessions,
     spent::Spent,

@@ -18,10 +18,12 @@ mod counts;
 mod decide;
 mod effect;
 mod event;
+mod evidence;
 mod evolve;
 mod invariants;
 mod journal;
 mod liveness;
+mod load;
 mod manager;
 mod node_rejection;
 mod operation;
@@ -29,10 +31,10 @@ mod pairing;
 mod policy;
 mod possible;
 mod principal;
-mod profiles;
 mod ready;
 mod recover;
 mod rejection;
+mod replay;
 mod roster;
 mod runs;
 mod session;
@@ -69,8 +71,10 @@ pub use self::{
         AcquireError, AttestError, ChallengeError, CommandError, HeartbeatError, LeaseError, ManageError,
         TimeError, WorkerError,
     },
+    replay::Replay,
     runs::{RunRecord, RunState},
     setup::Setup,
+    snapshot::SnapshotWriter,
     state::{FleetState, WorkerView},
     table::{Act, admitted, render_diagram, render_table},
 };

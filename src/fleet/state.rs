@@ -4,10 +4,11 @@ use super::{
     condition::{Activity, Debt, HeldLease, LeaseStage, WorkerLifecycleState},
     counts::WorkerFleetCounts,
     event::EvidenceRecord,
+    evidence::Evidence,
     operation::WorkerHandle,
     policy::WorkerFleetPolicy,
     rejection::TimeError,
-    roster::{self, Roster, WorkerRecord},
+    roster::{Roster, WorkerRecord},
     runs::{RunRecord, Runs},
     session::Sessions,
     spent::Spent,
@@ -157,6 +158,11 @@ impl FleetState {
         self.view(self.roster.by_id(id)?)
     }
 
+    /// The current incarnation of the worker with this id, for messages that name it so. Cost: O(1), one look-up.
+    pub fn handle_of(&self, id: &WorkerId) -> Option<WorkerHandle> {
+        Some(self.handle(self.roster.by_id(id)?))
+    }
+
     /// The worker of this device that is not retired. Cost: O(1).
     pub fn worker_of(&self, device: &DeviceId) -> Option<WorkerView<'_>> {
         self.view(self.roster.by_device(device)?)
@@ -203,13 +209,13 @@ impl FleetState {
 
     /// Whether the worker's evidence was judged under the policy in force, and its time is not over at `now`.
     pub(crate) fn evidence_in_force(&self, record: &WorkerRecord, now: Now) -> bool {
-        let judged = |evidence: &roster::Evidence| evidence.record.generation == self.policy_generation;
+        let judged = |evidence: &Evidence| evidence.record.generation == self.policy_generation;
         Self::evidence_in_time(record, now) && record.evidence.as_ref().is_some_and(judged)
     }
 
     /// Whether the worker has evidence whose time is not over at `now`, under whatever policy it was judged.
     pub(crate) fn evidence_in_time(record: &WorkerRecord, now: Now) -> bool {
-        record.evidence.as_ref().is_some_and(|evidence| roster::in_time(&evidence.record, now))
+        record.evidence.as_ref().is_some_and(|evidence| evidence.is_in_time(now))
     }
 
     /// Whether so many workers are silent that the coordinator suspects itself.

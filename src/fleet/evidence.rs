@@ -1,8 +1,30 @@
-//! What many workers have in common is kept once: the profiles of accepted evidence, shared by reference count.
+//! Accepted evidence as the fleet keeps it. What many workers have in common is kept once, shared by reference count.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
-use crate::{attestation::EvidenceProfile, digest::Sha256Digest};
+use serde::{Deserialize, Serialize};
+
+use super::event::EvidenceRecord;
+use crate::{attestation::EvidenceProfile, digest::Sha256Digest, time::Now};
+
+/// Accepted evidence: what is remembered of it for this worker alone, and what many workers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) record: EvidenceRecord,
+    pub(crate) profile: Arc<EvidenceProfile>,
+}
+
+impl Evidence {
+    /// Whether its time is not over at `now` (invariants 3 and 4).
+    pub(crate) fn is_in_time(&self, now: Now) -> bool {
+        now.wall < self.record.valid_until
+            && now.mono < self.record.valid_until_mono
+            && now.mono < self.record.certificate_until_mono
+    }
+}
 
 /// Below this many profiles nothing is cleared away.
 const FEW_PROFILES: usize = 16;
@@ -32,30 +54,35 @@ impl Profiles {
     }
 }
 
-/// Profiles as a snapshot holds them: each once, in the order of the first worker that has it.
-#[derive(Default)]
-pub(crate) struct ProfileList {
-    places: BTreeMap<*const EvidenceProfile, u32>,
-    list: Vec<Arc<EvidenceProfile>>,
+/// A profile as a snapshot holds it: whole with the first worker that has it, by its number with every other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum StoredProfile {
+    First(Arc<EvidenceProfile>),
+    Again(u32),
 }
 
-impl ProfileList {
-    /// The place of `profile`, which it has from now on where it had none.
-    pub(crate) fn place(&mut self, profile: &Arc<EvidenceProfile>) -> u32 {
-        // Equal profiles of one roster are one, so that where it lies says which it is.
-        *self.places.entry(Arc::as_ptr(profile)).or_insert_with(|| {
-            self.list.push(Arc::clone(profile));
-            u32::try_from(self.list.len().saturating_sub(1)).unwrap_or(u32::MAX)
-        })
-    }
+/// The profiles that a snapshot holds so far.
+#[derive(Default)]
+pub(crate) struct ProfileList(BTreeMap<*const EvidenceProfile, u32>);
 
-    pub(crate) fn into_list(self) -> Vec<Arc<EvidenceProfile>> {
-        self.list
+impl ProfileList {
+    pub(crate) fn store(&mut self, profile: &Arc<EvidenceProfile>) -> StoredProfile {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        // Equal profiles of one roster are one, so that where it lies says which it is.
+        match self.0.entry(Arc::as_ptr(profile)) {
+            Entry::Occupied(held) => StoredProfile::Again(*held.get()),
+            Entry::Vacant(free) => {
+                free.insert(next);
+                StoredProfile::First(Arc::clone(profile))
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     fn profile(image: &str) -> Arc<EvidenceProfile> {
