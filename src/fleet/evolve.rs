@@ -57,6 +57,7 @@ impl FleetState {
                 self.fence_counter = 0;
             }
             FleetEvent::RestoredStale { quiet_until, floor } => {
+                self.nodes.dispatch.skip_numbers();
                 self.quiet_until = *quiet_until;
                 self.floor = *floor;
             }

@@ -157,6 +157,9 @@ impl WorkerFleetManager {
             FleetEvent::PolicySet { policy: state.policy.clone(), generation },
         ]);
         events.extend(state.lost_codes());
+        // Nobody knows any more how far a device got with what it had.
+        let lost = state.nodes.dispatch.lose_everything(now);
+        events.extend(lost.into_iter().map(|change| FleetEvent::DispatchChanged { change }));
         for slot in 0..state.roster.slots() {
             let Some(record) = state.roster.get(slot) else { continue };
             if record.evidence.is_some() {
