@@ -13,9 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use leasehold::{
+    digest::Sha256Digest,
+    id::{DeviceId, SessionId},
+    identity::pairing::PairingMethod,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Failure, note::Note};
+use crate::{Failure, jobs::Job, note::Note};
 
 /// The longest line between our processes: a boot document carries the whole job file.
 const MAX_LINE: u64 = 64 << 20;
@@ -28,6 +33,16 @@ pub enum Order {
     Drain,
     /// End now, in order.
     Stop,
+    /// Offer a pairing.
+    Offer { method: PairingMethod },
+    /// The operator approves the pairing with this transcript.
+    Approve { session: SessionId, transcript: Sha256Digest },
+    /// The operator says no.
+    Reject { session: SessionId },
+    /// Revoke a device.
+    Revoke { device: DeviceId },
+    /// Another job.
+    Submit { job: Box<Job> },
 }
 
 /// A note and the process that it came from.

@@ -19,7 +19,6 @@ use leasehold::{
         LocalAnswer, OperatorCommand, RequestTag, ServiceRequest,
     },
     digest::Sha256Digest,
-    egress::EgressProxyPolicyService,
     fleet::{FleetRecord, FleetState, ManageDevice, Setup, WorkerFleetManager},
     id::{ClientId, DeviceId, WorkerId},
     identity::{DeviceCertificate, DeviceCommand, DeviceKind},
@@ -35,6 +34,7 @@ use crate::{
     hexed::Bytes,
     link::{Heard, Link},
     note::{Note, tell},
+    pairing::{self, Next, Pairing},
     policy, scratch,
     server::{self, Arrival, Seat},
     service::{self, Delivery, Service},
@@ -45,6 +45,11 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 /// The tags of requests whose answers nobody waits for begin here; the service counts from 1.
 const UNWATCHED: u64 = 1 << 60;
+/// And those of pairing here.
+const PAIRING: u64 = 1 << 61;
+
+/// Who gives the operator's commands.
+const OPERATOR: &str = "fleet-example-operator";
 
 enum Event {
     Arrived(Arrival),
@@ -63,6 +68,8 @@ struct Open {
 struct Process {
     coordinator: Coordinator,
     service: Service,
+    /// Where devices may pair.
+    pairing: Option<Pairing>,
     clock: SystemClock,
     events: SyncSender<Event>,
     open: BTreeMap<ConnectionId, Open>,
@@ -91,16 +98,14 @@ fn setup(coordinator: Sha256Digest) -> Result<Setup, Failure> {
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Coordinator = child::boot()?;
     let clock = SystemClock::start();
-    let Bytes(proxy_key) = &boot.proxy_key;
-    let egress = EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?;
-    let policy = policy::fleet_policy(boot.image, &boot.devices, proxy_key, egress.digest())?;
+    let policy = policy::at_start(&boot)?;
     let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
     let epoch = epochs.next(Epoch(0)).map_err(Failure::coded)?;
     let certificate = boot.identity.fingerprint();
     let manager =
         WorkerFleetManager::found(policy, setup(certificate)?, epoch, clock.now()).map_err(Failure::coded)?;
     let config = CoordinatorConfig::new()
-        .inspect(true)
+        .inspect(boot.egress.is_some())
         .max_connections(256)
         .frame_patience(Millis(3000))
         .silence(Millis(10_000))
@@ -113,9 +118,16 @@ pub fn run() -> Result<(), Failure> {
     let path = boot.state.join("journal");
     let (service, notes) = Service::new(boot.jobs, clock.now().mono)?;
     notes.iter().for_each(tell);
+    let mut coordinator = Coordinator::new(config, manager);
+    let mut pairing = None;
+    if boot.pairing {
+        coordinator = coordinator.with_pairing(Pairing::port()?);
+        pairing = Some(Pairing::new(boot.image, PAIRING)?);
+    }
     let mut process = Process {
-        coordinator: Coordinator::new(config, manager),
+        coordinator,
         service,
+        pairing,
         clock,
         journal: journal(&path, events.clone())?,
         events: events.clone(),
@@ -134,11 +146,17 @@ pub fn run() -> Result<(), Failure> {
     for paired in &boot.devices {
         process.register(paired.device.clone(), DeviceKind::Worker, &paired.certificate)?;
     }
-    let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
-    process.register(proxy, DeviceKind::EgressProxy, &boot.proxy)?;
+    if let Some(egress) = &boot.egress {
+        let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
+        process.register(proxy, DeviceKind::EgressProxy, &egress.proxy)?;
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
-    server::listen(listener, tls::mutual_server(&boot.identity, &boot.clients)?, events, Event::Arrived)?;
+    let config = match boot.pairing {
+        true => tls::pairing_server(&boot.identity)?,
+        false => tls::mutual_server(&boot.identity, &boot.clients)?,
+    };
+    server::listen(listener, config, events, Event::Arrived)?;
     tell(&Note::Listening { port });
     process.serve(&heard)?;
     process.recover(&path, setup(certificate)?, &mut epochs)
@@ -190,7 +208,10 @@ impl Process {
                 let link =
                     Link::start(duplex, self.events.clone(), move |heard| Event::Link(connection, heard))?;
                 self.open.insert(connection, Open { link, _seat: seat });
-                self.give(CoordinatorInput::Connected { connection, leaf: &leaf })
+                match &leaf {
+                    Some(leaf) => self.give(CoordinatorInput::Connected { connection, leaf }),
+                    None => self.give(CoordinatorInput::Stranger { connection }),
+                }
             }
             Event::Arrived(Arrival::Stranger { why }) => {
                 let (peer, act) = ("a stranger".into(), "TLS handshake".into());
@@ -216,16 +237,25 @@ impl Process {
                 self.stopping = true;
                 self.give(CoordinatorInput::JournalFailed)
             }
-            Event::Order(Order::Drain) => {
+            Event::Order(order) => self.order(order),
+        }
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), Failure> {
+        match order {
+            Order::Drain => {
                 let notes = self.service.drain(self.clock.now().mono);
                 notes.iter().for_each(tell);
-                Ok(())
             }
-            Event::Order(Order::Stop) => {
-                self.stopping = true;
-                Ok(())
+            Order::Stop => self.stopping = true,
+            Order::Submit { job } => tell(&self.service.submit(*job, self.clock.now().mono)?),
+            order => {
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.order(order);
+                }
             }
         }
+        self.settle()
     }
 
     /// One input, and everything that it leads to.
@@ -243,6 +273,10 @@ impl Process {
                 self.coordinator.handle(input, self.clock.now()).map_err(Failure::coded)?;
                 continue;
             }
+            if let Some(next) = self.pairing.as_mut().and_then(Pairing::next) {
+                self.pair(next)?;
+                continue;
+            }
             let Some(mut delivery) = self.deliveries.pop_front() else { return Ok(()) };
             let Some((path, content)) = delivery.piece() else { continue };
             let input = CoordinatorInput::Deliver { fence: delivery.fence, path, content };
@@ -256,6 +290,52 @@ impl Process {
                 // The lease is over, or its holder is gone and will ask again.
                 Err(EndpointError::NotNow(_)) => {}
                 Err(error) => return Err(Failure::coded(error)),
+            }
+        }
+    }
+
+    fn pair(&mut self, next: Next) -> Result<(), Failure> {
+        let (client, sequence) = (ClientId::new(OPERATOR).map_err(Failure::coded)?, None);
+        let now = self.clock.now();
+        let told = match next {
+            Next::Certificate { wanted, certificate } => {
+                let input = CoordinatorInput::Certificate { wanted, certificate: certificate.as_deref() };
+                self.coordinator.handle(input, now)
+            }
+            Next::Complete { tag, pairing, certificate } => {
+                let input = CoordinatorInput::CompletePairing { tag, pairing, certificate: &certificate };
+                self.coordinator.handle(input, now)
+            }
+            Next::Command { tag, command } => {
+                let input = CoordinatorInput::Operator { tag, client, sequence, command };
+                self.coordinator.handle(input, now)
+            }
+        };
+        match told {
+            // The device has gone meanwhile, and will ask again.
+            Ok(()) | Err(EndpointError::NotNow(_)) => Ok(()),
+            Err(error) => Err(Failure::coded(error)),
+        }
+    }
+
+    fn answered(&mut self, tag: RequestTag, answer: LocalAnswer) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let answer = match &mut self.pairing {
+            Some(pairing) => match pairing.answered(tag, answer, now) {
+                Ok(note) => {
+                    note.iter().for_each(tell);
+                    return Ok(());
+                }
+                Err(answer) => answer,
+            },
+            None => answer,
+        };
+        match answer {
+            LocalAnswer::Managed(answer) => answer.map(|_| ()).map_err(Failure::coded),
+            answer => {
+                let notes = self.service.answered(tag, &answer, now.mono);
+                notes.iter().for_each(tell);
+                Ok(())
             }
         }
     }
@@ -277,12 +357,13 @@ impl Process {
                     // A journal that is gone has said so.
                     let _ = self.journal.send((batch.last, batch.bytes));
                 }
-                CoordinatorOutput::Answer { answer: LocalAnswer::Managed(answer), .. } => {
-                    answer.map_err(Failure::coded)?;
-                }
-                CoordinatorOutput::Answer { tag, answer } => {
-                    let notes = self.service.answered(tag, &answer, self.clock.now().mono);
-                    notes.iter().for_each(tell);
+                CoordinatorOutput::Answer { tag, answer } => self.answered(tag, answer)?,
+                CoordinatorOutput::ApprovalWanted(ask) => tell(&pairing::asks(&ask)),
+                CoordinatorOutput::CertificateWanted { wanted, device, request } => {
+                    let now = self.clock.now();
+                    if let Some(pairing) = &mut self.pairing {
+                        pairing.rotate(wanted, &device, &request, now).iter().for_each(tell);
+                    }
                 }
                 CoordinatorOutput::InputsWanted { fence } => {
                     self.deliveries.retain(|delivery| delivery.fence != fence);
@@ -322,9 +403,12 @@ impl Process {
         while self.unspoken.front().is_some_and(|record| record.index <= index) {
             if let Some(record) = self.unspoken.pop_front() {
                 self.service.lasting(&record).iter().for_each(tell);
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.lasting(&record).iter().for_each(tell);
+                }
             }
         }
-        Ok(())
+        self.settle()
     }
 
     /// Asks for leases, as long as there are jobs and workers for them.
@@ -344,7 +428,7 @@ impl Process {
         self.tags += 1;
         self.give(CoordinatorInput::Operator {
             tag: RequestTag(self.tags),
-            client: ClientId::new("fleet-example-operator").map_err(Failure::coded)?,
+            client: ClientId::new(OPERATOR).map_err(Failure::coded)?,
             sequence: None,
             command: OperatorCommand::ManageDevice(command),
         })

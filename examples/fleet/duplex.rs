@@ -12,7 +12,7 @@ use std::{
 };
 
 use leasehold::digest::Sha256Digest;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
 
 use crate::{Failure, tls};
 
@@ -111,6 +111,12 @@ impl Duplex {
     /// The SHA-256 of that certificate.
     pub fn peer(&self) -> Option<Sha256Digest> {
         self.leaf().map(Sha256Digest::of)
+    }
+
+    /// Whether the handshake was a full one, or resumed an earlier session.
+    #[allow(dead_code, reason = "looked at by tests")]
+    pub fn handshake(&self) -> Option<HandshakeKind> {
+        locked(&self.0.tls).handshake_kind()
     }
 
     /// How long one read and one write may wait for the socket.
@@ -293,7 +299,7 @@ mod tests {
                 server.write_all(b"hello")?;
                 Ok::<_, Failure>((client.join().unwrap_or_else(|_| Err(Failure::new("panicked")))?, server))
             })?;
-            assert_eq!(locked(&client.0.tls).handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(client.handshake(), Some(HandshakeKind::Full));
             assert_eq!(server.peer(), Some(device.fingerprint()));
         }
         Ok(())

@@ -138,7 +138,7 @@ impl Gatekeeper {
                 }
                 Ok(Event::Order(Order::Stop)) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 // Leases end when their runs do; nothing of this process drains.
-                Ok(Event::Order(Order::Drain)) => {}
+                Ok(Event::Order(_)) => {}
                 Err(RecvTimeoutError::Timeout) => self.give(Input::Timeout)?,
             }
         }

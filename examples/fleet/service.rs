@@ -89,10 +89,15 @@ impl Service {
         };
         let mut notes = Vec::new();
         for job in jobs {
-            service.inputs.insert(job.id.clone(), request::inputs(&job)?);
-            notes.push(service.queue.submit(job, now));
+            notes.push(service.submit(job, now)?);
         }
         Ok((service, notes))
+    }
+
+    /// Takes another job in.
+    pub fn submit(&mut self, job: Job, now: Mono) -> Result<Note, Failure> {
+        self.inputs.insert(job.id.clone(), request::inputs(&job)?);
+        Ok(self.queue.submit(job, now))
     }
 
     /// The next request for a lease, where a job waits for one.

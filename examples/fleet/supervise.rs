@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use leasehold::{
@@ -27,6 +25,7 @@ use crate::{
     jobs::{self, JobFile},
     note::Note,
     origin::{self, Origin},
+    place::Place,
     report::Report,
     tls::{self, Authority, Identity, Purpose, Root},
 };
@@ -39,28 +38,6 @@ const FAREWELL: Duration = Duration::from_secs(15);
 const INTRUDER: &str = "intruder";
 /// How often a worker is started without joining the fleet before that counts as a fault.
 const TRIES: u32 = 20;
-
-/// A directory for one show that is gone at its end.
-struct Place(PathBuf);
-
-impl Place {
-    fn make() -> Result<Self, Failure> {
-        let stamp =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let path = std::env::temp_dir().join(format!("leasehold-fleet-{}-{stamp}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        for part in ["scratch", "state"] {
-            DirBuilder::new().mode(0o700).create(path.join(part))?;
-        }
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A device with the keys that only it has.
 struct Device {
@@ -128,9 +105,9 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         );
     }
     let authority = Authority::new("leasehold fleet")?;
-    let place = Place::make()?;
+    let place = Place::make("fleet", &["scratch", "state"])?;
     let names = (1..=show.workers).map(|number| format!("worker-{number}")).chain([INTRUDER.to_owned()]);
-    let devices = names.map(|name| device(&name, &authority, &place.0)).collect::<Result<_, _>>()?;
+    let devices = names.map(|name| device(&name, &authority, place.path())).collect::<Result<_, _>>()?;
     let (notes, told) = channel();
     let mut supervisor = Supervisor {
         coordinator_identity: authority.issue(tls::COORDINATOR, Purpose::Server)?,
@@ -187,12 +164,15 @@ impl Supervisor {
             identity: self.coordinator_identity.clone(),
             clients: self.root.clone(),
             devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
-            proxy: self.proxy_identity.certificate(),
-            proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &self.proxy_seed).public_key().to_vec()),
-            origin: self.origin.ports,
+            egress: Some(boot::Egress {
+                proxy: self.proxy_identity.certificate(),
+                key: Bytes(Ed25519Signer::from_seed("proxy", &self.proxy_seed).public_key().to_vec()),
+                origin: self.origin.ports,
+            }),
+            pairing: false,
             image: self.image,
             jobs: self.jobs.jobs.clone(),
-            state: self.place.0.join("state"),
+            state: self.place.path().join("state"),
         };
         self.coordinator = Some(Child::start("coordinator", 1, "coordinator", &boot, &self.notes)?);
         Ok(())
@@ -223,10 +203,9 @@ impl Supervisor {
                 identity,
                 evidence_seed,
                 image: self.image,
-                root: self.root.clone(),
-                origins: self.origins.clone(),
+                root: Some(self.root.clone()),
                 coordinator,
-                proxy,
+                network: Some(boot::Network { proxy, origins: self.origins.clone() }),
             };
             if name == INTRUDER {
                 self.intruder = Some(Intruder { boot, unpaired: self.unpaired.clone() });

@@ -38,8 +38,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// What a job may use besides its directory.
 pub struct Surroundings {
-    /// The way to the network, which is the proxy.
-    pub route: Route,
+    /// The way to the network, which is the proxy, where there is one.
+    pub route: Option<Route>,
     /// The lease, as the proxy is shown it.
     pub lease: String,
     /// Which attempt this is, from 1.
@@ -161,7 +161,7 @@ fn run(work: &Work, place: &Scratch, log: &mut Log, around: &Surroundings) -> Re
             fs::write(place.scratch().join("draft"), &result)?;
             output("result", &result)?;
         }
-        Work::Fetch { url } => match fetch::get(&around.route, &around.lease, url)? {
+        Work::Fetch { url } => match fetch::get(around.route.as_ref(), &around.lease, url)? {
             Fetched::Answer { status, body } => {
                 log.line(&format!("status {status}"))?;
                 output("body", &body)?;

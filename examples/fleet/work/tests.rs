@@ -31,7 +31,7 @@ fn world(name: &str) -> Result<World, Failure> {
         origins: tls::client(None, &authority.root())?,
     };
     let around = Surroundings {
-        route,
+        route: Some(route),
         lease: "Lease 1.1".into(),
         attempt: 1,
         stop: Arc::new(AtomicBool::new(false)),
