@@ -341,9 +341,7 @@ mod tests {
         let (silent, server) = world.pair(Some(&device))?;
         let (events, heard) = sync_channel(16);
         let link = Link::start(server, events, |heard| heard)?;
-        let began = Instant::now();
-        let cut = (0..10_000).any(|_| link.send(vec![0; 60_000]).is_err());
-        assert!(cut && began.elapsed() < Duration::from_secs(2));
+        assert!((0..10_000).any(|_| link.send(vec![0; 60_000]).is_err()));
         // A little was taken before, by the buffers between.
         let mut heard = std::iter::from_fn(|| heard.recv_timeout(Duration::from_secs(5)).ok());
         assert!(heard.any(|heard| matches!(heard, Heard::Closed)));

@@ -137,8 +137,9 @@ impl Operator {
                 Some((session, _)) => self.coordinator.order(&Order::Reject { session }),
                 None => say("nobody asks"),
             },
-            ["job"] => self.job(json!({ "hash": { "file": "Cargo.toml" } }))?,
-            ["long"] => self.job(json!({ "sleep": { "ms": 3000 } }))?,
+            ["job"] => self.job(json!({ "hash": { "file": "Cargo.toml" } }), 3)?,
+            // Tried once: what is lost stays lost, and shows.
+            ["long"] => self.job(json!({ "sleep": { "ms": 3000 } }), 1)?,
             ["revoke", device] => match DeviceId::new(device) {
                 Ok(device) => self.coordinator.order(&Order::Revoke { device }),
                 Err(error) => say(&format!("not a device: {error}")),
@@ -159,11 +160,11 @@ impl Operator {
         self.coordinator.order(&Order::Offer { method });
     }
 
-    /// A job for the fleet. It is tried once: what is lost stays lost, and shows.
-    fn job(&mut self, work: serde_json::Value) -> Result<(), Failure> {
+    /// A job for the fleet.
+    fn job(&mut self, work: serde_json::Value, attempts: u32) -> Result<(), Failure> {
         self.jobs += 1;
         let id = format!("job-{}", self.jobs);
-        let job = serde_json::from_value(json!({ "id": id, "do": work, "attempts": 1 }))?;
+        let job = serde_json::from_value(json!({ "id": id, "do": work, "attempts": attempts }))?;
         self.coordinator.order(&Order::Submit { job: Box::new(job) });
         Ok(())
     }
