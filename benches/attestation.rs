@@ -1,7 +1,8 @@
 //! What appraisal costs over what cannot be avoided.
 //!
 //! * `plain`: strict read and appraisal of an unsigned document, against typed serde_json of the same bytes into the
-//!   same members. To reach: at most 2 times.
+//!   same members: `typed_serde_json` with members of the types that evidence has, `strings_serde_json` with texts where
+//!   those are not looked at. To reach: at most 2 times the former.
 //! * `signed`: the whole appraisal of an envelope, against the bare signature check, the decoding of the payload, and
 //!   the unsigned path. To reach: at most the check + 1.2 x (decoding + unsigned path).
 //! * `references`: 1, 10 and 1000 reference values. To reach: flat.
@@ -13,7 +14,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use leasehold::{
     attestation::{
-        AttestationPolicy, EvidenceContext, EvidenceForm, ProtocolRange, WorkerClaims, appraise,
+        AttestationPolicy, EvidenceContext, EvidenceForm, ProtocolRange, WitInterface, WorkerClaims,
+        appraise,
         dsse::{pae, seal},
         evidence::{EVIDENCE_PREDICATE, PAYLOAD_TYPE},
         policy::{
@@ -25,7 +27,7 @@ use leasehold::{
     },
     capability::CapabilitySet,
     digest::Sha256Digest,
-    id::{DeviceId, FleetId},
+    id::{DeviceId, FleetId, WorkerId},
     time::{Millis, Wall},
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -33,11 +35,47 @@ use serde_json::{Value, json};
 
 const NOW: u64 = 1_764_000_000_000;
 
-/// The members of the plain document, as an ordinary service would read them.
+/// The members of the plain document with the types that they have as evidence.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
-struct Plain {
+struct Typed {
+    version: u32,
+    worker_id: WorkerId,
+    device_id: DeviceId,
+    audience: FleetId,
+    image: Sha256Digest,
+    build: Sha256Digest,
+    artifact: Sha256Digest,
+    certificate_sha256: Sha256Digest,
+    nonce: Nonce,
+    issued_at_ms: Wall,
+    expires_at_ms: Wall,
+    sdk_protocol: ProtocolRange,
+    wit: Vec<WitInterface>,
+    capabilities: CapabilitySet,
+    capability_authority: Sha256Digest,
+    extensions: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "&str")]
+#[allow(dead_code)]
+struct Nonce(Vec<u8>);
+
+impl TryFrom<&str> for Nonce {
+    type Error = hex::FromHexError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        hex::decode(text).map(Self)
+    }
+}
+
+/// The same members as texts, none of which is looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Strings {
     version: u32,
     worker_id: String,
     device_id: String,
@@ -186,7 +224,10 @@ fn plain(criterion: &mut Criterion) {
             bencher.iter(|| strict::check(black_box(&document), &Limits::DOCUMENT));
         });
         group.bench_function(BenchmarkId::new("typed_serde_json", kib), |bencher| {
-            bencher.iter(|| serde_json::from_slice::<Plain>(black_box(&document)).unwrap());
+            bencher.iter(|| serde_json::from_slice::<Typed>(black_box(&document)).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("strings_serde_json", kib), |bencher| {
+            bencher.iter(|| serde_json::from_slice::<Strings>(black_box(&document)).unwrap());
         });
     }
     group.finish();

@@ -50,14 +50,29 @@ impl FromStr for Sha256Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        // `hex` takes upper case too, and one value must not have two spellings.
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(DigestError);
-        }
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError)?;
+        decode_hex(text, &mut bytes).ok_or(DigestError)?;
         Ok(Self(bytes))
     }
+}
+
+/// Fills `bytes` from exactly as many lowercase hex digits. Upper case is refused, so that a value has one spelling.
+pub(crate) fn decode_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    // No branch and no table, so that the compiler can take many digits at once.
+    let mut wrong = 0;
+    let mut value = |digit: u8| {
+        let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+        wrong |= u8::from((number > 9) & (letter > 5));
+        if letter > 5 { number } else { letter.wrapping_add(10) }
+    };
+    for ([high, low], byte) in pairs.iter().zip(bytes) {
+        *byte = value(*high) << 4 | value(*low) & 15;
+    }
+    (wrong == 0).then_some(())
 }
 
 impl fmt::Display for Sha256Digest {

@@ -56,8 +56,15 @@ macro_rules! ids {
         $(#[$meta])*
         ///
         /// Grammar `[a-z0-9][a-z0-9._:-]*`, 1 to [`MAX_ID_BYTES`] bytes. Cloning is a reference count.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Eq, PartialOrd, Ord, Hash)]
+        #[allow(clippy::derived_hash_with_manual_eq, reason = "equal texts are equal, where they lie is looked at first")]
         pub struct $name(Arc<str>);
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+            }
+        }
 
         impl $name {
             /// Parses an id.

@@ -28,10 +28,31 @@ impl KeyedIndex {
         Self { key, table: HashTable::with_capacity(capacity) }
     }
 
-    fn hash(&self, id: &[u8]) -> u64 {
+    /// The keyed hash of `id`.
+    pub(crate) fn hash(&self, id: &[u8]) -> u64 {
+        self.hash_parts([id])
+    }
+
+    /// The keyed hash of several texts in a row; the caller compares what it finds.
+    pub(crate) fn hash_parts<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(id);
+        parts.into_iter().for_each(|part| hasher.write(part));
         hasher.finish()
+    }
+
+    /// The slot under `hash` of the record that `is_it` knows.
+    pub(crate) fn get_hashed(&self, hash: u64, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+        self.table.find(hash, |slot| is_it(*slot)).copied()
+    }
+
+    /// Adds `slot` under `hash`; `rehash` gives the hash of the record in a slot.
+    pub(crate) fn insert_rehashed(&mut self, hash: u64, slot: Slot, rehash: impl Fn(Slot) -> u64) {
+        self.table.insert_unique(hash, slot, |slot| rehash(*slot));
+    }
+
+    /// Forgets every slot.
+    pub(crate) fn clear(&mut self) {
+        self.table.clear();
     }
 
     /// The slot whose record has `id`. `record` gives the id of the record in a slot.
@@ -41,13 +62,23 @@ impl KeyedIndex {
 
     /// Adds `slot` under `id`. The caller has seen that no record has this id.
     pub(crate) fn insert<'a>(&mut self, id: &[u8], slot: Slot, record: impl Fn(Slot) -> Option<&'a [u8]>) {
+        self.insert_hashed(self.hash(id), slot, record);
+    }
+
+    /// As [`Self::insert`], where the id is hashed already.
+    pub(crate) fn insert_hashed<'a>(
+        &mut self,
+        hash: u64,
+        slot: Slot,
+        record: impl Fn(Slot) -> Option<&'a [u8]>,
+    ) {
         let key = self.key;
         let rehash = |slot: &Slot| {
             let mut hasher = SipHasher13::new_with_key(&key);
             hasher.write(record(*slot).unwrap_or_default());
             hasher.finish()
         };
-        self.table.insert_unique(self.hash(id), slot, rehash);
+        self.table.insert_unique(hash, slot, rehash);
     }
 
     /// Takes `slot` out of the index.

@@ -10,21 +10,84 @@ pub(crate) trait Keyed {
     fn key(&self) -> &[u8];
 }
 
+/// How many records lie side by side.
+const CHUNK: usize = 1024;
+
+/// A vector in chunks. Growing it moves nothing, so that no call pays for a million records at once, and what is
+/// allocated ahead is one chunk at most.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Chunks<T> {
+    chunks: Vec<Vec<T>>,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new() }
+    }
+}
+
+impl<T> Chunks<T> {
+    pub(crate) fn len(&self) -> usize {
+        let last = self.chunks.last().map_or(0, Vec::len);
+        self.chunks.len().saturating_sub(1).saturating_mul(CHUNK).saturating_add(last)
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&T> {
+        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+    }
+
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
+        self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK)
+    }
+
+    pub(crate) fn push(&mut self, value: T) {
+        match self.chunks.last_mut().filter(|chunk| chunk.len() < CHUNK) {
+            Some(chunk) => chunk.push(value),
+            None => {
+                // The first one grows by itself: most vectors stay small.
+                let ahead = if self.chunks.is_empty() { 1 } else { CHUNK };
+                let mut chunk = Vec::with_capacity(ahead);
+                chunk.push(value);
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flatten()
+    }
+}
+
+impl<T: Copy> Chunks<T> {
+    /// Makes sure that there is a value at `at`, and `filler` before it.
+    pub(crate) fn reach(&mut self, at: usize, filler: T) {
+        while self.len() <= at {
+            self.push(filler);
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Chunks<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 /// A slab of records with unique keys. The owner bounds it.
 #[derive(Clone)]
 pub(crate) struct KeyedSlab<T> {
-    slots: Vec<Option<T>>,
+    slots: Chunks<Option<T>>,
     free: Vec<Slot>,
     index: KeyedIndex,
 }
 
-fn at<T>(slots: &[Option<T>], slot: Slot) -> Option<&T> {
+fn at<T>(slots: &Chunks<Option<T>>, slot: Slot) -> Option<&T> {
     slots.get(usize::try_from(slot).ok()?)?.as_ref()
 }
 
 impl<T: Keyed> KeyedSlab<T> {
     pub(crate) fn new(key: [u8; 16]) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), index: KeyedIndex::new(key) }
+        Self { slots: Chunks::default(), free: Vec::new(), index: KeyedIndex::new(key) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -56,6 +119,12 @@ impl<T: Keyed> KeyedSlab<T> {
             *self.get_mut(slot)? = record;
             return Some(slot);
         }
+        self.insert_new(record)
+    }
+
+    /// As [`Self::insert`], where the caller has seen that no record has this key.
+    pub(crate) fn insert_new(&mut self, record: T) -> Option<Slot> {
+        let hash = self.index.hash(record.key());
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -64,10 +133,9 @@ impl<T: Keyed> KeyedSlab<T> {
                 slot
             }
         };
-        let place = self.slots.get_mut(usize::try_from(slot).ok()?)?;
-        let slots_key = place.insert(record).key().to_vec();
+        *self.slots.get_mut(usize::try_from(slot).ok()?)? = Some(record);
         let slots = &self.slots;
-        self.index.insert(&slots_key, slot, |slot| at(slots, slot).map(Keyed::key));
+        self.index.insert_hashed(hash, slot, |slot| at(slots, slot).map(Keyed::key));
         Some(slot)
     }
 
@@ -80,7 +148,7 @@ impl<T: Keyed> KeyedSlab<T> {
 
     /// The records with their slots, in slot order.
     pub(crate) fn enumerate(&self) -> impl Iterator<Item = (Slot, &T)> {
-        (0..).zip(&self.slots).filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
+        (0..).zip(self.slots.iter()).filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
     }
 
     /// The records in slot order.

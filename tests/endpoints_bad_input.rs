@@ -84,7 +84,7 @@ fn malformed_oversize_unknown_and_misplaced_input_is_closed_with_a_code() {
     let cases: Vec<(&str, Vec<u8>, Code)> = vec![
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), code::FRAME_MAGIC),
         ("unknown version", version, code::FRAME_VERSION),
-        ("unknown frame kind", b"LH\x01\x09\0\0\0\0".to_vec(), code::FRAME_KIND),
+        ("unknown frame kind", b"LH\x01\x63\0\0\0\0".to_vec(), code::FRAME_KIND),
         ("oversize", oversize, code::FRAME_TOO_LARGE),
         ("unknown message kind", [hello(), frame(FrameKind::Worker, unknown)].concat(), code::JSON_SHAPE),
         ("an operator's act", [hello(), frame(FrameKind::Worker, operator)].concat(), code::JSON_SHAPE),
@@ -268,8 +268,11 @@ fn strangers_are_closed_before_they_say_anything() {
     let command = DeviceCommand::Register { device, kind: DeviceKind::DesktopNode, certificate };
     sim.operator(OperatorCommand::ManageDevice(ManageDevice::new(command)));
     sim.settle();
+    // A paired node is let in, and has nothing to say as a worker.
     let connection = sim.raw(4);
-    assert_eq!(closed(&sim, connection), Some(code::CONNECTION_KIND));
+    assert_eq!(closed(&sim, connection), None);
+    sim.handle(CoordinatorInput::Received { connection, bytes: &hello() });
+    assert_eq!(closed(&sim, connection), Some(code::FRAME_DIRECTION));
     // One connection for each device: the newer one counts.
     let (first, second) = (sim.raw(1), sim.raw(1));
     assert_eq!(closed(&sim, first), Some(code::CONNECTION_REPLACED));

@@ -185,9 +185,10 @@ impl Scene {
 struct WorkerLeaseWith(WorkerLease, Fence);
 
 impl From<WorkerLeaseWith> for WorkerLease {
-    fn from(WorkerLeaseWith(mut lease, fence): WorkerLeaseWith) -> Self {
-        lease.fence = fence;
-        lease
+    fn from(WorkerLeaseWith(lease, fence): WorkerLeaseWith) -> Self {
+        let mut document = serde_json::to_value(lease).unwrap();
+        document["fence"] = serde_json::to_value(fence).unwrap();
+        serde_json::from_value(document).unwrap()
     }
 }
 

@@ -39,7 +39,11 @@ fn fleet() -> Result<PathBuf, Box<dyn Error>> {
     let profile = test.parent().and_then(|deps| deps.parent()).ok_or("a test runs in target/PROFILE/deps")?;
     let path = profile.join("examples").join("fleet");
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = newest(&package.join("src"))?.max(newest(&package.join("examples/fleet"))?);
+    let sources = ["src", "examples/fleet", "examples/egress_proxy"]
+        .iter()
+        .try_fold(SystemTime::UNIX_EPOCH, |latest, part| {
+            newest(&package.join(part)).map(|own| latest.max(own))
+        })?;
     if !path.exists() || newest(&path)? < sources {
         let release = profile.ends_with("release").then_some("--release");
         let built =

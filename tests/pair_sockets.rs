@@ -18,11 +18,7 @@ use leasehold::{
         message::{NodeAnswer, NodeMessage, WorkerMessage},
     },
 };
-use pair_support::{
-    Caller, Credentials, Port, Protocol, device_id,
-    fleet::{duplex, failure::Failure, head, hexed, link, possession, tls},
-    revoke, worker_id,
-};
+use pair_support::{Caller, Credentials, Port, Protocol, device_id, revoke, worker_id};
 use rustls::HandshakeKind;
 
 fn worker_hello() -> WorkerMessage {

@@ -54,7 +54,7 @@ impl Baseline {
 
     fn heartbeat(&mut self, meter: &mut Meter) {
         let messages: Vec<_> = (0..BATCH).map(|_| self.peers[self.random.below(self.peers.len())]).collect();
-        meter.measured_region(BATCH, || {
+        meter.measure(BATCH, || {
             for message in messages {
                 self.model.heartbeat(message).unwrap();
             }
@@ -69,7 +69,7 @@ impl Baseline {
                 (from, self.model.workers[&from.worker].lease.as_ref().unwrap().fence)
             })
             .collect();
-        meter.measured_region(BATCH, || {
+        meter.measure(BATCH, || {
             for (from, fence) in messages {
                 black_box(self.model.renew(from, fence)).ok();
             }
@@ -81,10 +81,10 @@ impl Baseline {
         self.runs += 1;
         let (run, grant, capabilities) = (self.runs, u64::from(self.runs), bits(&letters(0)));
         let ask = Ask { run, grant, grant_ends: 10_000_000, capabilities, ttl: 1_000_000, on: None };
-        let (worker, lease) = meters[0].measured_region(1, || self.model.acquire(&ask).unwrap());
+        let (worker, lease) = meters[0].measure(1, || self.model.acquire(&ask).unwrap());
         let from = self.peers[usize::try_from(worker).unwrap()];
         self.model.start(from, lease.fence).unwrap();
-        meters[1].measured_region(1, || {
+        meters[1].measure(1, || {
             self.model.complete(from, lease.fence, RunOutcome::Succeeded, true, Some(Ok(()))).unwrap();
         });
         meters
@@ -103,10 +103,10 @@ impl Baseline {
     }
 
     fn nothing_due(&mut self, meter: &mut Meter) {
-        meter.measured_region(1, || black_box(self.model.is_due()));
+        meter.measure(1, || black_box(self.model.is_due()));
     }
 
     fn counts(&mut self, meter: &mut Meter) {
-        meter.measured_region(1, || black_box(self.model.counts()));
+        meter.measure(1, || black_box(self.model.counts()));
     }
 }

@@ -57,15 +57,26 @@ impl Random {
 /// What the measured parts took.
 #[derive(Clone, Copy, Default)]
 pub struct Meter {
+    /// What is run here only prepares a measurement.
+    aside: bool,
     pub spent: Duration,
     pub allocations: u64,
     pub operations: u64,
 }
 
 impl Meter {
+    pub fn aside() -> Self {
+        Self { aside: true, ..Self::default() }
+    }
+
+    /// Runs `act`, which is `operations` operations.
+    pub fn measure<T>(&mut self, operations: usize, act: impl FnOnce() -> T) -> T {
+        if self.aside { act() } else { self.measured_region(operations, act) }
+    }
+
     /// Runs `act`, which is `operations` operations. Callgrind counts what happens in here and nothing else.
     #[inline(never)]
-    pub fn measured_region<T>(&mut self, operations: usize, act: impl FnOnce() -> T) -> T {
+    fn measured_region<T>(&mut self, operations: usize, act: impl FnOnce() -> T) -> T {
         let calls = allocator::calls();
         let began = Instant::now();
         let out = act();
@@ -238,7 +249,7 @@ impl Fixture {
         let asks: Vec<_> = (0..BATCH).map(|_| self.ask(ttl)).collect();
         let mut tickets = Vec::with_capacity(BATCH);
         let (fleet, now, service) = (&mut self.world.fleet, self.world.now, &self.service);
-        meter.measured_region(BATCH, || {
+        meter.measure(BATCH, || {
             for ask in &asks {
                 let prepared = fleet.decide(ask, service, None, now).unwrap();
                 tickets.push(fleet.accept(prepared).unwrap());
@@ -262,7 +273,7 @@ impl Fixture {
         }
         let mut tickets = Vec::with_capacity(BATCH);
         let (fleet, now) = (&mut self.world.fleet, self.world.now);
-        meter.measured_region(leases.len(), || {
+        meter.measure(leases.len(), || {
             for (principal, completion) in &completions {
                 let prepared = fleet.decide(completion, principal, None, now).unwrap();
                 tickets.push(fleet.accept(prepared).unwrap());

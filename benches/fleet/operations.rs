@@ -48,7 +48,7 @@ pub const OPERATIONS: &[Operation] = &[
 fn heartbeat(f: &mut Fixture, meter: &mut Meter) {
     let messages: Vec<_> = (0..BATCH).map(|_| f.anybody()).collect();
     let (fleet, now) = (&mut f.world.fleet, f.world.now);
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for (handle, principal) in &messages {
             let change = fleet.heartbeat(*handle, principal, now).unwrap();
             assert!(change.is_none());
@@ -64,7 +64,7 @@ fn heartbeat_by_id(f: &mut Fixture, meter: &mut Meter) {
         })
         .collect();
     let (fleet, now) = (&mut f.world.fleet, f.world.now);
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for (id, principal) in &messages {
             let handle = fleet.state().worker(id).unwrap().handle;
             let change = fleet.heartbeat(handle, principal, now).unwrap();
@@ -75,11 +75,11 @@ fn heartbeat_by_id(f: &mut Fixture, meter: &mut Meter) {
 
 fn acquire(f: &mut Fixture, meter: &mut Meter) {
     let leases = f.acquire(meter, 1_000);
-    f.complete(&mut Meter::default(), &leases);
+    f.complete(&mut Meter::aside(), &leases);
 }
 
 fn complete(f: &mut Fixture, meter: &mut Meter) {
-    let leases = f.acquire(&mut Meter::default(), 1_000);
+    let leases = f.acquire(&mut Meter::aside(), 1_000);
     f.complete(meter, &leases);
 }
 
@@ -88,7 +88,7 @@ fn renew(f: &mut Fixture, meter: &mut Meter) {
     let messages: Vec<_> = (0..BATCH).map(|_| f.somebody_busy()).collect();
     let mut tickets = Vec::with_capacity(BATCH);
     let (fleet, now) = (&mut f.world.fleet, f.world.now);
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for (renew, principal) in &messages {
             let prepared = fleet.decide(renew, principal, None, now).unwrap();
             tickets.push(fleet.accept(prepared).unwrap());
@@ -101,7 +101,7 @@ fn acquire_decide(f: &mut Fixture, meter: &mut Meter) {
     let asks: Vec<_> = (0..BATCH).map(|_| f.ask(1_000)).collect();
     let mut prepared = Vec::with_capacity(BATCH);
     let (fleet, now, service) = (&f.world.fleet, f.world.now, World::service());
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for ask in &asks {
             prepared.push(fleet.decide(ask, &service, None, now).unwrap());
         }
@@ -111,10 +111,10 @@ fn acquire_decide(f: &mut Fixture, meter: &mut Meter) {
 fn acquire_accept(f: &mut Fixture, meter: &mut Meter) {
     let ask = f.ask(1_000);
     let prepared = f.world.fleet.decide(&ask, &World::service(), None, f.world.now).unwrap();
-    let ticket = meter.measured_region(1, || f.world.fleet.accept(prepared).unwrap());
+    let ticket = meter.measure(1, || f.world.fleet.accept(prepared).unwrap());
     f.drain();
     let acquired = ticket.redeem(&f.world.fleet).unwrap().answer;
-    f.complete(&mut Meter::default(), &[(acquired.worker, acquired.lease)]);
+    f.complete(&mut Meter::aside(), &[(acquired.worker, acquired.lease)]);
 }
 
 fn renew_decide(f: &mut Fixture, meter: &mut Meter) {
@@ -122,7 +122,7 @@ fn renew_decide(f: &mut Fixture, meter: &mut Meter) {
     let messages: Vec<_> = (0..BATCH).map(|_| f.somebody_busy()).collect();
     let mut prepared = Vec::with_capacity(BATCH);
     let (fleet, now) = (&f.world.fleet, f.world.now);
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for (renew, principal) in &messages {
             prepared.push(fleet.decide(renew, principal, None, now).unwrap());
         }
@@ -133,7 +133,7 @@ fn renew_accept(f: &mut Fixture, meter: &mut Meter) {
     f.world.pass(1);
     let (renew, principal) = f.somebody_busy();
     let prepared = f.world.fleet.decide(&renew, &principal, None, f.world.now).unwrap();
-    drop(black_box(meter.measured_region(1, || f.world.fleet.accept(prepared).unwrap())));
+    drop(black_box(meter.measure(1, || f.world.fleet.accept(prepared).unwrap())));
     f.drain();
 }
 
@@ -144,7 +144,7 @@ fn register(f: &mut Fixture, meter: &mut Meter) {
         f.spare.clone().into_iter().map(|n| (n, f.evidence(n, None), crate::fixture::device(n))).collect();
     let mut tickets = Vec::with_capacity(BATCH);
     let fleet = &mut f.world.fleet;
-    meter.measured_region(messages.len(), || {
+    meter.measure(messages.len(), || {
         for (_, attest, principal) in &messages {
             let prepared = fleet.decide(attest, principal, None, now).unwrap();
             tickets.push(fleet.accept(prepared).unwrap());
@@ -162,7 +162,7 @@ fn register(f: &mut Fixture, meter: &mut Meter) {
 
 fn nothing_due(f: &mut Fixture, meter: &mut Meter) {
     let (fleet, now) = (&mut f.world.fleet, f.world.now);
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for _ in 0..BATCH {
             let prepared = fleet.expire(now).unwrap();
             assert!(prepared.events().is_empty());
@@ -172,14 +172,14 @@ fn nothing_due(f: &mut Fixture, meter: &mut Meter) {
 
 /// Leases of a second run out all at once; afterwards their workers pay what they owe and are available again.
 fn k_due(f: &mut Fixture, meter: &mut Meter) {
-    let leases = f.acquire(&mut Meter::default(), 1);
+    let leases = f.acquire(&mut Meter::aside(), 1);
     for (worker, lease) in &leases {
         f.start(&Acquired { worker: *worker, lease: lease.clone() });
     }
     f.world.pass(1_001);
     let now = f.world.now;
     let fleet = &mut f.world.fleet;
-    meter.measured_region(leases.len(), || {
+    meter.measure(leases.len(), || {
         let prepared = fleet.expire(now).unwrap();
         assert_eq!(prepared.events().len(), BATCH);
         drop(black_box(fleet.accept(prepared).unwrap()));
@@ -198,7 +198,7 @@ fn k_due(f: &mut Fixture, meter: &mut Meter) {
 
 fn counts(f: &mut Fixture, meter: &mut Meter) {
     let state = f.world.fleet.state();
-    meter.measured_region(BATCH, || {
+    meter.measure(BATCH, || {
         for _ in 0..BATCH {
             black_box(black_box(state).counts());
         }
@@ -216,7 +216,7 @@ pub struct Sweep {
 pub fn quarantine_all(f: &mut Fixture) -> Sweep {
     let mut act = Meter::default();
     let (fleet, now) = (&mut f.world.fleet, f.world.now);
-    act.measured_region(1, || {
+    act.measure(1, || {
         let prepared = fleet.decide(&QuarantineAll {}, &World::operator(), None, now).unwrap();
         drop(black_box(fleet.accept(prepared).unwrap()));
     });
@@ -225,7 +225,7 @@ pub fn quarantine_all(f: &mut Fixture) -> Sweep {
     loop {
         let mut call = Meter::default();
         let fleet = &mut f.world.fleet;
-        let more = call.measured_region(1, || {
+        let more = call.measure(1, || {
             let prepared = fleet.expire(now).unwrap();
             let ticket = fleet.accept(prepared).unwrap();
             fleet.next_deadline().is_some_and(|at| at <= now.mono) && ticket.index() > 0

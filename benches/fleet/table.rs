@@ -31,7 +31,7 @@ fn size_name(size: usize) -> String {
 fn empty() -> f64 {
     let measure = |_| {
         let mut meter = Meter::default();
-        (0..1_000).for_each(|_| meter.measured_region(1, || ()));
+        (0..1_000).for_each(|_| meter.measure(1, || ()));
         nanoseconds(meter)
     };
     (0..ROUNDS).map(measure).fold(f64::MAX, f64::min)

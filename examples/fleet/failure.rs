@@ -4,7 +4,7 @@ use std::fmt;
 
 use leasehold::code::Coded;
 
-use crate::head::HeadError;
+use crate::proxy::wire::{BodyError, HeadError};
 
 /// A failure that somebody will read.
 #[derive(Debug)]
@@ -38,16 +38,13 @@ macro_rules! from {
     )+};
 }
 
-from!(std::io::Error, rcgen::Error, rustls::Error, rustls::server::VerifierBuilderError, serde_json::Error);
-
-impl From<HeadError> for Failure {
-    fn from(error: HeadError) -> Self {
-        Self(match error {
-            HeadError::Nothing => "the peer left without a word".into(),
-            HeadError::TooLarge => "the head of the message is too large".into(),
-            HeadError::TooSlow => "the head of the message came too slowly".into(),
-            HeadError::Malformed(why) => why.into(),
-            HeadError::Io(error) => error.to_string(),
-        })
-    }
-}
+from!(
+    std::io::Error,
+    rcgen::Error,
+    rustls::Error,
+    rustls::server::VerifierBuilderError,
+    serde_json::Error,
+    HeadError,
+    BodyError,
+    leasehold::egress::http1::HttpError,
+);

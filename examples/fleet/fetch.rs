@@ -10,18 +10,14 @@ use std::{
     time::Duration,
 };
 
-use leasehold::digest::Sha256Digest;
+use leasehold::{
+    digest::Sha256Digest,
+    egress::http1::{Field, ResponseHead},
+};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde::Deserialize;
 
-use crate::{
-    Failure,
-    duplex::Duplex,
-    escape::shown,
-    head::{self, Response},
-    proxy::BINDING_PATH,
-    tls,
-};
+use crate::{Failure, duplex::Duplex, escape::shown, gatekeeper::BINDING_PATH, proxy::wire, tls};
 
 /// The largest body that a worker takes.
 const MAX_BODY: u64 = 1 << 20;
@@ -113,9 +109,9 @@ pub fn get(route: Option<&Route>, lease: &str, url: &str) -> Result<Fetched, Fai
     };
     let fields = format!("host: {authority}\r\nproxy-authorization: {lease}\r\n");
     stream.write_all(format!("CONNECT {authority} HTTP/1.1\r\n{fields}\r\n").as_bytes())?;
-    let opened = head::response(|buffer| stream.read(buffer), PATIENCE)?;
+    let (opened, early) = wire::response(|buffer| stream.read(buffer), PATIENCE)?;
     if opened.status != 200 {
-        return answer(&mut stream, opened);
+        return answer(&mut stream, &opened, &early);
     }
     let inner = ClientConnection::new(Arc::clone(&route.origins), tls::server_name(host)?)?;
     let mut inner = StreamOwned::new(inner, stream);
@@ -126,17 +122,16 @@ pub fn get(route: Option<&Route>, lease: &str, url: &str) -> Result<Fetched, Fai
 }
 
 fn read(stream: &mut impl Read) -> Result<Fetched, Failure> {
-    let response = head::response(|buffer| stream.read(buffer), PATIENCE)?;
-    answer(stream, response)
+    let (head, early) = wire::response(|buffer| stream.read(buffer), PATIENCE)?;
+    answer(stream, &head, &early)
 }
 
-fn answer(stream: &mut impl Read, response: Response) -> Result<Fetched, Failure> {
-    let framing = head::framing(&response.fields)?;
-    let refused = head::only(&response.fields, "leasehold-code").is_some();
-    let body = head::body(stream, response.rest, framing, MAX_BODY)?;
-    if refused {
+fn answer(stream: &mut impl Read, head: &ResponseHead, early: &[u8]) -> Result<Fetched, Failure> {
+    let body = wire::whole(|buffer| stream.read(buffer), early, head.framing("GET")?, MAX_BODY)?;
+    let is_refusal = |(name, _): &Field| name == "leasehold-code";
+    if head.fields.iter().any(is_refusal) {
         let refusal: Refusal = serde_json::from_slice(&body)?;
         return Ok(Fetched::Refused { code: shown(&refusal.code), message: shown(&refusal.message) });
     }
-    Ok(Fetched::Answer { status: response.status, body })
+    Ok(Fetched::Answer { status: head.status, body })
 }

@@ -1,197 +1,189 @@
-//! The egress proxy's process: owns the library's gate, which follows the coordinator's leases, and the proxy that
-//! asks it before every permit.
+//! The egress proxy's process: follows the coordinator's leases, and runs the proxy that asks them before every permit.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    },
-    time::{Duration, Instant},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{Arc, mpsc::channel},
 };
 
 use leasehold::{
-    attestation::signature::Ed25519Signer,
-    egress::{EgressProxyPolicyService, LeaseCheck, LeaseRefusal, LeaseStanding},
-    gate::{Gate, GateAct, GateConfig, GateEvent, ViewRules},
-    lease::Fence,
-    protocol::endpoint::{Endpoint, Input, Output},
+    attestation::{EgressBinding, signature::Ed25519Signer},
+    egress::{BudgetLimits, EgressProxyPolicyService, LeaseCheck},
+    gate::{GateEvent, ViewRules},
+    id::WorkerId,
     shell::SystemClock,
-    time::{Clock, Mono},
+    time::{Clock, Millis},
 };
-use rustls::ClientConfig;
 
 use crate::{
     Failure, boot,
     child::{self, Order},
-    duplex::Duplex,
+    escape::shown,
     hexed::Bytes,
-    link::{Heard, Link},
     note::{Note, tell},
     origin, policy,
-    proxy::{Judgement, Proxy},
+    proxy::{
+        Identities, OwnRequest, Proxy, Record, Refused, Setup, Times,
+        feed::{Feed, Leases},
+        refused::{DEVICE_UNKNOWN, NO_SUCH_PAGE},
+    },
     tls,
 };
 
-/// How long the gate waits before it connects again.
-const AGAIN: Duration = Duration::from_millis(50);
 /// The most leases in view.
 const MAX_LEASES: usize = 10_000;
+/// How long a binding is good for.
+const BINDING: Millis = Millis::from_secs(600);
+/// Where a worker asks for the proxy's word that its traffic goes through here; a nonce in hex follows.
+pub const BINDING_PATH: &str = "/.well-known/leasehold/binding?nonce=";
 
-/// The gate, which one thread keeps up to date and the others ask.
-struct Leases(Mutex<Gate>);
-
-impl Leases {
-    fn lock(&self) -> MutexGuard<'_, Gate> {
-        // A gate is changed by one call at a time, each of which leaves it whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// What the proxy of the show is made of. Names lead to loopback or nowhere.
+pub fn setup(
+    policy: EgressProxyPolicyService,
+    identities: Identities,
+    leases: Arc<dyn LeaseCheck + Send + Sync>,
+    clock: Arc<dyn Clock + Send + Sync>,
+    signer: Ed25519Signer,
+    origins: Arc<rustls::ClientConfig>,
+) -> Setup {
+    let now = Arc::clone(&clock);
+    Setup {
+        policy,
+        names: Box::new(|name| match name {
+            origin::NAME => vec![Ipv4Addr::LOCALHOST.into()],
+            _ => Vec::new(),
+        }),
+        identities,
+        leases,
+        secrets: Box::new(()),
+        upstream: origins,
+        clock,
+        pages: Box::new(move |asked| binding(asked, &signer, &*now)),
+        sink: Box::new(|record| tell(&note(record))),
+        times: Times::default(),
+        budget: BudgetLimits::default(),
+        max_body: 1 << 20,
+        connections: 256,
+        name: "leasehold-fleet".into(),
     }
-}
-
-impl LeaseCheck for Leases {
-    fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
-        self.lock().view().standing(fence, now)
-    }
-}
-
-enum Event {
-    Link(u64, Heard),
-    Order(Order),
-}
-
-struct Gatekeeper {
-    coordinator: boot::Server,
-    config: Arc<ClientConfig>,
-    clock: Arc<SystemClock>,
-    leases: Arc<Leases>,
-    proxy: Arc<Proxy>,
-    events: SyncSender<Event>,
-    link: Option<Link>,
-    connection: u64,
-    /// The port to tell once the view is whole for the first time.
-    announce: Option<u16>,
 }
 
 /// The egress proxy's process.
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Proxy = child::boot()?;
-    let clock = Arc::new(SystemClock::start());
+    let clock: Arc<dyn Clock + Send + Sync> = Arc::new(SystemClock::start());
     let rules = policy::leases();
     let rules =
         ViewRules::new(rules.max_staleness_ms, rules.clock_budget_ms, MAX_LEASES).map_err(Failure::coded)?;
-    let config = GateConfig::new(boot.coordinator.fingerprint, rules);
-    let leases = Arc::new(Leases(Mutex::new(Gate::new(config))));
+    let leases = Leases::new(boot.coordinator.fingerprint, rules);
     let Bytes(seed) = boot.signing_seed;
     let seed = seed.as_slice().try_into().map_err(|_| Failure::new("a seed has 32 bytes"))?;
     let workers = boot.devices.iter().map(|paired| (paired.fingerprint(), paired.worker.clone()));
-    let now = Arc::clone(&clock);
-    let proxy = Proxy::new(Judgement {
-        policy: EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?,
-        names: BTreeMap::from([(origin::NAME.to_owned(), vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])]),
-        workers: workers.collect(),
-        leases: Arc::clone(&leases) as Arc<dyn LeaseCheck + Send + Sync>,
-        signer: Ed25519Signer::from_seed("proxy", seed),
-        clock: Arc::new(move || now.now()),
-        tell,
-    });
+    let config = tls::client(Some(&boot.identity), &boot.root)?;
+    let proxy = Proxy::new(setup(
+        EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?,
+        Identities { workers: workers.collect(), keys: Vec::new() },
+        Arc::clone(&leases) as Arc<dyn LeaseCheck + Send + Sync>,
+        Arc::clone(&clock),
+        Ed25519Signer::from_seed("proxy", seed),
+        // Origins of this show are reached by tunnels, in which the worker checks the certificate.
+        Arc::clone(&config),
+    ));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
-    proxy.listen(listener, tls::mutual_server(&boot.identity, &boot.root)?)?;
-    let (events, heard) = sync_channel(256);
-    let orders = events.clone();
+    proxy.listen(listener, Some(tls::mutual_server(&boot.identity, &boot.root)?))?;
+    let (stop, stopped) = channel();
     child::orders(move |order| {
-        let _ = orders.send(Event::Order(order));
+        // Leases end when their runs do; nothing of this process drains.
+        if matches!(order, Order::Stop) {
+            let _ = stop.send(());
+        }
     });
-    let config = tls::client(Some(&boot.identity), &boot.root)?;
-    let gatekeeper = Gatekeeper {
-        coordinator: boot.coordinator,
+    let feed = Feed {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, boot.coordinator.port)),
+        name: tls::COORDINATOR.to_owned(),
+        fingerprint: boot.coordinator.fingerprint,
         config,
         clock,
         leases,
-        proxy,
-        events,
-        link: None,
-        connection: 0,
-        announce: Some(port),
     };
-    gatekeeper.watch(&heard)
+    let mut announce = Some(port);
+    feed.follow(move |event| match event {
+        GateEvent::Synced { .. } => {
+            // Workers come when there is somebody who knows their leases.
+            if let Some(port) = announce.take() {
+                tell(&Note::Listening { port });
+            }
+        }
+        // Whatever ended a lease, nothing moves under it any more. A feed that is lost ends them all in time.
+        GateEvent::LeaseEnded { .. } => {
+            proxy.cut();
+        }
+        _ => {}
+    })?;
+    // Also when whoever gives orders is gone.
+    let _ = stopped.recv();
+    Ok(())
 }
 
-impl Gatekeeper {
-    fn watch(mut self, heard: &Receiver<Event>) -> Result<(), Failure> {
-        let mut connect_at = Instant::now();
-        loop {
-            if self.link.is_none() && Instant::now() >= connect_at {
-                connect_at = Instant::now() + AGAIN;
-                self.connect()?;
-            }
-            let due = self.leases.lock().next_deadline().map(|due| due.since(self.clock.now().mono));
-            let wait = due.map_or(AGAIN, |due| Duration::from_millis(due.0).min(AGAIN));
-            match heard.recv_timeout(wait) {
-                Ok(Event::Link(number, _)) if number != self.connection || self.link.is_none() => {}
-                Ok(Event::Link(_, Heard::Sent(_))) => {}
-                Ok(Event::Link(_, Heard::Bytes(bytes))) => self.give(Input::Received(&bytes))?,
-                Ok(Event::Link(_, Heard::Closed)) => {
-                    self.link = None;
-                    self.give(Input::Closed)?;
-                }
-                Ok(Event::Order(Order::Stop)) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                // Leases end when their runs do; nothing of this process drains.
-                Ok(Event::Order(_)) => {}
-                Err(RecvTimeoutError::Timeout) => self.give(Input::Timeout)?,
-            }
-        }
-    }
+/// The proxy's signed word that this worker's traffic goes through it: about the worker whose certificate asks.
+fn binding(asked: &OwnRequest<'_>, signer: &Ed25519Signer, clock: &dyn Clock) -> Result<Vec<u8>, Refused> {
+    let nonce = asked.head.target.strip_prefix(BINDING_PATH).filter(|_| asked.head.method == "GET");
+    let nonce = nonce.ok_or_else(|| Refused::new(404, NO_SUCH_PAGE, "no such page here"))?;
+    let nonce: Bytes = serde_json::from_value(nonce.into())
+        .map_err(|_| Refused::new(400, "proxy.binding.nonce", "a nonce is lowercase hex"))?;
+    let known = asked.worker.cloned().zip(asked.certificate);
+    let (worker, certificate): (WorkerId, _) = known
+        .ok_or_else(|| Refused::new(403, DEVICE_UNKNOWN, "no worker of the fleet has this certificate"))?;
+    let issued = clock.now().wall;
+    let internal = |error: &dyn ToString| Refused::new(500, "proxy.internal", error.to_string());
+    let binding = EgressBinding {
+        worker,
+        audience: policy::fleet().map_err(|error| internal(&error))?,
+        certificate,
+        policy: asked.policy,
+        nonce: nonce.0,
+        issued,
+        expires: issued.plus(BINDING),
+    };
+    binding.seal(&[signer]).map_err(|error| internal(&error))
+}
 
-    fn connect(&mut self) -> Result<(), Failure> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.coordinator.port));
-        let Ok(socket) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return Ok(()) };
-        let (config, known) = (Arc::clone(&self.config), Some(self.coordinator.fingerprint));
-        let Ok(duplex) = Duplex::connect(socket, config, tls::COORDINATOR, known) else { return Ok(()) };
-        let Some(peer) = duplex.peer() else { return Ok(()) };
-        self.connection += 1;
-        let number = self.connection;
-        self.link = Some(Link::start(duplex, self.events.clone(), move |heard| Event::Link(number, heard))?);
-        self.give(Input::Connected { peer })
-    }
-
-    fn give(&mut self, input: Input<'_, GateAct>) -> Result<(), Failure> {
-        let mut events = Vec::new();
-        {
-            let mut gate = self.leases.lock();
-            gate.handle(input, self.clock.now()).map_err(Failure::coded)?;
-            loop {
-                match gate.poll() {
-                    Output::Send(bytes) => {
-                        if let Some(link) = &self.link
-                            && link.send(bytes).is_err()
-                        {
-                            link.close();
-                        }
-                    }
-                    Output::Close(_) => self.link = None,
-                    Output::Event(event) => events.push(event),
-                    Output::Wait(_) => break,
-                    other => return Err(Failure::new(format!("an output that is not known: {other:?}"))),
-                }
-            }
-        }
-        for event in events {
-            match event {
-                GateEvent::Synced { .. } => {
-                    // Workers come when there is somebody who knows their leases.
-                    if let Some(port) = self.announce.take() {
-                        tell(&Note::Listening { port });
-                    }
-                }
-                // Whatever ended a lease, nothing moves under it any more. A feed that is lost ends them all in time.
-                GateEvent::LeaseEnded { .. } => {
-                    self.proxy.cut();
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+/// A record of the proxy as a note of the show.
+fn note(record: Record) -> Note {
+    match record {
+        Record::Unjudged { peer, target, refused } => Note::Egress {
+            peer: shown(&peer),
+            fence: None,
+            allowed: false,
+            code: refused.code,
+            message: shown(&refused.message),
+            target: shown(&target),
+        },
+        Record::Judged { event, target, message } => Note::Egress {
+            peer: event.worker.to_string(),
+            fence: Some(event.fence),
+            allowed: event.allowed,
+            code: event.code.as_str().to_owned(),
+            message: shown(&message),
+            target: shown(&target),
+        },
+        Record::Failed { bearer, target, refused, .. } => Note::Refused {
+            peer: bearer.worker.to_string(),
+            act: format!("carry out {}", shown(&target)),
+            code: refused.code,
+            message: shown(&refused.message),
+        },
+        Record::Moved { bearer, moved, .. } => Note::Moved {
+            peer: bearer.worker.to_string(),
+            fence: bearer.fence,
+            sent: moved.sent,
+            received: moved.received,
+        },
+        Record::Cut { streams } => Note::Refused {
+            peer: "a lease that is over".into(),
+            act: format!("go on with {streams} streams"),
+            code: "egress.lease.ended".into(),
+            message: "they were cut".into(),
+        },
     }
 }

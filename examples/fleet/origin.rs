@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
+use leasehold::egress::http1::RequestHead;
 use rustls::ServerConfig;
 
 use crate::{
     Failure,
     duplex::Duplex,
-    head::{self, Request},
     jobs::Ports,
+    proxy::wire,
     tls::{self, Identity},
 };
 
@@ -71,7 +72,7 @@ fn serve(socket: TcpStream, tls: Option<Arc<ServerConfig>>, served: &AtomicU64) 
         Some(config) => {
             let duplex = Duplex::accept(socket, config)?;
             duplex.set_timeouts(Some(PATIENCE), Some(PATIENCE))?;
-            let request = head::request(|buffer| duplex.read(buffer), PATIENCE)?;
+            let (request, _) = wire::request(|buffer| duplex.read(buffer), PATIENCE)?;
             served.fetch_add(1, Ordering::Relaxed);
             duplex.write_all(&answer(&request))?;
             Ok(duplex.finish()?)
@@ -80,14 +81,14 @@ fn serve(socket: TcpStream, tls: Option<Arc<ServerConfig>>, served: &AtomicU64) 
             let mut socket = socket;
             socket.set_read_timeout(Some(PATIENCE))?;
             socket.set_write_timeout(Some(PATIENCE))?;
-            let request = head::request(|buffer| socket.read(buffer), PATIENCE)?;
+            let (request, _) = wire::request(|buffer| socket.read(buffer), PATIENCE)?;
             served.fetch_add(1, Ordering::Relaxed);
             Ok(socket.write_all(&answer(&request))?)
         }
     }
 }
 
-fn answer(request: &Request) -> Vec<u8> {
+fn answer(request: &RequestHead) -> Vec<u8> {
     let path = request.target.split('?').next().unwrap_or_default();
     let (status, body) = match (request.method.as_str(), path) {
         ("GET", "/hello") => ("200 OK", "hello from the origin\n".to_owned()),

@@ -2,42 +2,18 @@
 
 use std::{
     net::TcpListener,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::SyncSender,
-    },
+    sync::{Arc, mpsc::SyncSender},
     thread,
 };
 
 use rustls::ServerConfig;
 
-use crate::{Failure, duplex::Duplex};
+use crate::{Failure, duplex::Duplex, proxy::seats::Seats};
 
 /// The most connections of one server at once, in their handshake or after it.
 const CONNECTIONS: usize = 256;
 
-/// The places for connections. Clones are the same places.
-#[derive(Clone, Default)]
-pub struct Seats(Arc<AtomicUsize>);
-
-/// A place among the connections; free again when it is dropped.
-pub struct Seat(Arc<AtomicUsize>);
-
-impl Seats {
-    /// A place, where one is free.
-    pub fn take(&self) -> Option<Seat> {
-        let seat = Seat(Arc::clone(&self.0));
-        // Counted first and given back if that was one too many: two threads can never both get the last place.
-        (self.0.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+pub use crate::proxy::seats::Seat;
 
 /// Somebody came.
 pub enum Arrival {
@@ -54,7 +30,7 @@ pub fn listen<E: Send + 'static>(
     events: SyncSender<E>,
     wrap: fn(Arrival) -> E,
 ) -> Result<(), Failure> {
-    let seats = Seats::default();
+    let seats = Seats::new(CONNECTIONS);
     thread::Builder::new().name("accept".into()).spawn(move || {
         for socket in listener.incoming().flatten() {
             // Over the bound nothing is read, and nobody waits for it.

@@ -153,7 +153,11 @@ impl Device {
                 DeviceStep::Paired => break,
                 // Over a channel that the operator's digits cover, the coordinator itself says so.
                 DeviceStep::Refused => return Err(Failure::new("the operator refuses")),
-                _ => thread::sleep(AGAIN),
+                _ => match self.heard.recv_timeout(AGAIN) {
+                    Ok(Event::Typed(None)) => return Ok(None),
+                    Ok(Event::Typed(Some(line))) if line == "quit" => return Ok(None),
+                    _ => {}
+                },
             }
             let fetch = pairing.fetch();
             step = ask(&mut pairing, &fetch)?;

@@ -36,26 +36,23 @@ mod fleet {
     pub mod boot;
     pub mod child;
     pub mod coordinator;
-    pub mod duplex;
-    pub mod escape;
     pub mod evidence;
     pub mod failure;
     pub mod fetch;
-    pub mod head;
+    pub mod gatekeeper;
     pub mod hexed;
     pub mod issuer;
     pub mod jobs;
     pub mod ledger;
-    pub mod link;
     pub mod note;
     pub mod origin;
     pub mod pairing;
     pub mod place;
     pub mod policy;
     pub mod possession;
+    #[path = "../egress_proxy/proxy/mod.rs"]
     pub mod proxy;
     pub mod queue;
-    pub mod relay;
     pub mod request;
     pub mod scratch;
     pub mod server;
@@ -67,9 +64,11 @@ mod fleet {
 }
 
 use fleet::{
-    boot, child, coordinator, duplex, escape, evidence, failure::Failure, fetch, head, hexed, issuer, jobs,
-    ledger, link, note, origin, pairing, place, policy, possession, proxy, queue, relay, request, scratch,
-    server, service, tls, transform, work, worker,
+    boot, child, coordinator, evidence,
+    failure::Failure,
+    fetch, gatekeeper, hexed, issuer, jobs, ledger, note, origin, pairing, place, policy, possession, proxy,
+    proxy::{duplex, escape, link},
+    queue, request, scratch, server, service, tls, transform, work, worker,
 };
 
 /// Pairs a device with a fleet: an operator's terminal, and with `device` the device's.

@@ -1,6 +1,6 @@
 //! Versions that a worker states and a fleet judges: SDK protocol ranges, and WIT interfaces on compatibility tracks.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc};
 use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -173,8 +173,12 @@ impl FromStr for Version {
             Some((core, pre)) => (core, Some(pre)),
             None => (text, None),
         };
-        let parts: Vec<&str> = core.split('.').collect();
-        let [major, minor, patch] = parts.as_slice() else { return Err(VersionError) };
+        let mut parts = core.split('.');
+        let (Some(major), Some(minor), Some(patch), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(VersionError);
+        };
         let identifier = |part: &str| {
             let numeric = part.bytes().all(|byte| byte.is_ascii_digit());
             !part.is_empty()

@@ -70,6 +70,7 @@ codes! { FLEET:
     EVIDENCE_NOT_IN_FORCE = "evidence.not_in_force", "the worker's evidence is missing, over, or of an older policy";
     LEASE_NONE = "lease.none", "the worker holds no lease";
     LEASE_STALE_FENCE = "lease.stale_fence", "the fence is not that of the worker's lease";
+    LEASE_FENCE_MALFORMED = "lease.fence_malformed", "the text is not EPOCH.COUNTER";
     LEASE_EXPIRED = "lease.expired", "the lease is over";
     LEASE_TOO_SHORT = "lease.too_short", "too little time is left for a lease";
     LEASE_NOT_STARTED = "lease.not_started", "the run has not started";

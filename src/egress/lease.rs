@@ -1,5 +1,7 @@
 //! What egress asks of a lease. The enforcement point's view of leases answers; this module knows no fleet.
 
+use alloc::sync::Arc;
+
 use crate::{
     code::{self, Code, Coded},
     id::WorkerId,
@@ -15,6 +17,17 @@ pub struct Bearer {
     pub worker: WorkerId,
     /// The fence of the lease that it claims.
     pub fence: Fence,
+}
+
+impl Bearer {
+    /// What the bearer's lease stands for at `now`: the question of whoever serves lease holders. Cost: that of
+    /// `leases`, which is O(1) for a [`LeaseView`](crate::gate::LeaseView).
+    ///
+    /// # Errors
+    /// [`LeaseRefusal`]: there is no such live lease, or it is another worker's.
+    pub fn standing(&self, leases: &dyn LeaseCheck, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+        stands(leases, self, now)
+    }
 }
 
 /// A lease that is live, as far as egress needs it.
@@ -77,6 +90,21 @@ pub trait LeaseCheck {
     fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal>;
 }
 
+impl<T: LeaseCheck + ?Sized> LeaseCheck for Arc<T> {
+    fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+        T::standing(self, fence, now)
+    }
+}
+
+/// A view that one thread keeps up to date and others ask. Where that thread panicked in the middle of a change, nobody
+/// knows what is live: every lease is refused.
+#[cfg(feature = "std")]
+impl<T: LeaseCheck + ?Sized> LeaseCheck for std::sync::Mutex<T> {
+    fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+        self.lock().map_err(|_| LeaseRefusal::ViewStale)?.standing(fence, now)
+    }
+}
+
 /// The standing of the bearer's lease: live, not past its end, and the bearer's own.
 pub(super) fn stands(
     leases: &dyn LeaseCheck,
@@ -92,4 +120,51 @@ pub(super) fn stands(
         return Err(LeaseRefusal::Expired);
     }
     Ok(standing)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::lease::Epoch;
+
+    /// One lease, of `w1`, that ends at 10; it says so at any time.
+    struct One;
+
+    impl LeaseCheck for One {
+        fn standing(&self, _: Fence, _: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+            Ok(LeaseStanding {
+                worker: WorkerId::new("w1").unwrap(),
+                expires: Mono(10),
+                egress: EgressScope::none(),
+                secrets: SecretScope::none(),
+            })
+        }
+    }
+
+    fn bearer(worker: &str) -> Bearer {
+        Bearer { worker: WorkerId::new(worker).unwrap(), fence: Fence::new(Epoch(1), 1) }
+    }
+
+    /// Invariant 9: live, in time, and the bearer's own.
+    #[test]
+    fn a_bearer_stands_on_its_own_live_lease_only() {
+        assert!(bearer("w1").standing(&One, Mono(9)).is_ok());
+        assert_eq!(bearer("w2").standing(&One, Mono(9)).unwrap_err(), LeaseRefusal::OtherWorker);
+        assert_eq!(bearer("w1").standing(&One, Mono(10)).unwrap_err(), LeaseRefusal::Expired);
+    }
+
+    #[test]
+    fn a_view_whose_keeper_panicked_knows_no_lease() {
+        let shared = Arc::new(Mutex::new(One));
+        assert!(bearer("w1").standing(&shared, Mono(1)).is_ok());
+        let keeper = Arc::clone(&shared);
+        let panicked = std::thread::spawn(move || {
+            let _held = keeper.lock();
+            panic!("in the middle of a change");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(bearer("w1").standing(&shared, Mono(1)).unwrap_err(), LeaseRefusal::ViewStale);
+    }
 }

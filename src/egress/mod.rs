@@ -8,6 +8,7 @@
 pub mod address;
 mod budget;
 mod credentials;
+mod errand;
 mod event;
 mod header;
 mod hello;
@@ -17,6 +18,7 @@ mod host_rule;
 pub mod http1;
 mod judge;
 mod lease;
+mod outlet;
 mod permit;
 mod policy;
 mod redirect;
@@ -30,6 +32,7 @@ mod verdict;
 pub use address::Nat64;
 pub use budget::{BudgetError, BudgetLimits, EgressBudget, MAX_DESTINATIONS};
 pub use credentials::{MAX_SECRET_BYTES, Secret, SecretError, SecretStore};
+pub use errand::{Errand, Leg};
 pub use event::{EgressEvent, EgressLog, EgressSink};
 pub use header::{
     HeaderError, HeaderNameError, MAX_HEADER_BYTES, MAX_HEADERS, OutgoingHeader, OutgoingHeaders,
@@ -39,6 +42,7 @@ pub use host::{Host, HostError, MAX_LABEL_BYTES, MAX_NAME_BYTES};
 pub use host_rule::{HostRule, HostRuleError};
 pub use judge::{MAX_ANSWERS, PendingLookup, Step};
 pub use lease::{Bearer, LeaseCheck, LeaseRefusal, LeaseStanding};
+pub use outlet::{Denied, Outlet};
 pub use permit::{ConnectPlan, EgressPermit, PERMIT_LIFETIME, PermitError};
 #[cfg(feature = "public-suffix")]
 pub use policy::Psl;

@@ -83,6 +83,24 @@ impl fmt::Debug for NextRequest {
 }
 
 impl NextRequest {
+    /// The first request of a chain.
+    pub(super) fn first<'a>(
+        method: &str,
+        url: &str,
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+        body_bytes: Option<u64>,
+    ) -> Self {
+        Self {
+            method: method.to_string(),
+            url: url.to_string(),
+            headers: headers.into_iter().map(|(name, value)| (name.to_string(), value.to_vec())).collect(),
+            body_bytes,
+            keeps_body: body_bytes != Some(0),
+            same_origin: true,
+            chain: Chain::FIRST,
+        }
+    }
+
     /// The method.
     pub fn method(&self) -> &str {
         &self.method

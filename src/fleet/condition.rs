@@ -94,10 +94,13 @@ impl Debt {
 pub(crate) enum Activity {
     Registered,
     Available,
-    Leased(alloc::boxed::Box<HeldLease>),
+    Leased(HeldLease),
     Offline,
-    Orphaned(Debt),
-    Retired { since: Mono },
+    /// Boxed: few are, and every worker has room for the largest of these.
+    Orphaned(alloc::boxed::Box<Debt>),
+    Retired {
+        since: Mono,
+    },
 }
 
 /// What a worker is doing, without the data of it: a row of the transition table.
@@ -203,7 +206,16 @@ pub struct Quarantine {
     pub(crate) evidence_since: Option<u64>,
 }
 
+/// A latch that nothing has closed.
+static OPEN: Quarantine =
+    Quarantine { reasons: alloc::vec::Vec::new(), release: false, cleanup: false, evidence_since: None };
+
 impl Quarantine {
+    /// A latch that nothing has closed.
+    pub(crate) fn open() -> &'static Self {
+        &OPEN
+    }
+
     /// Whether the latch is closed.
     pub fn is_closed(&self) -> bool {
         !self.reasons.is_empty()

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{
     condition::{Activity, HeldLease, LeaseStage, LossReason, QuarantineReason},
-    effect::Effect,
+    effect::{Effect, Effects},
     event::FleetEvent,
     liveness::Liveness,
     operation::{Operation, WorkerHandle},
@@ -66,7 +66,9 @@ pub struct Context<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft<A> {
     pub(crate) events: Vec<FleetEvent>,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) effects: Effects,
+    /// The slot of the worker that asked, where it is known: it is heard when the draft is accepted.
+    pub(crate) sender: Option<u32>,
     pub(crate) answer: A,
 }
 
@@ -74,12 +76,28 @@ pub struct Draft<A> {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     pub(crate) events: Vec<FleetEvent>,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) effects: Effects,
+    sender: Option<u32>,
 }
 
 impl Steps {
+    /// Steps that the worker in `slot` asked for, with room for `events`: the one allocation of most operations, which
+    /// the journal's record takes over.
+    pub(crate) fn of(slot: u32, events: usize) -> Self {
+        Self { sender: Some(slot), ..Self::with_room(events) }
+    }
+
+    pub(crate) fn with_room(events: usize) -> Self {
+        Self { events: Vec::with_capacity(events), ..Self::default() }
+    }
+
+    /// Steps that are these events and nothing else.
+    pub(crate) fn following(events: Vec<FleetEvent>) -> Self {
+        Self { events, ..Self::default() }
+    }
+
     pub(crate) fn with_answer<A>(self, answer: A) -> Draft<A> {
-        Draft { events: self.events, effects: self.effects, answer }
+        Draft { events: self.events, effects: self.effects, sender: self.sender, answer }
     }
 }
 
@@ -103,6 +121,44 @@ impl<'a> Context<'a> {
         } else {
             Err(DeviceRefusal::Principal)
         }
+    }
+
+    /// The worker behind a message: over its own device's channel, as its current incarnation.
+    pub(crate) fn sender<E>(&self, handle: WorkerHandle) -> Result<&'a WorkerRecord, E>
+    where
+        E: From<DeviceRefusal> + From<WorkerError>,
+    {
+        if let Some(record) = self.vouched(handle) {
+            return Ok(record);
+        }
+        let (device, _) = self.device()?;
+        Ok(self.worker(handle, device)?)
+    }
+
+    /// As [`Self::sender`], where nothing has changed since the same was seen at the worker's last heartbeat: the
+    /// registry need not be asked again (invariant 12). Whatever does not fit is looked at in full.
+    pub(crate) fn vouched(&self, handle: WorkerHandle) -> Option<&'a WorkerRecord> {
+        let Principal::Device { device, certificate } = self.principal else { return None };
+        if !self.liveness.is_vouched(handle, self.now.wall) {
+            return None;
+        }
+        let record = self.state.roster.by_handle(handle)?;
+        let same = record.evidence.as_ref()?.certificate == *certificate && record.device == *device;
+        same.then_some(record)
+    }
+
+    /// Until when the certificate of the worker's evidence authenticates its device, unless the registry changes:
+    /// `None` where that is another certificate, or where more than that decides.
+    pub(crate) fn voucher(
+        &self,
+        record: &WorkerRecord,
+        authenticated: &AuthenticatedDevice<'_>,
+    ) -> Option<Wall> {
+        let certificate = authenticated.certificate();
+        let same = record.evidence.as_ref()?.certificate == certificate.fingerprint();
+        // The wall of accepted records never goes back, so that what has begun by then has begun.
+        let begun = certificate.not_before() <= self.state.last.wall;
+        (same && begun && authenticated.ends().is_none()).then_some(certificate.not_after())
     }
 
     pub(crate) fn authenticate(
@@ -176,11 +232,14 @@ impl<'a> Context<'a> {
             .events
             .iter()
             .any(|event| matches!(event, FleetEvent::RunEnded { run: ended, .. } if ended == run));
+        if ended {
+            return;
+        }
         let exhausted = self.state.run(run).is_some_and(|record| {
             record.attempts >= self.state.policy.runs.max_attempts
                 && matches!(record.state, RunState::Leased { .. })
         });
-        if exhausted && !ended {
+        if exhausted {
             steps.events.push(FleetEvent::RunEnded {
                 run: run.clone(),
                 fence: held.lease.fence,

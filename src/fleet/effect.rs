@@ -1,5 +1,8 @@
 //! What follows from an accepted operation outside the core. Held until the journal says that it lasts.
 
+use alloc::vec::{self, Vec};
+use core::{array, iter};
+
 use serde::Serialize;
 
 use super::{condition::LossReason, operation::WorkerHandle};
@@ -57,4 +60,48 @@ pub enum Effect {
     },
     /// What follows for requests to devices.
     Dispatch(DispatchEffect),
+}
+
+/// How many effects lie in the value itself.
+const HERE: usize = 2;
+
+/// Effects, in order. Most operations have two at most, and those are not allocated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    here: [Option<Effect>; HERE],
+    more: Vec<Effect>,
+}
+
+impl Effects {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        match self.here.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(effect),
+            None => self.more.push(effect),
+        }
+    }
+
+    /// The effects, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Effect> {
+        self.here.iter().flatten().chain(&self.more)
+    }
+
+    /// Whether nothing follows.
+    pub fn is_empty(&self) -> bool {
+        self.here.iter().all(Option::is_none)
+    }
+}
+
+impl Extend<Effect> for Effects {
+    fn extend<I: IntoIterator<Item = Effect>>(&mut self, effects: I) {
+        effects.into_iter().for_each(|effect| self.push(effect));
+    }
+}
+
+impl IntoIterator for Effects {
+    type Item = Effect;
+    type IntoIter = iter::Chain<iter::Flatten<array::IntoIter<Option<Effect>, HERE>>, vec::IntoIter<Effect>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.here.into_iter().flatten().chain(self.more)
+    }
 }

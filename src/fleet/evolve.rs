@@ -3,14 +3,14 @@
 use alloc::boxed::Box;
 
 use super::{
-    condition::{Activity, Debt, HeldLease, LeaseStage, LossReason, QuarantineReason},
+    condition::{Activity, Debt, HeldLease, LeaseStage, LossReason, Quarantine, QuarantineReason},
     event::FleetEvent,
     policy::WorkerFleetPolicy,
     roster::{self, Roster, WorkerRecord},
     runs::Runs,
     session::Sessions,
     spent::Spent,
-    state::{self, FleetState, grant_key},
+    state::{self, FleetState},
 };
 use crate::{
     lease::{Epoch, Fence},
@@ -96,7 +96,9 @@ impl FleetState {
         let generation = self.policy_generation;
         match event {
             FleetEvent::WorkerRegistered { slot, worker, device } => {
-                self.roster.insert(*slot, worker.clone(), device.clone());
+                // The registry's own copy of the id: one allocation for both, and equal at a glance.
+                let known = self.nodes.registry.get(device).map_or(device, |record| record.device());
+                self.roster.insert(*slot, worker.clone(), known.clone());
             }
             FleetEvent::IncarnationBegan { slot, incarnation } => {
                 self.roster.begin_incarnation(*slot, *incarnation);
@@ -119,7 +121,7 @@ impl FleetState {
                 self.nonces.insert(*nonce, nonce_until.0, at.mono.0);
                 self.roster.set_capabilities(*slot, capabilities);
                 self.roster.change(*slot, |record| {
-                    record.evidence = Some(Box::new(evidence.clone()));
+                    record.evidence = Some(evidence.clone());
                     accept_evidence(record, *nonce_version);
                 });
             }
@@ -143,16 +145,21 @@ impl FleetState {
             FleetEvent::Quarantined { slot, reason } => {
                 let fleet = self.roster.quarantine_generation;
                 self.roster.change(*slot, |record| {
-                    if record.quarantine_generation < fleet {
-                        record.quarantine.close(QuarantineReason::Operator, version);
-                    }
-                    record.quarantine.close(*reason, version);
+                    let pending = record.quarantine_generation < fleet;
+                    record.change_latch(|latch| {
+                        if pending {
+                            latch.close(QuarantineReason::Operator, version);
+                        }
+                        latch.close(*reason, version);
+                    });
                     record.quarantine_generation = fleet;
                 });
             }
             FleetEvent::QuarantineReleased { slot } => self.roster.change(*slot, |record| {
-                record.quarantine.release = false;
-                open_latch(record);
+                record.change_latch(|latch| {
+                    latch.release = false;
+                    open_latch(latch);
+                });
             }),
             FleetEvent::DrainBegan { slot } => self.roster.change(*slot, |record| record.draining = true),
             FleetEvent::DrainEnded { slot } => self.roster.change(*slot, |record| record.draining = false),
@@ -166,8 +173,10 @@ impl FleetState {
             }
             FleetEvent::WorkerForgotten { slot } => self.roster.forget(*slot),
             FleetEvent::CleanupVerified { slot, .. } => self.roster.change(*slot, |record| {
-                record.quarantine.cleanup = false;
-                open_latch(record);
+                record.change_latch(|latch| {
+                    latch.cleanup = false;
+                    open_latch(latch);
+                });
                 if let Activity::Orphaned(debt) = &mut record.activity {
                     debt.cleanup = false;
                     settle(record);
@@ -183,12 +192,12 @@ impl FleetState {
             FleetEvent::LeaseGranted { slot, lease } => {
                 let terms = &lease.terms;
                 self.fence_counter = lease.fence.counter;
-                self.grants.insert(grant_key(&terms.issuer, &terms.grant), terms.grant_expires.0, at.wall.0);
+                self.grants.insert(terms.spent_as(), terms.grant_expires.0, at.wall.0);
                 self.runs.forget_until(at.mono);
                 self.runs.leased(&terms.run, *slot, lease.fence);
                 self.roster.ready.remember_shape(&terms.capabilities);
                 let held = HeldLease { lease: lease.clone(), stage: LeaseStage::Assigned, revoked: None };
-                self.roster.change(*slot, |record| record.activity = Activity::Leased(Box::new(held)));
+                self.roster.change(*slot, |record| record.activity = Activity::Leased(held));
             }
             FleetEvent::RunStarted { slot, .. } => {
                 self.on_lease(*slot, |held| held.stage = LeaseStage::Running)
@@ -215,13 +224,13 @@ impl FleetState {
                     if let Some(held) = state::held(record) {
                         let lease = held.lease.digest();
                         record.silent |= *reason == LossReason::Silent;
-                        record.activity = Activity::Orphaned(Debt {
+                        record.activity = Activity::Orphaned(Box::new(Debt {
                             fence: *fence,
                             lease,
                             reason: *reason,
                             cleanup: true,
                             evidence_since: Some(version),
-                        });
+                        }));
                     }
                 });
             }
@@ -238,25 +247,25 @@ impl FleetState {
     }
 
     fn free_run(&mut self, slot: u32, fence: Fence, reason: Option<LossReason>, until: Mono, memory: Mono) {
-        if let Some(run) =
-            self.roster.get(slot).and_then(state::held).map(|held| held.lease.terms.run.clone())
-        {
-            self.runs.held(&run, fence, reason, until, memory);
+        if let Some(held) = self.roster.get(slot).and_then(state::held) {
+            self.runs.held(&held.lease.terms.run, fence, reason, until, memory);
         }
     }
 }
 
 /// What a worker without a lease does: available where its evidence lets it work, else registered.
 fn idle(record: &WorkerRecord, generation: u64, at: Now) -> Activity {
-    let able = record.evidence.as_deref().is_some_and(|evidence| roster::in_force(evidence, generation, at));
+    let able = record.evidence.as_ref().is_some_and(|evidence| roster::in_force(evidence, generation, at));
     if able { Activity::Available } else { Activity::Registered }
 }
 
 /// Evidence over a nonce issued at `nonce_version` pays what was owed since that version or before (invariant 5).
 fn accept_evidence(record: &mut WorkerRecord, nonce_version: u64) {
-    if record.quarantine.evidence_since.is_some_and(|since| nonce_version >= since) {
-        record.quarantine.evidence_since = None;
-        open_latch(record);
+    if record.quarantine().evidence_since.is_some_and(|since| nonce_version >= since) {
+        record.change_latch(|latch| {
+            latch.evidence_since = None;
+            open_latch(latch);
+        });
     }
     match &mut record.activity {
         Activity::Orphaned(debt) if debt.evidence_since.is_some_and(|since| nonce_version >= since) => {
@@ -268,9 +277,9 @@ fn accept_evidence(record: &mut WorkerRecord, nonce_version: u64) {
     }
 }
 
-fn open_latch(record: &mut WorkerRecord) {
-    if record.quarantine.is_settled() {
-        record.quarantine.reasons.clear();
+fn open_latch(latch: &mut Quarantine) {
+    if latch.is_settled() {
+        latch.reasons.clear();
     }
 }
 

@@ -51,7 +51,7 @@ impl FleetState {
                 "a worker is not found by its device",
             )?;
             ensure(
-                record.quarantine.is_closed() != record.quarantine.is_settled(),
+                record.quarantine().is_closed() != record.quarantine().is_settled(),
                 "a latch is closed for nothing",
             )?;
             let available = self.roster.view(record) == WorkerLifecycleState::Available;

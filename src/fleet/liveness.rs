@@ -3,29 +3,43 @@
 //! A heartbeat writes one number here and nothing anywhere else. Deadlines are looked up, not kept exact: a worker
 //! is looked at when the earliest deadline that it could have had comes, and again later if that has moved.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::collections::BTreeMap;
 
 use super::{
     condition::{Activity, LeaseStage},
+    operation::WorkerHandle,
     rejection::TimeError,
     roster::WorkerRecord,
     state::FleetState,
+    wheel::Wheel,
 };
 use crate::{
     dispatch::DispatchLiveness,
     id::DeviceId,
-    time::{Millis, Mono},
+    slab::Chunks,
+    time::{Millis, Mono, Wall},
 };
 
+/// What a heartbeat needs to know of a worker, and the one thing that it writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Beat {
+    heard: Mono,
+    /// The certificate of the worker's evidence authenticates its device before this instant.
+    until: Wall,
+    /// The incarnation of which that was seen.
+    generation: u32,
+    /// [`Liveness::standing`] when it was seen, twice; plus one where a heartbeat of the worker changes nothing.
+    mark: u32,
+}
+
 /// Soft state, rebuilt at recovery: everybody counts as heard at that time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Liveness {
-    heard: Vec<Mono>,
-    armed: Vec<Mono>,
-    deadlines: BTreeSet<(Mono, u32)>,
+    beats: Chunks<Beat>,
+    /// Counts everything after which a device that authenticated may not do so any more. What was seen under an
+    /// earlier number is asked about again (invariant 12).
+    standing: u32,
+    wheel: Wheel,
     /// The next slot that a sweep after an act on the whole fleet has to visit.
     sweep: Option<u32>,
     last: Mono,
@@ -41,33 +55,36 @@ fn index(slot: u32) -> usize {
 impl Liveness {
     /// Everybody in `state` counts as heard at `now`, and everything is looked at again.
     pub(crate) fn rebuilt(state: &FleetState, now: Mono) -> Self {
-        let slots = index(state.roster.slots());
         let mut liveness = Self {
-            heard: alloc::vec![now; slots],
-            armed: alloc::vec![Mono::NEVER; slots],
+            beats: Chunks::default(),
+            standing: 1,
+            wheel: Wheel::at(now),
             sweep: Some(0),
             last: now,
+            admissions: BTreeMap::new(),
             dispatch: DispatchLiveness::after_recovery(&state.nodes.dispatch, now),
-            ..Self::default()
         };
         for slot in 0..state.roster.slots() {
+            liveness.hear(slot, now);
             liveness.arm(state, slot, now);
         }
         liveness
     }
 
+    fn beat(&self, slot: u32) -> Beat {
+        self.beats.get(index(slot)).copied().unwrap_or_default()
+    }
+
     /// When the worker in `slot` was last heard.
     pub(crate) fn heard(&self, slot: u32) -> Mono {
-        self.heard.get(index(slot)).copied().unwrap_or_default()
+        self.beat(slot).heard
     }
 
     /// The worker in `slot` is heard now.
     pub(crate) fn hear(&mut self, slot: u32, now: Mono) {
-        if self.heard.len() <= index(slot) {
-            self.heard.resize(index(slot).saturating_add(1), Mono::START);
-        }
-        if let Some(heard) = self.heard.get_mut(index(slot)) {
-            *heard = now.max(*heard);
+        self.beats.reach(index(slot), Beat::default());
+        if let Some(beat) = self.beats.get_mut(index(slot)) {
+            beat.heard = now.max(beat.heard);
         }
         self.last = self.last.max(now);
     }
@@ -75,6 +92,46 @@ impl Liveness {
     /// Whether the worker in `slot` has been heard in time (invariant 4).
     pub(crate) fn is_heard(&self, state: &FleetState, slot: u32, now: Mono) -> bool {
         now < self.heard(slot).plus(state.policy.liveness.offline_after_ms)
+    }
+
+    /// Whether the certificate of this incarnation's evidence is known to authenticate its device at `wall`.
+    pub(crate) fn is_vouched(&self, worker: WorkerHandle, wall: Wall) -> bool {
+        let beat = self.beat(worker.slot);
+        beat.generation == worker.generation && beat.mark >> 1 == self.standing && wall < beat.until
+    }
+
+    /// As [`Self::is_vouched`], and a heartbeat of it is known to change nothing.
+    pub(crate) fn is_steady(&self, worker: WorkerHandle, wall: Wall) -> bool {
+        self.is_vouched(worker, wall) && self.beat(worker.slot).mark & 1 == 1
+    }
+
+    /// The certificate of this incarnation's evidence was seen to authenticate its device, and does until `until`,
+    /// whatever happens short of [`Self::ask_again`] and [`Self::ask_again_for`].
+    pub(crate) fn vouch(&mut self, worker: WorkerHandle, until: Wall) {
+        // When the numbers have run out, nothing is remembered any more.
+        let mark = self.standing.checked_mul(2);
+        if let (Some(beat), Some(mark)) = (self.beats.get_mut(index(worker.slot)), mark) {
+            *beat = Beat { until, generation: worker.generation, mark, ..*beat };
+        }
+    }
+
+    /// A heartbeat changes nothing of the worker in `slot` until something else does.
+    pub(crate) fn steady(&mut self, slot: u32, is: bool) {
+        if let Some(beat) = self.beats.get_mut(index(slot)) {
+            beat.mark = beat.mark & !1 | u32::from(is);
+        }
+    }
+
+    /// Something that authenticated may not do so any more.
+    pub(crate) fn ask_again(&mut self) {
+        self.standing = self.standing.saturating_add(1);
+    }
+
+    /// The worker in `slot` is another, or its evidence is.
+    pub(crate) fn ask_again_for(&mut self, slot: u32) {
+        if let Some(beat) = self.beats.get_mut(index(slot)) {
+            *beat = Beat { heard: beat.heard, ..Beat::default() };
+        }
     }
 
     /// Refuses a monotonic line that is behind what was seen before.
@@ -95,30 +152,33 @@ impl Liveness {
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
         match self.sweep {
             Some(_) => Some(self.last),
-            None => self.deadlines.first().map(|(at, _)| *at),
+            None => self.wheel.next(),
         }
     }
 
-    /// Slots to look at, earliest first.
-    pub(crate) fn due(&self, now: Mono) -> impl Iterator<Item = u32> {
-        self.deadlines.range(..=(now, u32::MAX)).map(|(_, slot)| *slot)
+    /// Finds what is due at `now`, a bounded number of it. Whether more may be.
+    pub(crate) fn turn(&mut self, now: Mono, most: usize) -> bool {
+        self.wheel.turn(now, most)
+    }
+
+    /// Slots to look at, as far as [`Self::turn`] has found them.
+    pub(crate) fn due(&self) -> impl Iterator<Item = u32> {
+        self.wheel.due()
+    }
+
+    /// Whether the worker in `slot` has to be looked at by now.
+    pub(crate) fn is_due(&self, slot: u32, now: Mono) -> bool {
+        self.wheel.armed(slot) <= now
     }
 
     /// Looks at the worker in `slot` again when its next deadline comes.
     pub(crate) fn arm(&mut self, state: &FleetState, slot: u32, now: Mono) {
-        if self.armed.len() <= index(slot) {
-            self.armed.resize(index(slot).saturating_add(1), Mono::NEVER);
-        }
         let heard = self.heard(slot);
         let due = state.roster.get(slot).map_or(Mono::NEVER, |record| deadline(state, record, heard));
-        let Some(armed) = self.armed.get_mut(index(slot)) else { return };
+        let armed = self.wheel.armed(slot);
         // A deadline that moved later is found when the earlier one comes: renewals touch nothing here.
-        if due < *armed || *armed <= now {
-            self.deadlines.remove(&(*armed, slot));
-            *armed = due;
-            if due != Mono::NEVER {
-                self.deadlines.insert((due, slot));
-            }
+        if due < armed || armed <= now {
+            self.wheel.arm(slot, due);
         }
     }
 
@@ -159,7 +219,7 @@ pub(crate) fn deadline(state: &FleetState, record: &WorkerRecord, heard: Mono) -
     let policy = &state.policy;
     match &record.activity {
         Activity::Available => {
-            let evidence = record.evidence.as_deref().map_or(Mono::NEVER, |evidence| {
+            let evidence = record.evidence.as_ref().map_or(Mono::NEVER, |evidence| {
                 evidence.valid_until_mono.min(evidence.certificate_until_mono)
             });
             evidence.min(heard.plus(policy.liveness.offline_after_ms))

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{
-    context::{Context, Decide, Draft},
+    context::{Context, Decide, Draft, Steps},
     decide::{self, Expired},
-    effect::Effect,
+    effect::{Effect, Effects},
     event::{FleetEvent, FleetRecord},
     journal,
     liveness::Liveness,
@@ -21,9 +21,12 @@ use crate::{
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     id::DeviceId,
-    identity::pairing::PairingDesk,
+    identity::{DeviceEvent, pairing::PairingDesk},
     time::{Mono, Now},
 };
+
+/// How many deadlines one call of `expire` takes off the wheel.
+const TURN: usize = 4096;
 
 /// A decision, and the version of the state that it was made on. It has done nothing yet.
 #[must_use = "a decision does nothing before it is accepted"]
@@ -49,7 +52,7 @@ pub struct Ticket<A> {
     instance: u64,
     index: u64,
     answer: A,
-    effects: Vec<Effect>,
+    effects: Effects,
 }
 
 /// What is handed out once it lasts.
@@ -59,7 +62,7 @@ pub struct Released<A> {
     /// The answer.
     pub answer: A,
     /// What follows from it, in order.
-    pub effects: Vec<Effect>,
+    pub effects: Effects,
 }
 
 impl<A> Ticket<A> {
@@ -120,6 +123,8 @@ pub struct WorkerFleetManager {
     /// Works on a copy of the pairing sessions, beside the codes that live in memory only; the two are always equal.
     pub(super) desk: PairingDesk,
     liveness: Liveness,
+    /// Nothing is due before this instant; `None` where that has to be found out again.
+    quiet_until: Option<Mono>,
     setup: Setup,
     chain: Sha256Digest,
     unwritten: Vec<FleetRecord>,
@@ -157,6 +162,7 @@ impl WorkerFleetManager {
             state,
             desk,
             liveness,
+            quiet_until: None,
             setup,
             chain,
             unwritten: Vec::from([record]),
@@ -205,7 +211,7 @@ impl WorkerFleetManager {
         if let Some(answer) = self.state.sessions.find(command, content)? {
             let answer = postcard::from_bytes(answer)
                 .map_err(|_| CommandError::Conflict { sequence: command.sequence })?;
-            return Ok(prepare(Draft { events: Vec::new(), effects: Vec::new(), answer }));
+            return Ok(prepare(Steps::default().with_answer(answer)));
         }
         let limits = &self.state.policy.limits;
         if !self.state.sessions.admits(&command.client, limits.sessions, limits.session_memory_ms, at.mono) {
@@ -248,9 +254,11 @@ impl WorkerFleetManager {
         if version != self.state.version {
             return Err(AcceptError::Stale);
         }
-        if let Principal::Device { device, .. } = &principal
-            && let Some(slot) = self.state.roster.by_device(device)
-        {
+        let sender = match &principal {
+            Principal::Device { device, .. } => draft.sender.or_else(|| self.state.roster.by_device(device)),
+            _ => None,
+        };
+        if let Some(slot) = sender {
             self.liveness.hear(slot, at.mono);
         }
         Ok(self.settle(at, principal, draft, false))
@@ -264,7 +272,8 @@ impl WorkerFleetManager {
         draft: Draft<A>,
         desk_knows: bool,
     ) -> Ticket<A> {
-        let Draft { events, mut effects, answer } = draft;
+        self.quiet_until = None;
+        let Draft { events, mut effects, answer, .. } = draft;
         let device = match &principal {
             Principal::Device { device, .. } if !self.state.nodes.dispatch.is_idle() => Some(device.clone()),
             _ => None,
@@ -284,7 +293,7 @@ impl WorkerFleetManager {
         at: Now,
         principal: Principal,
         events: Vec<FleetEvent>,
-        effects: &mut Vec<Effect>,
+        effects: &mut Effects,
         desk_knows: bool,
     ) {
         self.state.index = self.state.index.saturating_add(1);
@@ -309,12 +318,19 @@ impl WorkerFleetManager {
                 FleetEvent::PolicySet { .. } | FleetEvent::FleetQuarantined { .. } => {
                     self.liveness.begin_sweep()
                 }
+                FleetEvent::DeviceChanged { change: DeviceEvent::DeviceRegistered { .. } } => {}
+                FleetEvent::DeviceChanged { .. } | FleetEvent::WallAccepted { .. } => {
+                    self.liveness.ask_again()
+                }
                 FleetEvent::WorkerRegistered { slot, .. } | FleetEvent::IncarnationBegan { slot, .. } => {
                     self.liveness.hear(*slot, at.mono);
+                    self.liveness.ask_again_for(*slot);
                 }
+                FleetEvent::EvidenceAccepted { slot, .. } => self.liveness.ask_again_for(*slot),
                 _ => {}
             }
             if let Some(slot) = event.slot() {
+                self.liveness.steady(slot, false);
                 self.liveness.arm(&self.state, slot, at.mono);
             }
         }
@@ -382,13 +398,29 @@ impl WorkerFleetManager {
         now: Now,
     ) -> Result<Option<Prepared<()>>, HeartbeatError> {
         let context = self.context(principal, now)?;
-        let (device, _) = context.device()?;
-        let record = context.worker(worker, device)?;
-        context.admit(super::table::Act::Heartbeat, record)?;
         let at = context.now;
+        // Invariant 12: what was seen of this certificate is believed while nothing has changed that could revoke it.
+        let (record, voucher) = match context.vouched(worker) {
+            Some(_) if self.liveness.is_steady(worker, at.wall) => {
+                self.liveness.hear(worker.slot, at.mono);
+                return Ok(None);
+            }
+            Some(record) => (record, None),
+            None => {
+                let (device, authenticated) = context.device()?;
+                let record = context.worker(worker, device)?;
+                (record, context.voucher(record, &authenticated))
+            }
+        };
+        context.admit(super::table::Act::Heartbeat, record)?;
         let steps = decide::heard(&context, worker.slot, record);
+        let steady = steps.is_none() && decide::is_steady(record);
         let version = self.state.version;
         self.liveness.hear(worker.slot, at.mono);
+        if let Some(until) = voucher {
+            self.liveness.vouch(worker, until);
+        }
+        self.liveness.steady(worker.slot, steady);
         Ok(steps.map(|steps| Prepared {
             version,
             at,
@@ -425,32 +457,34 @@ impl WorkerFleetManager {
     /// [`CommandError::Halted`] and [`CommandError::Time`].
     pub fn expire(&mut self, now: Now) -> Result<Prepared<Expired>, CommandError> {
         let at = self.context(&Principal::Core, now)?.now;
-        // What began the sweep may have brought deadlines nearer than they were armed for.
-        if let Some(first) = self.liveness.sweep() {
-            for slot in first..first.saturating_add(decide::SWEEP_VISITS).min(self.state.roster.slots()) {
-                self.liveness.arm(&self.state, slot, at.mono);
-            }
-        }
-        let context = self.context(&Principal::Core, now)?;
         let version = self.state.version;
-        let mut draft = decide::expire(&context);
+        if self.quiet_until.is_none() {
+            self.quiet_until = Some(self.next_deadline().unwrap_or(Mono::NEVER));
+        }
+        if self.quiet_until.is_some_and(|until| at.mono < until) {
+            self.liveness.advance(at.mono);
+            let draft = Steps::default().with_answer(Expired { more: false, sweep: None });
+            return Ok(Prepared { version, at, principal: Principal::Core, draft });
+        }
+        self.quiet_until = None;
+        let more_due = self.liveness.turn(at.mono, TURN);
+        let context = self.context(&Principal::Core, now)?;
+        let (mut draft, visited) = decide::expire(&context);
         let nodes_more = decide::expire_nodes(&context, &mut draft.events);
+        let touched = decide::touched(&draft.events);
         // Deadlines that have moved are looked at again when they come; those that are due stay until accepted.
-        let moved: Vec<u32> = self
-            .liveness
-            .due(at.mono)
-            .filter(|slot| !draft.events.iter().any(|e| e.slot() == Some(*slot)))
-            .collect();
-        if !draft.answer.more {
-            for slot in moved {
+        let passed = self.liveness.due().take(visited).filter(|slot| touched.binary_search(slot).is_err());
+        for slot in passed.collect::<Vec<u32>>() {
+            self.liveness.arm(&self.state, slot, at.mono);
+        }
+        if let Some(first) = self.liveness.sweep() {
+            for slot in first..draft.answer.sweep.unwrap_or(self.state.roster.slots()) {
                 self.liveness.arm(&self.state, slot, at.mono);
+                draft.answer.more |= self.liveness.is_due(slot, at.mono);
             }
         }
-        // The sweep moves on only past slots that need nothing: a decision that is never accepted loses nothing.
-        if !draft.events.iter().any(|event| event.slot().is_some()) {
-            self.liveness.set_sweep(draft.answer.sweep);
-        }
-        draft.answer.more |= nodes_more || self.liveness.sweep().is_some();
+        self.liveness.set_sweep(draft.answer.sweep);
+        draft.answer.more |= more_due || nodes_more;
         self.liveness.advance(at.mono);
         Ok(Prepared { version, at, principal: Principal::Core, draft })
     }

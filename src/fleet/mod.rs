@@ -42,6 +42,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wheel;
 
 pub use self::{
     condition::{
@@ -50,7 +51,7 @@ pub use self::{
     context::Decide,
     counts::WorkerFleetCounts,
     decide::Expired,
-    effect::Effect,
+    effect::{Effect, Effects},
     event::{EvidenceRecord, FleetEvent, FleetRecord},
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    context::Draft,
+    context::Steps,
     decide::change_devices,
     event::FleetEvent,
     manager::{Ticket, WorkerFleetManager},
@@ -145,8 +145,9 @@ impl WorkerFleetManager {
                 return Err(error);
             }
         };
-        events.extend(steps.events);
-        let draft = Draft { events, effects: steps.effects, answer: device };
+        let mut draft = steps.with_answer(device);
+        events.append(&mut draft.events);
+        draft.events = events;
         Ok(self.settle(at, Principal::Core, draft, true))
     }
 
@@ -163,7 +164,7 @@ impl WorkerFleetManager {
     /// Makes a record of what the desk did. Without events, nothing is written and nothing is held back.
     fn took<T>(&mut self, at: Now, principal: Principal, turn: Turn<T>) -> Ticket<T> {
         let events = paired(turn.events());
-        self.settle(at, principal, Draft { events, effects: Vec::new(), answer: turn.durable() }, true)
+        self.settle(at, principal, Steps::following(events).with_answer(turn.durable()), true)
     }
 }
 

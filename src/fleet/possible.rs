@@ -127,8 +127,7 @@ impl FleetState {
                 )?;
                 ensure(self.quiet_until <= at.mono, "a lease is granted in the quiet period")?;
                 let terms = &lease.terms;
-                let grant = state::grant_key(&terms.issuer, &terms.grant);
-                ensure(!self.grants.contains(&grant), "a grant is spent twice")?;
+                ensure(!self.grants.contains(&terms.spent_as()), "a grant is spent twice")?;
                 ensure(
                     self.run(&terms.run).is_none_or(
                         |run| matches!(run.state, RunState::Held { until, .. } if until <= at.mono),
@@ -164,7 +163,7 @@ impl FleetState {
                 ensure(owed, "a cleanup is verified that nobody owed")
             }
             FleetEvent::QuarantineReleased { .. } => {
-                ensure(record.quarantine.release, "a quarantine is released that no operator closed")
+                ensure(record.quarantine().release, "a quarantine is released that no operator closed")
             }
             FleetEvent::DrainBegan { .. } => ensure(!record.draining, "draining begins twice"),
             FleetEvent::DrainEnded { .. } => ensure(record.draining, "draining ends that did not begin"),

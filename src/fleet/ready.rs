@@ -3,12 +3,13 @@
 //! A request picks among the heads of the classes that can serve it, least recently used first, so no name can
 //! jump the queue. Joining, leaving and picking cost O(classes / 64), however many workers there are.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeMap, vec::Vec};
+use core::num::NonZeroU32;
 
-use crate::capability::CapabilitySet;
+use crate::{capability::CapabilitySet, index::KeyedIndex, slab::Chunks};
 
-/// A class: the workers with one set of capabilities.
-pub(crate) type ClassId = u32;
+/// A class: the workers with one set of capabilities. One more than its place, so that none takes no room.
+pub(crate) type ClassId = NonZeroU32;
 
 /// The most request shapes whose matching classes are kept; others are matched anew each time.
 const MAX_SHAPES: usize = 1024;
@@ -21,6 +22,8 @@ struct Class {
     members: u32,
     head: u32,
     tail: u32,
+    /// The stamp of the head: choosing among classes looks at no worker.
+    stamp: u64,
 }
 
 /// A worker's place in the queue of its class. `stamp` orders workers across classes; zero means not queued.
@@ -35,16 +38,17 @@ const UNLINKED: Link = Link { prev: NONE, next: NONE, stamp: 0 };
 
 /// The queues. Which worker stands where, by stamp, and which stamp came last, is hard state; everything else here is
 /// derived from it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReadyQueues {
     classes: Vec<Class>,
     by_set: BTreeMap<CapabilitySet, ClassId>,
     vacant: Vec<ClassId>,
-    links: Vec<Link>,
+    links: Chunks<Link>,
     /// One bit for each class that has somebody queued.
     occupied: Vec<u64>,
     /// Which classes can serve a request of this shape. Derived; forgotten whenever a class comes or goes.
-    shapes: BTreeMap<CapabilitySet, Vec<u64>>,
+    shapes: Vec<(CapabilitySet, Vec<u64>)>,
+    by_shape: KeyedIndex,
     stamp: u64,
 }
 
@@ -52,17 +56,35 @@ fn index(id: u32) -> usize {
     usize::try_from(id).unwrap_or(usize::MAX)
 }
 
+fn place(class: ClassId) -> u32 {
+    class.get().saturating_sub(1)
+}
+
 fn bit(class: ClassId) -> (usize, u64) {
-    (index(class / 64), 1_u64 << (class % 64))
+    (index(place(class) / 64), 1_u64 << (place(class) % 64))
 }
 
 impl ReadyQueues {
+    /// No class and nobody queued. `index_key` keys the hash of the shapes of requests.
+    pub(crate) fn new(index_key: [u8; 16]) -> Self {
+        Self {
+            classes: Vec::new(),
+            by_set: BTreeMap::new(),
+            vacant: Vec::new(),
+            links: Chunks::default(),
+            occupied: Vec::new(),
+            shapes: Vec::new(),
+            by_shape: KeyedIndex::new(index_key),
+            stamp: 0,
+        }
+    }
+
     fn class(&self, class: ClassId) -> Option<&Class> {
-        self.classes.get(index(class))
+        self.classes.get(index(place(class)))
     }
 
     fn class_mut(&mut self, class: ClassId) -> Option<&mut Class> {
-        self.classes.get_mut(index(class))
+        self.classes.get_mut(index(place(class)))
     }
 
     fn link(&self, slot: u32) -> Link {
@@ -70,9 +92,7 @@ impl ReadyQueues {
     }
 
     fn link_mut(&mut self, slot: u32) -> Option<&mut Link> {
-        if self.links.len() <= index(slot) {
-            self.links.resize(index(slot).saturating_add(1), UNLINKED);
-        }
+        self.links.reach(index(slot), UNLINKED);
         self.links.get_mut(index(slot))
     }
 
@@ -84,7 +104,8 @@ impl ReadyQueues {
             }
             return class;
         }
-        let fresh = Class { capabilities: capabilities.clone(), members: 1, head: NONE, tail: NONE };
+        let fresh =
+            Class { capabilities: capabilities.clone(), members: 1, head: NONE, tail: NONE, stamp: 0 };
         let id = match self.vacant.pop() {
             Some(id) => {
                 if let Some(place) = self.class_mut(id) {
@@ -94,7 +115,8 @@ impl ReadyQueues {
             }
             None => {
                 self.classes.push(fresh);
-                u32::try_from(self.classes.len()).unwrap_or(NONE).saturating_sub(1)
+                // There are fewer classes than workers.
+                u32::try_from(self.classes.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
             }
         };
         let (word, _) = bit(id);
@@ -102,7 +124,7 @@ impl ReadyQueues {
             self.occupied.resize(word.saturating_add(1), 0);
         }
         self.by_set.insert(capabilities.clone(), id);
-        self.shapes.clear();
+        self.forget_shapes();
         id
     }
 
@@ -114,7 +136,7 @@ impl ReadyQueues {
             let capabilities = class.capabilities.clone();
             self.by_set.remove(&capabilities);
             self.vacant.push(id);
-            self.shapes.clear();
+            self.forget_shapes();
         }
     }
 
@@ -152,10 +174,10 @@ impl ReadyQueues {
     /// As [`Self::push`], with a stamp that was given before: recovery pushes in the order of the stamps.
     pub(crate) fn push_stamped(&mut self, class: ClassId, slot: u32, stamp: u64) {
         self.stamp = self.stamp.max(stamp);
-        let Some(place) = self.class_mut(class) else { return };
-        let tail = core::mem::replace(&mut place.tail, slot);
+        let Some(queue) = self.class_mut(class) else { return };
+        let tail = core::mem::replace(&mut queue.tail, slot);
         if tail == NONE {
-            place.head = slot;
+            (queue.head, queue.stamp) = (slot, stamp);
         } else if let Some(link) = self.link_mut(tail) {
             link.next = slot;
         }
@@ -187,14 +209,15 @@ impl ReadyQueues {
         {
             link.prev = prev;
         }
-        let Some(place) = self.class_mut(class) else { return };
+        let following = self.stamp(next);
+        let Some(queue) = self.class_mut(class) else { return };
         if prev == NONE {
-            place.head = next;
+            (queue.head, queue.stamp) = (next, following);
         }
         if next == NONE {
-            place.tail = prev;
+            queue.tail = prev;
         }
-        if place.head == NONE {
+        if queue.head == NONE {
             let (word, mask) = bit(class);
             if let Some(word) = self.occupied.get_mut(word) {
                 *word &= !mask;
@@ -202,11 +225,32 @@ impl ReadyQueues {
         }
     }
 
+    fn forget_shapes(&mut self) {
+        self.shapes.clear();
+        self.by_shape.clear();
+    }
+
+    fn hash_of(&self, shape: &CapabilitySet) -> u64 {
+        // No name is the beginning of a name and a separator, so different sets are different texts.
+        self.by_shape.hash_parts(shape.iter().flat_map(|name| [name.as_str().as_bytes(), b"\n"]))
+    }
+
+    fn shape(&self, shape: &CapabilitySet, hash: u64) -> Option<&[u64]> {
+        let known = |at: u32| self.shapes.get(index(at));
+        let at = self.by_shape.get_hashed(hash, |at| known(at).is_some_and(|(set, _)| set == shape))?;
+        known(at).map(|(_, mask)| mask.as_slice())
+    }
+
     /// Keeps which classes can serve `shape`, so that the next request of that shape need not match them all.
     pub(crate) fn remember_shape(&mut self, shape: &CapabilitySet) {
-        if self.shapes.len() < MAX_SHAPES && !self.shapes.contains_key(shape) {
-            self.shapes.insert(shape.clone(), self.matching(shape));
+        let hash = self.hash_of(shape);
+        if self.shapes.len() >= MAX_SHAPES || self.shape(shape, hash).is_some() {
+            return;
         }
+        let Ok(at) = u32::try_from(self.shapes.len()) else { return };
+        self.shapes.push((shape.clone(), self.matching(shape)));
+        let hashes: Vec<u64> = self.shapes.iter().map(|(set, _)| self.hash_of(set)).collect();
+        self.by_shape.insert_rehashed(hash, at, |at| hashes.get(index(at)).copied().unwrap_or_default());
     }
 
     fn matching(&self, shape: &CapabilitySet) -> Vec<u64> {
@@ -222,36 +266,50 @@ impl ReadyQueues {
         mask
     }
 
-    /// The workers that can serve `shape`, least recently used first, at most `most` from each class.
-    ///
-    /// The first of them costs O(classes / 64); each further one as much again. Callers take the first that passes
-    /// the checks that are made at the last moment.
-    pub(crate) fn candidates(&self, shape: &CapabilitySet, most: usize) -> Candidates<'_> {
-        let matched;
-        let mask = match self.shapes.get(shape) {
-            Some(mask) => mask,
-            None => {
-                matched = self.matching(shape);
-                &matched
-            }
+    /// The queues of the classes that can serve `shape`.
+    pub(crate) fn serving(&self, shape: &CapabilitySet) -> Serving<'_> {
+        let mask = match self.shape(shape, self.hash_of(shape)) {
+            Some(mask) => Cow::Borrowed(mask),
+            None => Cow::Owned(self.matching(shape)),
         };
-        let mut heads = Vec::new();
-        for (at, (mask, occupied)) in mask.iter().zip(&self.occupied).enumerate() {
-            let mut word = mask & occupied;
-            while word != 0 {
-                let class =
-                    u32::try_from(at).unwrap_or(0).saturating_mul(64).saturating_add(word.trailing_zeros());
-                word &= word.saturating_sub(1);
-                if let Some(class) = self.class(class) {
-                    heads.push((class.head, most));
-                }
-            }
-        }
-        Candidates { queues: self, heads }
+        Serving { queues: self, mask }
     }
 }
 
-/// See [`ReadyQueues::candidates`].
+/// The queues that can serve one request.
+pub(crate) struct Serving<'a> {
+    queues: &'a ReadyQueues,
+    mask: Cow<'a, [u64]>,
+}
+
+impl<'a> Serving<'a> {
+    /// The classes that have somebody.
+    fn classes(&self) -> impl Iterator<Item = &'a Class> {
+        let queues = self.queues;
+        let words = (0_u32..).zip(self.mask.iter().zip(&queues.occupied));
+        words.flat_map(move |(at, (mask, occupied))| {
+            let next = |word: &u64| Some(word & word.saturating_sub(1));
+            let bits = core::iter::successors(Some(mask & occupied), next).take_while(|word| *word != 0);
+            bits.filter_map(move |word| {
+                queues.classes.get(index(at.saturating_mul(64).saturating_add(word.trailing_zeros())))
+            })
+        })
+    }
+
+    /// The worker that was used longest ago. Cost: O(classes / 64) and a look at each class that has somebody.
+    pub(crate) fn first(&self) -> Option<u32> {
+        self.classes().min_by_key(|class| class.stamp).map(|class| class.head)
+    }
+
+    /// The workers, least recently used first, at most `most` from each class. Callers take the first that passes the
+    /// checks that are made at the last moment.
+    pub(crate) fn candidates(&self, most: usize) -> Candidates<'a> {
+        let heads = self.classes().map(|class| (class.head, most)).collect();
+        Candidates { queues: self.queues, heads }
+    }
+}
+
+/// See [`Serving::candidates`].
 pub(crate) struct Candidates<'a> {
     queues: &'a ReadyQueues,
     /// The next worker of each matching class, and how many more may be taken from it.
@@ -285,14 +343,18 @@ mod tests {
 
     #[test]
     fn candidates_come_least_recently_used_first_across_classes() {
-        let mut queues = ReadyQueues::default();
+        let mut queues = ReadyQueues::new([1; 16]);
         let wide = queues.enter_class(&set(&["a", "b"]));
         let narrow = queues.enter_class(&set(&["a"]));
         queues.push(wide, 7);
         queues.push(narrow, 3);
         queues.push(wide, 1);
-        let all =
-            |queues: &ReadyQueues, shape: &[&str]| queues.candidates(&set(shape), 9).collect::<Vec<_>>();
+        let all = |queues: &ReadyQueues, shape: &[&str]| {
+            let shape = set(shape);
+            let all: Vec<_> = queues.serving(&shape).candidates(9).collect();
+            assert_eq!(queues.serving(&shape).first(), all.first().copied());
+            all
+        };
         assert_eq!(all(&queues, &["a"]), [7, 3, 1]);
         assert_eq!(all(&queues, &["b"]), [7, 1]);
         assert_eq!(all(&queues, &["c"]), [0; 0]);
@@ -308,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_class_without_members_is_gone_and_its_place_is_used_again() {
-        let mut queues = ReadyQueues::default();
+        let mut queues = ReadyQueues::new([1; 16]);
         let first = queues.enter_class(&set(&["a"]));
         queues.leave_class(first);
         assert_eq!(queues.enter_class(&set(&["b"])), first);

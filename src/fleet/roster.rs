@@ -14,6 +14,7 @@ use crate::{
     capability::CapabilitySet,
     id::{DeviceId, WorkerId},
     index::KeyedIndex,
+    slab::Chunks,
     time::Now,
 };
 
@@ -23,14 +24,39 @@ pub(crate) struct WorkerRecord {
     pub(crate) id: WorkerId,
     pub(crate) device: DeviceId,
     pub(crate) activity: Activity,
-    pub(crate) quarantine: Quarantine,
+    /// The quarantine latch, while it is closed.
+    latch: Option<Box<Quarantine>>,
     /// How many acts on the whole fleet this record has taken in. Behind the fleet's number it is quarantined.
     pub(crate) quarantine_generation: u64,
     pub(crate) draining: bool,
     /// Fell silent, and was not heard since.
     pub(crate) silent: bool,
-    pub(crate) evidence: Option<Box<EvidenceRecord>>,
+    pub(crate) evidence: Option<EvidenceRecord>,
     pub(crate) class: Option<ClassId>,
+}
+
+impl WorkerRecord {
+    /// The quarantine latch.
+    pub(crate) fn quarantine(&self) -> &Quarantine {
+        self.latch.as_deref().unwrap_or(Quarantine::open())
+    }
+
+    /// Changes the latch; one that is open again takes no room.
+    pub(crate) fn change_latch(&mut self, change: impl FnOnce(&mut Quarantine)) {
+        let mut latch = self.latch.take().unwrap_or_default();
+        change(&mut latch);
+        self.latch = (*latch != *Quarantine::open()).then_some(latch);
+    }
+
+    /// Whether it is quarantined: by its own latch, or by an act on the whole fleet, of which there were `acts`, that
+    /// it has not taken in.
+    fn is_quarantined(&self, acts: u64) -> bool {
+        self.quarantine_generation < acts || self.quarantine().is_closed()
+    }
+
+    fn view(&self, acts: u64) -> WorkerLifecycleState {
+        WorkerLifecycleState::of(self.activity.kind(), self.is_quarantined(acts), self.draining)
+    }
 }
 
 /// A slot: its worker, and how many incarnations it has seen. That number outlives the worker, so that no
@@ -46,7 +72,7 @@ const VIEWS: usize = 11;
 /// All workers.
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
-    places: Vec<Place>,
+    places: Chunks<Place>,
     free: Vec<u32>,
     by_id: KeyedIndex,
     by_device: KeyedIndex,
@@ -81,11 +107,11 @@ fn view_index(view: WorkerLifecycleState) -> usize {
 impl Roster {
     pub(crate) fn new(index_key: [u8; 16]) -> Self {
         Self {
-            places: Vec::new(),
+            places: Chunks::default(),
             free: Vec::new(),
             by_id: KeyedIndex::new(index_key),
             by_device: KeyedIndex::new(index_key),
-            ready: ReadyQueues::default(),
+            ready: ReadyQueues::new(index_key),
             counts: [0; VIEWS],
             silent: 0,
             quarantine_generation: 0,
@@ -110,8 +136,8 @@ impl Roster {
         self.places.get(index(slot)).map_or(0, |place| place.generation)
     }
 
-    pub(crate) fn places(&self) -> &[Place] {
-        &self.places
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter()
     }
 
     /// The worker that `handle` means, where its incarnation is the current one.
@@ -137,11 +163,11 @@ impl Roster {
 
     /// Whether `record` is quarantined: by its own latch, or by an act on the whole fleet that it has not taken in.
     pub(crate) fn is_quarantined(&self, record: &WorkerRecord) -> bool {
-        record.quarantine.is_closed() || record.quarantine_generation < self.quarantine_generation
+        record.is_quarantined(self.quarantine_generation)
     }
 
     pub(crate) fn view(&self, record: &WorkerRecord) -> WorkerLifecycleState {
-        WorkerLifecycleState::of(record.activity.kind(), self.is_quarantined(record), record.draining)
+        record.view(self.quarantine_generation)
     }
 
     pub(crate) fn count(&self, view: WorkerLifecycleState) -> u64 {
@@ -165,7 +191,7 @@ impl Roster {
             id,
             device,
             activity: Activity::Registered,
-            quarantine: Quarantine::default(),
+            latch: None,
             quarantine_generation: self.quarantine_generation,
             draining: false,
             silent: false,
@@ -203,29 +229,32 @@ impl Roster {
 
     /// Changes the worker in `slot` and keeps counts, queues and the silent tally true.
     pub(crate) fn change(&mut self, slot: u32, change: impl FnOnce(&mut WorkerRecord)) {
-        let Some(mut record) = self.places.get_mut(index(slot)).and_then(|place| place.worker.take()) else {
+        let acts = self.quarantine_generation;
+        let Some(record) = self.places.get_mut(index(slot)).and_then(|place| place.worker.as_mut()) else {
             return;
         };
-        let (before, was_silent) = (self.view(&record), record.silent);
-        change(&mut record);
-        let after = self.view(&record);
-        self.tally(before, false);
-        self.tally(after, true);
-        match (was_silent, record.silent) {
+        let leased = |record: &WorkerRecord| matches!(record.activity, Activity::Leased(_));
+        let (before, was_silent, was_leased) = (record.view(acts), record.silent, leased(record));
+        change(record);
+        let (after, silent, class) = (record.view(acts), record.silent, record.class);
+        // Who had a lease and has one stands in no queue, and nothing need be looked up.
+        let may_queue = !was_leased || !leased(record);
+        if before != after {
+            self.tally(before, false);
+            self.tally(after, true);
+        }
+        match (was_silent, silent) {
             (false, true) => self.silent = self.silent.saturating_add(1),
             (true, false) => self.silent = self.silent.saturating_sub(1),
             _ => {}
         }
-        if let Some(class) = record.class {
+        if let Some(class) = class.filter(|_| may_queue) {
             let wanted = after == WorkerLifecycleState::Available;
             match (self.ready.is_queued(slot), wanted) {
                 (false, true) => self.ready.push(class, slot),
                 (true, false) => self.ready.remove(class, slot),
                 _ => {}
             }
-        }
-        if let Some(place) = self.places.get_mut(index(slot)) {
-            place.worker = Some(record);
         }
     }
 
@@ -302,7 +331,7 @@ pub(crate) struct StoredWorker {
     quarantine_generation: u64,
     draining: bool,
     silent: bool,
-    evidence: Option<Box<EvidenceRecord>>,
+    evidence: Option<EvidenceRecord>,
     capabilities: Option<CapabilitySet>,
     stamp: u64,
 }
@@ -323,7 +352,7 @@ impl Roster {
             id: record.id.clone(),
             device: record.device.clone(),
             activity: record.activity.clone(),
-            quarantine: record.quarantine.clone(),
+            quarantine: record.quarantine().clone(),
             quarantine_generation: record.quarantine_generation,
             draining: record.draining,
             silent: record.silent,
@@ -331,7 +360,7 @@ impl Roster {
             capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
             stamp: self.ready.stamp(slot),
         };
-        let places = (0_u32..).zip(&self.places).map(|(slot, place)| {
+        let places = (0_u32..).zip(self.places.iter()).map(|(slot, place)| {
             (place.generation, place.worker.as_ref().map(|record| store((slot, record))))
         });
         StoredRoster {
@@ -357,7 +386,7 @@ impl Roster {
                 id: worker.id,
                 device: worker.device,
                 activity: worker.activity,
-                quarantine: worker.quarantine,
+                latch: (worker.quarantine != *Quarantine::open()).then(|| Box::new(worker.quarantine)),
                 quarantine_generation: worker.quarantine_generation,
                 draining: worker.draining,
                 silent: worker.silent,
@@ -394,7 +423,7 @@ impl PartialEq for Roster {
             && self.ready.last_stamp() == other.ready.last_stamp()
             && self.free == other.free
             && self.places.len() == other.places.len()
-            && (0_u32..).zip(self.places.iter().zip(&other.places)).all(|(slot, (mine, theirs))| {
+            && (0_u32..).zip(self.places.iter().zip(other.places.iter())).all(|(slot, (mine, theirs))| {
                 let same = |a: &WorkerRecord, b: &WorkerRecord| {
                     let class = |roster: &Self, record: &WorkerRecord| {
                         record.class.and_then(|class| roster.ready.capabilities(class).cloned())

@@ -105,7 +105,7 @@ impl Runs {
             None => {
                 let record =
                     RunRecord { run: run.clone(), attempts: 1, state, remembered_until: Mono::NEVER };
-                self.records.insert(record);
+                self.records.insert_new(record);
             }
         }
     }

@@ -39,10 +39,13 @@ impl Spent {
         self.entries.find(thing.as_bytes()).is_some()
     }
 
-    /// How many would be left at `now`: what is over by then does not count against the bound.
-    pub(crate) fn len_at(&self, now: u64) -> usize {
+    /// Whether `limit` would be left at `now`: what is over by then does not count against the bound.
+    pub(crate) fn is_full(&self, limit: usize, now: u64) -> bool {
+        if self.len() < limit {
+            return false;
+        }
         let over: usize = self.batches.range(..=now / BATCH_MS).map(|(_, batch)| batch.len()).sum();
-        self.len().saturating_sub(over)
+        self.len().saturating_sub(over) >= limit
     }
 
     /// Remembers `thing` until after `until`, and forgets what is over at `now`.
@@ -60,7 +63,7 @@ impl Spent {
         if !self.contains(&thing) {
             // The next batch is wholly in the future of `until`: nothing is forgotten while it could be used.
             self.batches.entry((until / BATCH_MS).saturating_add(1)).or_default().push(thing);
-            self.entries.insert(Entry(thing));
+            self.entries.insert_new(Entry(thing));
         }
     }
 
@@ -90,7 +93,7 @@ mod tests {
         spent.insert(thing(1), 1_000, 0);
         spent.insert(thing(2), 500_000, 59_999);
         assert!(spent.contains(&thing(1)) && spent.contains(&thing(2)));
-        assert_eq!(spent.len_at(120_000), 1);
+        assert!(spent.is_full(2, 0) && spent.is_full(1, 120_000) && !spent.is_full(2, 120_000));
         spent.insert(thing(3), 900_000, 120_000);
         assert!(!spent.contains(&thing(1)) && spent.contains(&thing(2)));
         assert_eq!(Spent::from_batches([2; 16], spent.batches().clone()), spent);

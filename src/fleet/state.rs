@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     capability::CapabilitySet,
-    digest::{FieldHasher, Sha256Digest},
-    id::{DeviceId, GrantId, IssuerId, RunId, WorkerId},
+    id::{DeviceId, RunId, WorkerId},
     identity::DeviceRegistry,
     lease::{Epoch, Fence, WorkerLease},
     node::NodeRuntimeState,
@@ -77,14 +76,6 @@ pub struct WorkerView<'a> {
     pub capabilities: Option<&'a CapabilitySet>,
     /// The evidence, where there is some.
     pub evidence: Option<&'a EvidenceRecord>,
-}
-
-/// What a spent grant is remembered by: its issuer and its id together, since ids are unique per issuer.
-pub(crate) fn grant_key(issuer: &IssuerId, grant: &GrantId) -> Sha256Digest {
-    FieldHasher::new("spent-grant.v1")
-        .field(issuer.as_str().as_bytes())
-        .field(grant.as_str().as_bytes())
-        .finish()
 }
 
 impl FleetState {
@@ -178,7 +169,7 @@ impl FleetState {
 
     /// Every lease that authorises something: assigned or running, in the order of the slots of their holders.
     pub fn live_leases(&self) -> impl Iterator<Item = &WorkerLease> {
-        self.roster.places().iter().filter_map(|place| match &place.worker.as_ref()?.activity {
+        self.roster.places().filter_map(|place| match &place.worker.as_ref()?.activity {
             Activity::Leased(held) if matches!(held.stage, LeaseStage::Assigned | LeaseStage::Running) => {
                 Some(&held.lease)
             }
@@ -197,12 +188,12 @@ impl FleetState {
             state: self.roster.view(record),
             draining: record.draining,
             quarantined: self.roster.is_quarantined(record),
-            reasons: record.quarantine.reasons(),
+            reasons: record.quarantine().reasons(),
             lease: held.map(|held| &held.lease),
             stage: held.map(|held| held.stage),
             owes: debt(record),
             capabilities: self.roster.capabilities(slot),
-            evidence: record.evidence.as_deref(),
+            evidence: record.evidence.as_ref(),
         })
     }
 
@@ -214,7 +205,7 @@ impl FleetState {
     pub(crate) fn evidence_in_force(&self, record: &WorkerRecord, now: Now) -> bool {
         record
             .evidence
-            .as_deref()
+            .as_ref()
             .is_some_and(|evidence| roster::in_force(evidence, self.policy_generation, now))
     }
 
@@ -260,7 +251,7 @@ pub(crate) fn held(record: &WorkerRecord) -> Option<&HeldLease> {
 
 pub(crate) fn debt(record: &WorkerRecord) -> Option<Debt> {
     match &record.activity {
-        Activity::Orphaned(debt) => Some(*debt),
+        Activity::Orphaned(debt) => Some(**debt),
         _ => None,
     }
 }
@@ -274,7 +265,7 @@ impl FleetState {
         };
         let now = self.discipline(now).map_or(now, |(now, _)| now);
         !self.evidence_in_force(record, now)
-            || record.quarantine.evidence_since.is_some()
+            || record.quarantine().evidence_since.is_some()
             || debt(record).is_some_and(|debt| debt.evidence_since.is_some())
     }
 

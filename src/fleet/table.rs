@@ -216,6 +216,31 @@ pub(crate) const TABLE: &[Row] = &[
     row(Act::EvidenceDeadline, &[Available], &[Registered]),
 ];
 
+/// The row of each act and activity; a pair has one at most.
+const ROWS: [[Option<&Row>; ActivityKind::ALL.len()]; Act::ALL.len()] = rows();
+
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated by the compiler, where being out of bounds does not compile"
+)]
+const fn rows() -> [[Option<&'static Row>; ActivityKind::ALL.len()]; Act::ALL.len()] {
+    let mut rows = [[None; ActivityKind::ALL.len()]; Act::ALL.len()];
+    let mut at = 0;
+    while at < TABLE.len() {
+        let row = &TABLE[at];
+        let mut kind = 0;
+        while kind < row.from.len() {
+            let place = &mut rows[row.act as usize][row.from[kind] as usize];
+            assert!(place.is_none(), "an act and an activity have one row");
+            *place = Some(row);
+            kind += 1;
+        }
+        at += 1;
+    }
+    rows
+}
+
 /// Where `act` may lead from this condition.
 ///
 /// ```
@@ -233,17 +258,16 @@ pub fn admitted(
     quarantined: bool,
     draining: bool,
 ) -> Result<&'static [ActivityKind], Code> {
-    let mut closed = None;
-    for row in TABLE.iter().filter(|row| row.act == act && row.from.contains(&activity)) {
-        if !row.quarantined.admits(quarantined) {
-            closed = Some(if quarantined { code::WORKER_QUARANTINED } else { code::WORKER_NOT_QUARANTINED });
-        } else if !row.draining.admits(draining) {
-            closed = Some(if draining { code::WORKER_DRAINING } else { code::WORKER_NOT_DRAINING });
-        } else {
-            return Ok(row.to);
-        }
+    let Some(row) = ROWS.get(act as usize).and_then(|rows| *rows.get(activity as usize)?) else {
+        return Err(refusal(act, activity, quarantined));
+    };
+    if !row.quarantined.admits(quarantined) {
+        return Err(if quarantined { code::WORKER_QUARANTINED } else { code::WORKER_NOT_QUARANTINED });
     }
-    Err(closed.unwrap_or_else(|| refusal(act, activity, quarantined)))
+    if !row.draining.admits(draining) {
+        return Err(if draining { code::WORKER_DRAINING } else { code::WORKER_NOT_DRAINING });
+    }
+    Ok(row.to)
 }
 
 /// Why `act` has no row at all for `activity`: the reason that tells the caller most.

@@ -135,3 +135,12 @@ fn a_service_takes_its_own_lease_back() {
     assert_eq!(revoked.events, [event]);
     assert_eq!((revoked.answer.worker, revoked.answer.fence), (worker, fence(1)));
 }
+
+/// What every operation moves about, and what every worker takes, stays small.
+#[test]
+fn what_is_moved_about_stays_small() {
+    use core::mem::size_of;
+    assert!(size_of::<FleetEvent>() <= 208, "{}", size_of::<FleetEvent>());
+    assert!(size_of::<super::Effects>() <= 232, "{}", size_of::<super::Effects>());
+    assert!(size_of::<super::roster::Place>() <= 256, "{}", size_of::<super::roster::Place>());
+}

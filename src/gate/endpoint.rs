@@ -9,6 +9,7 @@ use super::{
 use crate::{
     code::{self, Code, Coded as _},
     digest::Sha256Digest,
+    egress::{LeaseCheck, LeaseRefusal, LeaseStanding},
     lease::{Epoch, Fence},
     protocol::{
         ProtocolError,
@@ -183,6 +184,12 @@ impl Gate {
     /// A subscription that brings nothing is given up as well.
     fn unanswered(&self, now: Now) -> bool {
         self.link.is_up() && now.mono >= self.link.heard().plus(self.config.rules.max_staleness())
+    }
+}
+
+impl LeaseCheck for Gate {
+    fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
+        self.view.standing(fence, now)
     }
 }
 

@@ -91,9 +91,38 @@ impl Artifact {
 }
 
 /// Files by path, each with digest and size: at most [`MAX_ARTIFACTS`], each path once, in path order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Artifact>", into = "Vec<Artifact>")]
-pub struct ArtifactManifest(Vec<Artifact>);
+pub struct ArtifactManifest {
+    entries: Vec<Artifact>,
+    /// Of the entries, hashed once.
+    digest: Sha256Digest,
+}
+
+impl ArtifactManifest {
+    const EMPTY: Self = Self { entries: Vec::new(), digest: EMPTY };
+}
+
+impl Default for ArtifactManifest {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// The digest of a manifest without entries, which most leases and many runs have.
+const EMPTY: Sha256Digest = Sha256Digest::from_bytes([
+    0x70, 0xbf, 0x37, 0x71, 0xb2, 0x1d, 0x28, 0x76, 0x8a, 0x23, 0x19, 0xe5, 0x46, 0xf3, 0x85, 0x68, 0x07,
+    0x57, 0x37, 0xc7, 0xef, 0xa0, 0x41, 0xad, 0x50, 0xd5, 0xb3, 0x16, 0xf1, 0x16, 0x1f, 0x66,
+]);
+
+fn digest_of(entries: &[Artifact]) -> Sha256Digest {
+    entries
+        .iter()
+        .fold(FieldHasher::new("artifact-manifest.v1"), |hasher, entry| {
+            hasher.field(entry.path.as_str().as_bytes()).field(entry.sha256.as_bytes()).number(entry.bytes)
+        })
+        .finish()
+}
 
 impl TryFrom<Vec<Artifact>> for ArtifactManifest {
     type Error = ArtifactError;
@@ -104,7 +133,7 @@ impl TryFrom<Vec<Artifact>> for ArtifactManifest {
 
 impl From<ArtifactManifest> for Vec<Artifact> {
     fn from(manifest: ArtifactManifest) -> Self {
-        manifest.0
+        manifest.entries
     }
 }
 
@@ -127,29 +156,24 @@ impl ArtifactManifest {
                 return Err(ArtifactError::Duplicate(twice.path));
             }
         }
-        Ok(Self(sorted.into_values().collect()))
+        let entries: Vec<_> = sorted.into_values().collect();
+        let digest = digest_of(&entries);
+        Ok(Self { entries, digest })
     }
 
     /// The entries in path order.
     pub fn entries(&self) -> &[Artifact] {
-        &self.0
+        &self.entries
     }
 
-    /// The manifest's own digest.
+    /// The manifest's own digest. Cost: none, it was hashed when the manifest was built.
     pub fn digest(&self) -> Sha256Digest {
-        self.0
-            .iter()
-            .fold(FieldHasher::new("artifact-manifest.v1"), |hasher, entry| {
-                hasher
-                    .field(entry.path.as_str().as_bytes())
-                    .field(entry.sha256.as_bytes())
-                    .number(entry.bytes)
-            })
-            .finish()
+        self.digest
     }
 
     fn get(&self, path: &RelativePath) -> Option<&Artifact> {
-        self.0.binary_search_by(|entry| entry.path.cmp(path)).ok().and_then(|at| self.0.get(at))
+        let entries = &self.entries;
+        entries.binary_search_by(|entry| entry.path.cmp(path)).ok().and_then(|at| entries.get(at))
     }
 }
 
@@ -182,7 +206,7 @@ impl ArtifactTransport {
     /// No inputs, no outputs, no log, no scratch: what a run may move unless its request says more.
     pub const fn nothing() -> Self {
         Self {
-            inputs: ArtifactManifest(Vec::new()),
+            inputs: ArtifactManifest::EMPTY,
             outputs_within: Vec::new(),
             outputs_required: Vec::new(),
             max_output_bytes: 0,
@@ -363,6 +387,11 @@ impl ArtifactReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digest_of_nothing_is_the_one_that_is_written_down() {
+        assert_eq!(ArtifactManifest::default(), ArtifactManifest::new([]).unwrap());
+    }
 
     fn path(text: &str) -> RelativePath {
         RelativePath::new(text).unwrap()

@@ -1,8 +1,10 @@
 //! The fencing token: every act under a lease carries one, and one that is not the newest changes nothing.
 
-use core::fmt;
+use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::code::{self, Code, Coded};
 
 /// A coordinator's term. Strictly larger at every recovery, restore and change of coordinator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,5 +43,74 @@ impl Fence {
 impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.epoch, self.counter)
+    }
+}
+
+/// A text is not the text of a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fence is written EPOCH.COUNTER, in decimal digits without leading zeros")]
+#[allow(clippy::exhaustive_structs, reason = "there is one reason")]
+pub struct FenceError;
+
+impl Coded for FenceError {
+    fn code(&self) -> Code {
+        code::LEASE_FENCE_MALFORMED
+    }
+}
+
+/// Reads what `Display` writes, and no other spelling: for fences that come in header fields.
+///
+/// ```
+/// use leasehold::lease::{Epoch, Fence};
+/// assert_eq!("3.17".parse(), Ok(Fence::new(Epoch(3), 17)));
+/// assert!("3.+17".parse::<Fence>().is_err());
+/// ```
+impl FromStr for Fence {
+    type Err = FenceError;
+
+    fn from_str(text: &str) -> Result<Self, FenceError> {
+        let (epoch, counter) = text.split_once('.').ok_or(FenceError)?;
+        let epoch = epoch.parse().map_err(|_| FenceError)?;
+        let fence = Self::new(Epoch(epoch), counter.parse().map_err(|_| FenceError)?);
+        // `u64` takes a sign and leading zeros.
+        let canonical = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            && text.split('.').all(|digits| digits == "0" || !digits.starts_with('0'));
+        if canonical { Ok(fence) } else { Err(FenceError) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_fence_has_one_spelling() {
+        for fence in
+            [Fence::new(Epoch(0), 0), Fence::new(Epoch(7), 120), Fence::new(Epoch(u64::MAX), u64::MAX)]
+        {
+            assert_eq!(fence.to_string().parse(), Ok(fence));
+        }
+        for text in [
+            "",
+            ".",
+            "1",
+            "1.",
+            ".1",
+            "1.2.3",
+            "+1.2",
+            "1.+2",
+            "01.2",
+            "1.02",
+            "00.1",
+            " 1.2",
+            "1.2 ",
+            "1.-2",
+            "1.18446744073709551616",
+            "a.b",
+        ] {
+            assert_eq!(text.parse::<Fence>(), Err(FenceError), "{text:?}");
+        }
     }
 }

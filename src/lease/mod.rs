@@ -17,13 +17,13 @@ pub use artifact::{
     OutputClaim, ReceivedArtifacts,
 };
 pub use cleanup::{CleanupError, CleanupRule, Inspection, Removal, WorkerCleanupReport};
-pub use fence::{Epoch, Fence};
+pub use fence::{Epoch, Fence, FenceError};
 pub use grant::{GRANT_PAYLOAD_TYPE, GrantError, GrantIssuers, GrantTerms, WorkerRunGrant, seal_grant};
 pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
 pub use scope::{
     EgressScope, MAX_SCOPE, MAX_SECRET_REF_BYTES, ScopeError, SecretRef, SecretRefError, SecretScope,
 };
-pub use terms::WorkerLease;
+pub use terms::{LeaseFacts, WorkerLease};
 pub use workspace::{
     MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_SCOPE_PATHS, RelativePath, WorkspaceError, WorkspaceScope,
 };

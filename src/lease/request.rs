@@ -1,6 +1,7 @@
 //! Asking for a lease: everything that the lease will say, validated before anybody decides.
 
 use alloc::sync::Arc;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     capability::CapabilitySet,
     code::{Code, Coded},
+    digest::{FieldHasher, Sha256Digest},
     id::{GrantId, IssuerId, RunId, ToolId, WorkerId},
     time::{Millis, Wall},
 };
@@ -42,6 +44,45 @@ pub struct LeaseTerms {
     pub egress: EgressScope,
     /// The secrets that its requests may use.
     pub secrets: SecretScope,
+    /// See [`Self::spent_as`]. Derived, and absent in terms that were read back.
+    #[serde(skip)]
+    spent_as: SpentAs,
+}
+
+/// A digest that is derived from its neighbours: it takes no part in equality.
+#[derive(Clone, Copy, Default)]
+struct SpentAs(Option<Sha256Digest>);
+
+impl fmt::Debug for SpentAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Equal terms look equal, whether they were read back or not.
+        f.write_str("..")
+    }
+}
+
+impl PartialEq for SpentAs {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for SpentAs {}
+
+impl SpentAs {
+    fn of(issuer: &IssuerId, grant: &GrantId) -> Sha256Digest {
+        FieldHasher::new("spent-grant.v1")
+            .field(issuer.as_str().as_bytes())
+            .field(grant.as_str().as_bytes())
+            .finish()
+    }
+}
+
+impl LeaseTerms {
+    /// What the grant is remembered by once it is spent: its issuer and its id together, since ids are unique per
+    /// issuer. Hashed once, when the request is built, however often the fleet looks it up.
+    pub(crate) fn spent_as(&self) -> Sha256Digest {
+        self.spent_as.0.unwrap_or_else(|| SpentAs::of(&self.issuer, &self.grant))
+    }
 }
 
 /// Why a request cannot be built.
@@ -108,6 +149,7 @@ impl WorkerLeaseRequest {
             artifacts: ArtifactTransport::nothing(),
             egress: EgressScope::none(),
             secrets: SecretScope::none(),
+            spent_as: SpentAs(Some(SpentAs::of(&granted.issuer, &granted.id))),
         });
         Ok(Self { grant, terms, ttl, worker: None })
     }

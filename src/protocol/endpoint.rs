@@ -111,3 +111,26 @@ pub trait Endpoint {
     /// When [`Input::Timeout`] is due. Changes with every `handle`.
     fn next_deadline(&self) -> Option<Mono>;
 }
+
+/// An endpoint that one thread drives and others look at: a [`Gate`](crate::gate::Gate) that request handlers ask. The
+/// lock is held for one call at a time, never while a driver waits.
+///
+/// Where a thread panicked in the middle of a call, the endpoint goes on from where that call left it; what must not
+/// go on then is for others to say, as the [`LeaseCheck`](crate::egress::LeaseCheck) of a lock does.
+#[cfg(feature = "std")]
+impl<E: Endpoint> Endpoint for alloc::sync::Arc<std::sync::Mutex<E>> {
+    type Act = E::Act;
+    type Event = E::Event;
+
+    fn handle(&mut self, input: Input<'_, E::Act>, now: Now) -> Result<(), EndpointError> {
+        self.lock().unwrap_or_else(std::sync::PoisonError::into_inner).handle(input, now)
+    }
+
+    fn poll(&mut self) -> Output<E::Event> {
+        self.lock().unwrap_or_else(std::sync::PoisonError::into_inner).poll()
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        self.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next_deadline()
+    }
+}

@@ -20,7 +20,7 @@ use crate::{
         AttestationPolicy, EgressBinding, EvidenceContext, EvidenceForm, ProtocolRange, Tier,
         WorkerAttestation, WorkerClaims, appraise,
         dsse::{Envelope, EnvelopeLimits, TrustRoot, pae},
-        evidence::{Claim, EVIDENCE_PREDICATE},
+        evidence::{Claim, EVIDENCE_PREDICATE, reference},
         signature::{DefaultVerifier, Ed25519Signer, Signer as _},
         strict::{self, Limits, StrictErrorKind},
     },
@@ -139,16 +139,20 @@ pub fn envelope(bytes: &[u8]) {
     assert!(carried, "a signature verified that the key did not make");
 }
 
-/// Statements: refused or read, and only strict JSON is read.
+/// Statements: refused or read, only strict JSON is read, and a second reader over serde_json says the same.
 pub fn statement(bytes: &[u8]) {
-    let Ok(claims) = WorkerAttestation::from_statement(bytes) else { return };
+    let claims = WorkerAttestation::from_statement(bytes);
+    assert_eq!(claims.as_ref().ok(), reference::statement(bytes).as_ref(), "two readers");
+    let Ok(claims) = claims else { return };
     assert!(strict::check(bytes, &Limits::DOCUMENT).is_ok());
     round_trip(&claims);
 }
 
-/// Plain documents: refused or read, and only strict JSON is read.
+/// Plain documents: refused or read, only strict JSON is read, and a second reader over serde_json says the same.
 pub fn document(bytes: &[u8]) {
-    let Ok(claims) = WorkerAttestation::from_document(bytes) else { return };
+    let claims = WorkerAttestation::from_document(bytes);
+    assert_eq!(claims.as_ref().ok(), reference::document(bytes).as_ref(), "two readers");
+    let Ok(claims) = claims else { return };
     assert!(strict::check(bytes, &Limits::DOCUMENT).is_ok());
     round_trip(&claims);
 }

@@ -16,9 +16,9 @@ use crate::egress::{
 };
 
 /// Inputs over this are cut: what follows a head is looked at byte by byte.
-const MOST: usize = 1 << 12;
+const MOST: usize = 1 << 10;
 
-const LIMITS: HeadLimits = HeadLimits { bytes: 2048, fields: 32 };
+const LIMITS: HeadLimits = HeadLimits { bytes: 768, fields: 32 };
 
 /// The head of a request or of a response, and the body behind it; a chunked body alone; a hello alone.
 pub fn proxy_head(data: &[u8]) {

@@ -214,7 +214,7 @@ impl World {
         let ticket = self.fleet.accept(prepared).expect("a fresh decision");
         self.write();
         let released = ticket.redeem(&self.fleet).expect("the journal was written");
-        Outcome { answer: released.answer, events, effects: released.effects }
+        Outcome { answer: released.answer, events, effects: released.effects.into_iter().collect() }
     }
 
     /// Registers the device of worker `n`.

@@ -3,18 +3,16 @@
 mod caller;
 mod port;
 
-/// TLS, its connections and the authority, as the examples have them.
+/// TLS connections, their verifiers, and the authority, as the examples have them.
 #[path = "../../examples/fleet"]
 #[allow(dead_code, unreachable_pub, reason = "the examples use all of it")]
 pub mod fleet {
+    #[path = "../egress_proxy/proxy/duplex.rs"]
     pub mod duplex;
-    pub mod failure;
-    pub mod head;
-    pub mod hexed;
     pub mod issuer;
+    #[path = "../egress_proxy/proxy/link.rs"]
     pub mod link;
     pub mod possession;
-    pub mod tls;
 }
 
 pub use caller::{Caller, Credentials};

@@ -1,13 +1,13 @@
 //! The envelope as it arrives, and the attempts to verify it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{DsseError, decode, pae};
 use crate::attestation::{
     signature::{SignatureVerifier, TrustedKey},
-    strict::{self, Limits},
+    strict::{Limits, Node, Outline, StrictError},
 };
 
 /// The most signatures of one envelope.
@@ -58,7 +58,7 @@ impl EnvelopeLimits {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct EnvelopeForm {
     pub(super) payload: String,
     #[serde(rename = "payloadType")]
@@ -66,9 +66,8 @@ pub(crate) struct EnvelopeForm {
     pub(super) signatures: Vec<SignatureForm>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct SignatureForm {
-    #[serde(default)]
     pub(super) keyid: String,
     pub(super) sig: String,
 }
@@ -77,6 +76,21 @@ pub(crate) struct SignatureForm {
 struct Signature {
     keyid: String,
     bytes: Vec<u8>,
+}
+
+impl Signature {
+    /// The key id, empty where there is none, and the signature's text.
+    fn raw(node: Node<'_>) -> Result<(Cow<'_, str>, Cow<'_, str>), StrictError> {
+        let (mut keyid, mut sig) = (Cow::Borrowed(""), None);
+        for (name, member) in node.members()? {
+            match &*name {
+                "keyid" => keyid = member.text()?,
+                "sig" => sig = Some(member.text()?),
+                _ => {}
+            }
+        }
+        Ok((keyid, sig.ok_or(node.shape())?))
+    }
 }
 
 /// An envelope that was read and not yet believed.
@@ -95,26 +109,41 @@ impl Envelope {
     /// [`DsseError`] for JSON that is not strict, missing or ill-typed members, base64 that is not strict, no or too
     /// many signatures, and a payload type over [`MAX_PAYLOAD_TYPE_BYTES`].
     pub fn parse(bytes: &[u8], limits: &EnvelopeLimits) -> Result<Self, DsseError> {
-        Self::from_form(strict::read(bytes, &limits.json)?, limits)
+        Self::from_node(Outline::read(bytes, &limits.json)?.top(), limits)
     }
 
-    /// An envelope from a form that was read strictly, as a member of another document.
-    pub(crate) fn from_form(form: EnvelopeForm, limits: &EnvelopeLimits) -> Result<Self, DsseError> {
-        if form.signatures.is_empty() {
+    /// An envelope in a document that was read strictly.
+    pub(crate) fn from_node(node: Node<'_>, limits: &EnvelopeLimits) -> Result<Self, DsseError> {
+        let (mut payload, mut payload_type, mut signatures) = (None, None, None);
+        for (name, member) in node.members()? {
+            match &*name {
+                "payload" => payload = Some(member.text()?),
+                "payloadType" => payload_type = Some(member.text()?),
+                "signatures" => {
+                    signatures = Some(member.elements()?.map(Signature::raw).collect::<Result<Vec<_>, _>>()?)
+                }
+                _ => {}
+            }
+        }
+        let (Some(payload), Some(payload_type), Some(signatures)) = (payload, payload_type, signatures)
+        else {
+            return Err(node.shape().into());
+        };
+        if signatures.is_empty() {
             return Err(DsseError::NoSignatures);
         }
-        if form.signatures.len() > limits.signatures {
-            return Err(DsseError::TooManySignatures(form.signatures.len()));
+        if signatures.len() > limits.signatures {
+            return Err(DsseError::TooManySignatures(signatures.len()));
         }
-        if form.payload_type.len() > MAX_PAYLOAD_TYPE_BYTES {
+        if payload_type.len() > MAX_PAYLOAD_TYPE_BYTES {
             return Err(DsseError::PayloadTypeTooLong);
         }
-        let payload = decode(&form.payload).ok_or(DsseError::Base64)?;
-        let signature = |form: SignatureForm| {
-            Ok(Signature { keyid: form.keyid, bytes: decode(&form.sig).ok_or(DsseError::Base64)? })
+        let payload = decode(&payload).ok_or(DsseError::Base64)?;
+        let signature = |(keyid, sig): (Cow<'_, str>, Cow<'_, str>)| {
+            Ok(Signature { keyid: keyid.into_owned(), bytes: decode(&sig).ok_or(DsseError::Base64)? })
         };
-        let signatures = form.signatures.into_iter().map(signature).collect::<Result<_, DsseError>>()?;
-        Ok(Self { payload_type: form.payload_type, payload, signatures })
+        let signatures = signatures.into_iter().map(signature).collect::<Result<_, DsseError>>()?;
+        Ok(Self { payload_type: payload_type.into_owned(), payload, signatures })
     }
 
     /// The type that the envelope states. Nobody has vouched for it yet.

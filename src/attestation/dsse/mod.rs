@@ -31,6 +31,5 @@ pub use self::{
 
 pub(crate) use self::{
     base64::{decode, encode},
-    envelope::EnvelopeForm,
     root::owners,
 };

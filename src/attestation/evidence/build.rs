@@ -4,7 +4,7 @@ use alloc::{string::ToString, vec::Vec};
 
 use super::{
     DOCUMENT_VERSION, EVIDENCE_PREDICATE, PAYLOAD_TYPE, STATEMENT_TYPE,
-    form::{ClaimsForm, EgressForm},
+    form::ClaimsForm,
     statement::{StatementForm, SubjectForm},
 };
 use crate::{
@@ -56,8 +56,6 @@ pub struct WorkerClaims {
 
 impl WorkerClaims {
     fn form(&self) -> ClaimsForm {
-        let egress =
-            self.egress.as_ref().map_or(EgressForm::Absent, |bytes| EgressForm::Text(dsse::encode(bytes)));
         ClaimsForm {
             worker_id: Some(self.worker.to_string()),
             device_id: Some(self.device.to_string()),
@@ -70,7 +68,7 @@ impl WorkerClaims {
             wit: Some(self.wit.iter().map(ToString::to_string).collect()),
             capabilities: Some(self.capabilities.iter().map(ToString::to_string).collect()),
             capability_authority: Some(self.authority.to_string()),
-            egress,
+            egress: self.egress.as_deref().map(dsse::encode),
             ..ClaimsForm::default()
         }
     }

@@ -80,3 +80,24 @@ pub struct WorkerAttestation {
     /// SHA-256 of the DER of the device's certificate.
     pub certificate: Claim<Sha256Digest>,
 }
+
+impl WorkerAttestation {
+    /// What says nothing.
+    pub(super) const ABSENT: Self = Self {
+        worker: Claim::Absent,
+        device: Claim::Absent,
+        audience: Claim::Absent,
+        image: Claim::Absent,
+        build: Claim::Absent,
+        artifact: Claim::Absent,
+        protocol: Claim::Absent,
+        wit: Claim::Absent,
+        capabilities: Claim::Absent,
+        authority: Claim::Absent,
+        egress: Claim::Absent,
+        nonce: Claim::Absent,
+        issued: Claim::Absent,
+        expires: Claim::Absent,
+        certificate: Claim::Absent,
+    };
+}

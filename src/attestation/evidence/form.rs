@@ -1,204 +1,161 @@
 //! The claims on the wire: one closed form for the plain document and for the predicate of the statement.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
-use core::fmt;
+use alloc::{string::String, vec::Vec};
+use core::str::FromStr;
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::Serialize;
 
 use super::{Claim, MAX_WIT_INTERFACES, NONCE_BYTES, WorkerAttestation};
 use crate::{
     attestation::{
-        dsse::{self, Envelope, EnvelopeForm, EnvelopeLimits},
+        dsse::{self, Envelope, EnvelopeLimits},
+        strict::{Node, StrictError},
         version::{ProtocolRange, RangeForm},
     },
     capability::{CapabilityName, CapabilitySet, MAX_CAPABILITIES},
+    digest,
     time::Wall,
 };
 
-/// The claims as JSON. The plain document has all members; in a statement the digests are its subjects and
-/// the predicate type is its version, so those four must be absent from the predicate.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The claims as they are written. The plain document has all members; in a statement the digests are its subjects and
+/// the predicate type is its version, so those four are absent from the predicate.
+#[derive(Default, Serialize)]
 pub(super) struct ClaimsForm {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<u32>,
-    #[serde(default)]
     pub(super) worker_id: Option<String>,
-    #[serde(default)]
     pub(super) device_id: Option<String>,
-    #[serde(default)]
     pub(super) audience: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) image: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) build: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) artifact: Option<String>,
-    #[serde(default)]
     pub(super) certificate_sha256: Option<String>,
-    #[serde(default)]
     pub(super) nonce: Option<String>,
-    #[serde(default)]
     pub(super) issued_at_ms: Option<u64>,
-    #[serde(default)]
     pub(super) expires_at_ms: Option<u64>,
-    #[serde(default)]
     pub(super) sdk_protocol: Option<RangeForm>,
-    #[serde(default)]
     pub(super) wit: Option<Vec<String>>,
-    #[serde(default)]
     pub(super) capabilities: Option<Vec<String>>,
-    #[serde(default)]
     pub(super) capability_authority: Option<String>,
-    #[serde(default, skip_serializing_if = "EgressForm::is_absent")]
-    pub(super) egress: EgressForm,
-    /// The one place for members that this version does not know. Nothing in it is looked at.
-    #[serde(default, rename = "extensions", skip_serializing)]
-    pub(super) _extensions: Option<BTreeMap<String, IgnoredAny>>,
+    /// An envelope as base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) egress: Option<String>,
 }
 
-impl ClaimsForm {
+/// The claims as they are read, and the version of a plain document.
+pub(super) struct Members {
+    pub(super) claims: WorkerAttestation,
+    pub(super) version: Option<u32>,
     /// Whether a member stands here that belongs to the plain document alone.
-    pub(super) const fn has_document_members(&self) -> bool {
-        self.version.is_some() || self.image.is_some() || self.build.is_some() || self.artifact.is_some()
-    }
+    pub(super) document: bool,
+}
 
-    pub(super) fn into_claims(self) -> WorkerAttestation {
-        WorkerAttestation {
-            worker: Claim::read(self.worker_id, |text| text.parse()),
-            device: Claim::read(self.device_id, |text| text.parse()),
-            audience: Claim::read(self.audience, |text| text.parse()),
-            image: Claim::read(self.image, |text| text.parse()),
-            build: Claim::read(self.build, |text| text.parse()),
-            artifact: Claim::read(self.artifact, |text| text.parse()),
-            protocol: Claim::read(self.sdk_protocol, ProtocolRange::try_from),
-            wit: Claim::read(self.wit, |list| {
-                if list.len() > MAX_WIT_INTERFACES {
-                    return Err(());
-                }
-                list.iter().map(|text| text.parse().map_err(drop)).collect()
-            }),
-            capabilities: Claim::read(self.capabilities, |list| capabilities(&list)),
-            authority: Claim::read(self.capability_authority, |text| text.parse()),
-            egress: self.egress.into_claim(),
-            nonce: Claim::read(self.nonce, |text| parse_nonce(&text).ok_or(())),
-            issued: Claim::read(self.issued_at_ms, |ms| Ok::<_, ()>(Wall(ms))),
-            expires: Claim::read(self.expires_at_ms, |ms| Ok::<_, ()>(Wall(ms))),
-            certificate: Claim::read(self.certificate_sha256, |text| text.parse()),
+type Shape<T> = Result<T, StrictError>;
+
+/// Reads the members of a document or of a predicate. One that is null is absent; one that is unknown, or of another
+/// type than is due, refuses the whole. `extensions` is the one place for others, and nothing in it is looked at.
+pub(super) fn read(node: Node<'_>) -> Shape<Members> {
+    let mut claims = WorkerAttestation::ABSENT;
+    let (mut version, mut document) = (None, false);
+    for (name, member) in node.members()? {
+        match &*name {
+            "version" => version = present(member).map(Node::short).transpose()?,
+            "worker_id" => claims.worker = text(member)?,
+            "device_id" => claims.device = text(member)?,
+            "audience" => claims.audience = text(member)?,
+            "image" => claims.image = text(member)?,
+            "build" => claims.build = text(member)?,
+            "artifact" => claims.artifact = text(member)?,
+            "certificate_sha256" => claims.certificate = text(member)?,
+            "nonce" => claims.nonce = claim(member, |node| Ok(parse_nonce(&node.text()?)))?,
+            "issued_at_ms" => claims.issued = claim(member, |node| Ok(Some(Wall(node.integer()?))))?,
+            "expires_at_ms" => claims.expires = claim(member, |node| Ok(Some(Wall(node.integer()?))))?,
+            "sdk_protocol" => claims.protocol = claim(member, range)?,
+            "wit" => {
+                claims.wit = claim(member, |node| list(node, MAX_WIT_INTERFACES, |text| text.parse().ok()))?
+            }
+            "capabilities" => claims.capabilities = claim(member, capabilities)?,
+            "capability_authority" => claims.authority = text(member)?,
+            "egress" => claims.egress = egress(member)?,
+            "extensions" if member.is_null() || member.is_object() => {}
+            _ => return Err(member.shape()),
+        }
+        let measured = matches!(&*name, "version" | "image" | "build" | "artifact");
+        document |= measured && !member.is_null();
+    }
+    Ok(Members { claims, version, document })
+}
+
+fn present(node: Node<'_>) -> Option<Node<'_>> {
+    Some(node).filter(|node| !node.is_null())
+}
+
+fn claim<'d, T>(node: Node<'d>, read: impl FnOnce(Node<'d>) -> Shape<Option<T>>) -> Shape<Claim<T>> {
+    let Some(node) = present(node) else { return Ok(Claim::Absent) };
+    Ok(read(node)?.map_or(Claim::Malformed, Claim::Stated))
+}
+
+fn text<T: FromStr>(node: Node<'_>) -> Shape<Claim<T>> {
+    claim(node, |node| Ok(node.text()?.parse().ok()))
+}
+
+fn range(node: Node<'_>) -> Shape<Option<ProtocolRange>> {
+    let (mut min, mut max) = (None, None);
+    for (name, member) in node.members()? {
+        match &*name {
+            "min" => min = Some(member.short()?),
+            "max" => max = Some(member.short()?),
+            _ => return Err(member.shape()),
         }
     }
+    let (Some(min), Some(max)) = (min, max) else { return Err(node.shape()) };
+    Ok(ProtocolRange::new(min, max).ok())
+}
+
+/// A list of texts, at most `max`, all of which parse. Every element is a text, whether it is looked at or not.
+fn list<T>(node: Node<'_>, max: usize, parse: impl Fn(&str) -> Option<T>) -> Shape<Option<Vec<T>>> {
+    let mut items = Vec::new();
+    let mut fits = true;
+    for element in node.elements()? {
+        let text = element.text()?;
+        match parse(&text) {
+            Some(item) if fits && items.len() < max => items.push(item),
+            _ => fits = false,
+        }
+    }
+    Ok(fits.then_some(items))
 }
 
 /// A list that names a capability twice, or too many, is not a set.
-fn capabilities(list: &[String]) -> Result<CapabilitySet, ()> {
-    if list.len() > MAX_CAPABILITIES {
-        return Err(());
-    }
-    let names =
-        list.iter().map(|text| CapabilityName::new(text)).collect::<Result<Vec<_>, _>>().map_err(drop)?;
-    let set = CapabilitySet::new(names).map_err(drop)?;
-    if set.len() == list.len() { Ok(set) } else { Err(()) }
+fn capabilities(node: Node<'_>) -> Shape<Option<CapabilitySet>> {
+    let Some(names) = list(node, MAX_CAPABILITIES, |text| CapabilityName::new(text).ok())? else {
+        return Ok(None);
+    };
+    let count = names.len();
+    Ok(CapabilitySet::new(names).ok().filter(|set| set.len() == count))
+}
+
+/// The egress binding: an envelope as an object, or its bytes as base64. Anything else is malformed, so that it fails
+/// its own check and not the reading.
+fn egress(node: Node<'_>) -> Shape<Claim<Envelope>> {
+    const LIMITS: EnvelopeLimits = EnvelopeLimits::DEFAULT.bytes(16 << 10);
+    claim(node, |node| {
+        if node.is_object() {
+            return Ok(Envelope::from_node(node, &LIMITS).ok());
+        }
+        let bytes = node.text().ok().and_then(|text| dsse::decode(&text));
+        Ok(bytes.and_then(|bytes| Envelope::parse(&bytes, &LIMITS).ok()))
+    })
 }
 
 /// A nonce is lowercase hex, like every digest.
 pub(crate) fn parse_nonce(text: &str) -> Option<Vec<u8>> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    hex::decode(text).ok().filter(|bytes| NONCE_BYTES.contains(&bytes.len()))
-}
-
-/// The egress binding on the wire: an envelope as an object, or its bytes as base64. Anything else is kept as
-/// malformed, so that it fails its own check and not the reading.
-#[derive(Default)]
-pub(super) enum EgressForm {
-    #[default]
-    Absent,
-    Object(EnvelopeForm),
-    Text(String),
-    Malformed,
-}
-
-impl EgressForm {
-    const fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    fn into_claim(self) -> Claim<Envelope> {
-        const LIMITS: EnvelopeLimits = EnvelopeLimits::DEFAULT.bytes(16 << 10);
-        match self {
-            Self::Absent => Claim::Absent,
-            Self::Malformed => Claim::Malformed,
-            Self::Object(form) => Claim::read(Some(form), |form| Envelope::from_form(form, &LIMITS)),
-            Self::Text(text) => Claim::read(Some(text), |text| {
-                let bytes = dsse::decode(&text).ok_or(dsse::DsseError::Base64)?;
-                Envelope::parse(&bytes, &LIMITS)
-            }),
-        }
-    }
-}
-
-impl Serialize for EgressForm {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Absent | Self::Malformed => serializer.serialize_none(),
-            Self::Object(form) => form.serialize(serializer),
-            Self::Text(text) => text.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for EgressForm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-
-        macro_rules! malformed {
-            ($($method:ident($type:ty);)*) => {$(
-                fn $method<E>(self, _: $type) -> Result<EgressForm, E> {
-                    Ok(EgressForm::Malformed)
-                }
-            )*};
-        }
-
-        impl<'de> Visitor<'de> for Any {
-            type Value = EgressForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an envelope, as an object or as base64")
-            }
-
-            malformed! {
-                visit_bool(bool);
-                visit_i64(i64);
-                visit_u64(u64);
-                visit_f64(f64);
-            }
-
-            fn visit_unit<E>(self) -> Result<EgressForm, E> {
-                Ok(EgressForm::Absent)
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<EgressForm, E> {
-                Ok(EgressForm::Text(text.into()))
-            }
-
-            fn visit_string<E>(self, text: String) -> Result<EgressForm, E> {
-                Ok(EgressForm::Text(text))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<EgressForm, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(EgressForm::Malformed)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EgressForm, A::Error> {
-                EnvelopeForm::deserialize(MapAccessDeserializer::new(map)).map(EgressForm::Object)
-            }
-        }
-
-        deserializer.deserialize_any(Any)
-    }
+    let mut bytes = [0; *NONCE_BYTES.end()];
+    let length = text.len() / 2;
+    let bytes = bytes.get_mut(..length).filter(|_| NONCE_BYTES.contains(&length))?;
+    digest::decode_hex(text, bytes)?;
+    Some(bytes.to_vec())
 }

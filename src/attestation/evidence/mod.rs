@@ -8,6 +8,8 @@ mod build;
 mod claims;
 mod form;
 mod read;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod reference;
 pub(crate) mod statement;
 
 pub(crate) use self::form::parse_nonce;

@@ -1,12 +1,11 @@
 //! From bytes to claims, in both forms.
 
 use super::{
-    Claim, DOCUMENT_VERSION, EVIDENCE_PREDICATE, WorkerAttestation,
-    form::ClaimsForm,
-    statement::{StatementError, StatementForm},
+    Claim, DOCUMENT_VERSION, EVIDENCE_PREDICATE, WorkerAttestation, form,
+    statement::{Statement, StatementError},
 };
 use crate::{
-    attestation::strict::{self, Limits, StrictError},
+    attestation::strict::{Limits, Outline, StrictError},
     code::{self, Code, Coded},
 };
 
@@ -49,11 +48,12 @@ impl WorkerAttestation {
     /// # Errors
     /// [`EvidenceError::Json`] and [`EvidenceError::Version`].
     pub fn from_document(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let form: ClaimsForm = strict::read(bytes, &Limits::DOCUMENT)?;
-        if form.version != Some(DOCUMENT_VERSION) {
+        let outline = Outline::read(bytes, &Limits::DOCUMENT)?;
+        let read = form::read(outline.top())?;
+        if read.version != Some(DOCUMENT_VERSION) {
             return Err(EvidenceError::Version);
         }
-        Ok(form.into_claims())
+        Ok(read.claims)
     }
 
     /// Reads the statement, which is the payload of the signed form. Verify the envelope first.
@@ -61,13 +61,15 @@ impl WorkerAttestation {
     /// # Errors
     /// [`EvidenceError`] for anything but a Statement v1 of our predicate with exactly our subjects.
     pub fn from_statement(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let statement: StatementForm<ClaimsForm> = StatementForm::read(bytes, EVIDENCE_PREDICATE)?;
-        if statement.predicate.has_document_members() {
+        let outline = Outline::read(bytes, &Limits::DOCUMENT).map_err(StatementError::from)?;
+        let statement = Statement::read(outline.top(), EVIDENCE_PREDICATE)?;
+        let read = form::read(statement.predicate).map_err(StatementError::from)?;
+        if read.document {
             return Err(EvidenceError::Repeated);
         }
-        let mut claims = statement.predicate.into_claims();
-        for subject in &statement.subject {
-            let slot = match subject.name.as_str() {
+        let mut claims = read.claims;
+        for (name, sha256) in statement.subjects {
+            let slot = match &*name {
                 "image" => &mut claims.image,
                 "build" => &mut claims.build,
                 "artifact" => &mut claims.artifact,
@@ -77,7 +79,7 @@ impl WorkerAttestation {
                 return Err(EvidenceError::Subjects);
             }
             // A subject that stands there without a SHA-256 has been named and not measured.
-            *slot = match subject.sha256() {
+            *slot = match sha256 {
                 Claim::Absent => Claim::Malformed,
                 claim => claim,
             };

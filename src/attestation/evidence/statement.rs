@@ -1,12 +1,12 @@
 //! in-toto Statement v1 (in-toto/attestation, spec/v1), with its rules taken exactly.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeMap, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 
 use super::Claim;
 use crate::{
-    attestation::strict::{self, Limits, StrictError, StrictErrorKind},
+    attestation::strict::{self, Limits, Node, StrictError, StrictErrorKind},
     code::{self, Code, Coded},
     digest::Sha256Digest,
 };
@@ -46,7 +46,7 @@ impl Coded for StatementError {
     }
 }
 
-/// A statement on the wire. Unknown members are ignored at this level, as the specification says.
+/// A statement with a foreign predicate, as serde reads and writes it. Unknown members are ignored at this level, as the specification says.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StatementForm<P> {
     #[serde(rename = "_type")]
@@ -77,6 +77,64 @@ impl SubjectForm {
     }
 }
 
+/// A statement whose predicate is not read yet, in the document that it was found in.
+pub(super) struct Statement<'d> {
+    /// Names and SHA-256 digests.
+    pub(super) subjects: Vec<(Cow<'d, str>, Claim<Sha256Digest>)>,
+    pub(super) predicate: Node<'d>,
+}
+
+impl<'d> Statement<'d> {
+    /// Takes a statement with a predicate of type `predicate_type` apart.
+    pub(super) fn read(node: Node<'d>, predicate_type: &str) -> Result<Self, StatementError> {
+        let (mut kind, mut subjects, mut stated, mut predicate) = (None, None, None, None);
+        for (name, member) in node.members()? {
+            match &*name {
+                "_type" => kind = Some(member.text()?),
+                "subject" => subjects = Some(member.elements()?.map(subject).collect::<Result<Vec<_>, _>>()?),
+                "predicateType" => stated = Some(member.text()?),
+                "predicate" => predicate = Some(member),
+                _ => {}
+            }
+        }
+        let (Some(kind), Some(subjects), Some(stated), Some(predicate)) = (kind, subjects, stated, predicate)
+        else {
+            return Err(node.shape().into());
+        };
+        let measured = !subjects.is_empty() && subjects.iter().all(|subject| subject.measured);
+        check(&kind, measured, &stated, predicate_type)?;
+        let subjects = subjects.into_iter().map(|subject| (subject.name, subject.sha256)).collect();
+        Ok(Self { subjects, predicate })
+    }
+}
+
+struct Subject<'d> {
+    name: Cow<'d, str>,
+    /// Whether there is any digest.
+    measured: bool,
+    sha256: Claim<Sha256Digest>,
+}
+
+fn subject(node: Node<'_>) -> Result<Subject<'_>, StrictError> {
+    let mut subject = Subject { name: Cow::Borrowed(""), measured: false, sha256: Claim::Absent };
+    for (name, member) in node.members()? {
+        match &*name {
+            "name" => subject.name = member.text()?,
+            "digest" => {
+                for (algorithm, digest) in member.members()? {
+                    let digest = digest.text()?;
+                    subject.measured = true;
+                    if algorithm == "sha256" {
+                        subject.sha256 = Claim::read(Some(digest), |text| text.parse());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(subject)
+}
+
 impl<P: DeserializeOwned> StatementForm<P> {
     /// Reads a statement with a predicate of type `predicate_type`.
     pub(crate) fn read(bytes: &[u8], predicate_type: &str) -> Result<Self, StatementError> {
@@ -97,15 +155,21 @@ impl<P: DeserializeOwned> StatementForm<P> {
 
 impl<P> StatementForm<P> {
     fn check(&self, predicate_type: &str) -> Result<(), StatementError> {
-        if self.kind != STATEMENT_TYPE {
-            return Err(StatementError::Type);
-        }
-        if self.subject.is_empty() || self.subject.iter().any(|subject| subject.digest.is_empty()) {
-            return Err(StatementError::Subject);
-        }
-        if self.predicate_type != predicate_type {
-            return Err(StatementError::PredicateType);
-        }
-        Ok(())
+        let measured =
+            !self.subject.is_empty() && self.subject.iter().all(|subject| !subject.digest.is_empty());
+        check(&self.kind, measured, &self.predicate_type, predicate_type)
     }
+}
+
+fn check(kind: &str, measured: bool, stated: &str, due: &str) -> Result<(), StatementError> {
+    if kind != STATEMENT_TYPE {
+        return Err(StatementError::Type);
+    }
+    if !measured {
+        return Err(StatementError::Subject);
+    }
+    if stated != due {
+        return Err(StatementError::PredicateType);
+    }
+    Ok(())
 }

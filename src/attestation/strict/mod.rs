@@ -2,16 +2,21 @@
 //!
 //! Typed deserialisers forgive what a verifier must not: duplicate keys in ignored members, arrays in place of
 //! objects, endless nesting inside values that nobody reads. [`check`] refuses all of that first, within
-//! [`Limits`]; [`read`] then fills a type from the very bytes that were checked.
+//! [`Limits`]; [`read`] then fills a type from the very bytes that were checked. Readers of evidence and envelopes take
+//! their members from the places that the scan itself wrote down, and need no second pass.
 
 mod error;
+mod keys;
 mod limits;
 mod number;
 mod objects;
+mod outline;
 mod scan;
+mod unescape;
 
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::outline::{Node, Outline};
 pub use self::{
     error::{StrictError, StrictErrorKind},
     limits::{Limits, Numbers},
@@ -22,8 +27,8 @@ pub use self::{
 /// Strict means: UTF-8 without a byte order mark, the grammar of RFC 8259, keys that are unique in their object
 /// after unescaping, no lone surrogates, no number that a double cannot hold finitely, nothing after the value.
 ///
-/// Cost: one pass, O(n log k) for objects of k keys; memory at most proportional to the input, and none for keys
-/// of objects with few members.
+/// Cost: one pass, O(n) for honest keys and O(n log k) for objects of k hostile ones; memory at most proportional to
+/// the input.
 ///
 /// # Errors
 /// The first [`StrictError`] in the order of the document, except that the size, a byte order mark and UTF-8 are
@@ -36,7 +41,7 @@ pub use self::{
 /// assert_eq!((error.kind, error.offset), (StrictErrorKind::DuplicateKey, 7));
 /// ```
 pub fn check(bytes: &[u8], limits: &Limits) -> Result<(), StrictError> {
-    scan::run(bytes, limits)
+    scan::run(bytes, limits, &mut ()).map(drop)
 }
 
 /// Checks `bytes` and reads a `T` from them. The value at the top must be an object.
@@ -60,6 +65,6 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<(), StrictError> {
 /// # Ok::<(), strict::StrictError>(())
 /// ```
 pub fn read<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, StrictError> {
-    scan::run(bytes, &limits.top_object())?;
+    scan::run(bytes, &limits.top_object(), &mut ())?;
     objects::fill(bytes)
 }

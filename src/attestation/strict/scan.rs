@@ -1,50 +1,57 @@
 //! The scanner: one loop over the bytes, an explicit stack, no recursion.
 
-use alloc::{borrow::Cow, collections::BTreeSet, vec::Vec};
+use alloc::{borrow::Cow, vec::Vec};
 
-use super::{Limits, StrictError, StrictErrorKind as Kind, number};
+use super::{
+    Limits, StrictError, StrictErrorKind as Kind,
+    keys::{Keys, ObjectKeys},
+    number,
+    outline::{Kind as Value, Sink},
+    unescape::unescape,
+};
 
-/// Up to this many keys an object's keys are compared one by one; beyond, they go into a set.
-const FEW_KEYS: usize = 16;
-
-/// A key after unescaping.
-type Key<'a> = Cow<'a, [u8]>;
-
-enum Frame<'a> {
-    Array,
-    Object {
-        /// Where this object's keys start in the list of keys; unused once `wide` holds them.
-        from: usize,
-        wide: Option<BTreeSet<Key<'a>>>,
-    },
+/// An open container.
+struct Frame<'a> {
+    /// What the sink wants to know when it closes.
+    opened: usize,
+    /// `None` for an array.
+    keys: Option<ObjectKeys<'a>>,
 }
 
-struct Scanner<'a> {
+struct Scanner<'a, 's, S> {
+    text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    limits: &'a Limits,
+    limits: &'s Limits,
     members: usize,
     stack: Vec<Frame<'a>>,
-    keys: Vec<Key<'a>>,
+    keys: Keys<'a>,
+    sink: &'s mut S,
 }
 
-pub(super) fn run(bytes: &[u8], limits: &Limits) -> Result<(), StrictError> {
+/// Checks `bytes`, tells `sink` what is where, and gives them as text.
+pub(super) fn run<'a, S: Sink>(
+    bytes: &'a [u8],
+    limits: &Limits,
+    sink: &mut S,
+) -> Result<&'a str, StrictError> {
     if bytes.len() > limits.bytes {
         return Err(StrictError::new(Kind::TooLarge, limits.bytes));
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(StrictError::new(Kind::ByteOrderMark, 0));
     }
-    if let Err(error) = core::str::from_utf8(bytes) {
-        return Err(StrictError::new(Kind::Utf8, error.valid_up_to()));
-    }
-    let mut scanner = Scanner { bytes, at: 0, limits, members: 0, stack: Vec::new(), keys: Vec::new() };
-    scanner.document().map_err(|(kind, offset)| StrictError::new(kind, offset))
+    let text =
+        core::str::from_utf8(bytes).map_err(|error| StrictError::new(Kind::Utf8, error.valid_up_to()))?;
+    let (stack, keys) = (Vec::with_capacity(8), Keys::new());
+    let mut scanner = Scanner { text, bytes, at: 0, limits, members: 0, stack, keys, sink };
+    scanner.document().map_err(|(kind, offset)| StrictError::new(kind, offset))?;
+    Ok(text)
 }
 
 type Step<T = ()> = Result<T, (Kind, usize)>;
 
-impl<'a> Scanner<'a> {
+impl<'a, S: Sink> Scanner<'a, '_, S> {
     fn document(&mut self) -> Step {
         self.space();
         if self.limits.object && self.peek().is_some_and(|byte| byte != b'{') {
@@ -65,7 +72,8 @@ impl<'a> Scanner<'a> {
         self.space();
         match self.peek() {
             Some(b'{') => {
-                self.open(Frame::Object { from: self.keys.len(), wide: None })?;
+                let keys = self.keys.open();
+                self.open(Value::Object, Some(keys))?;
                 self.space();
                 if self.peek() == Some(b'}') {
                     return Ok(false);
@@ -74,7 +82,7 @@ impl<'a> Scanner<'a> {
                 Ok(true)
             }
             Some(b'[') => {
-                self.open(Frame::Array)?;
+                self.open(Value::Array, None)?;
                 self.space();
                 if self.peek() == Some(b']') {
                     return Ok(false);
@@ -84,9 +92,9 @@ impl<'a> Scanner<'a> {
             }
             Some(b'"') => self.string().map(|_| false),
             Some(b'-' | b'0'..=b'9') => self.number().map(|()| false),
-            Some(b't') => self.literal(b"true"),
-            Some(b'f') => self.literal(b"false"),
-            Some(b'n') => self.literal(b"null"),
+            Some(b't') => self.literal(b"true", Value::Bool),
+            Some(b'f') => self.literal(b"false", Value::Bool),
+            Some(b'n') => self.literal(b"null", Value::Null),
             _ => self.refuse(Kind::Grammar),
         }
     }
@@ -96,42 +104,45 @@ impl<'a> Scanner<'a> {
         loop {
             self.space();
             let next = self.peek();
-            match (self.stack.last(), next) {
-                (None, None) => return Ok(true),
-                (None, Some(_)) => return Err((Kind::Trailing, self.at)),
-                (Some(Frame::Array), Some(b',')) => {
+            let Some(frame) = self.stack.last() else {
+                return if next.is_none() { Ok(true) } else { Err((Kind::Trailing, self.at)) };
+            };
+            match (frame.keys.is_some(), next) {
+                (false, Some(b',')) => {
                     self.step();
                     self.count()?;
                     return Ok(false);
                 }
-                (Some(Frame::Object { .. }), Some(b',')) => {
+                (true, Some(b',')) => {
                     self.step();
                     self.space();
                     self.key()?;
                     return Ok(false);
                 }
-                (Some(Frame::Array), Some(b']')) => {
-                    self.step();
-                    self.stack.pop();
-                }
-                (Some(Frame::Object { from, .. }), Some(b'}')) => {
-                    let from = *from;
-                    self.step();
-                    self.keys.truncate(from);
-                    self.stack.pop();
-                }
+                (false, Some(b']')) | (true, Some(b'}')) => self.close(),
                 _ => return self.refuse(Kind::Grammar),
             }
         }
     }
 
-    fn open(&mut self, frame: Frame<'a>) -> Step {
+    fn open(&mut self, kind: Value, keys: Option<ObjectKeys<'a>>) -> Step {
         if self.stack.len() >= self.limits.depth {
             return Err((Kind::TooDeep, self.at));
         }
-        self.stack.push(frame);
+        let opened = self.sink.open(kind, self.at);
+        self.stack.push(Frame { opened, keys });
         self.step();
         Ok(())
+    }
+
+    fn close(&mut self) {
+        self.step();
+        if let Some(frame) = self.stack.pop() {
+            self.sink.close(frame.opened, self.at);
+            if let Some(keys) = &frame.keys {
+                self.keys.close(keys);
+            }
+        }
     }
 
     fn count(&mut self) -> Step {
@@ -146,26 +157,10 @@ impl<'a> Scanner<'a> {
             return self.refuse(Kind::Grammar);
         }
         let (raw, escaped) = self.string()?;
-        let key: Key<'a> = if escaped { Cow::Owned(unescape(raw)) } else { Cow::Borrowed(raw) };
-        let Some(Frame::Object { from, wide }) = self.stack.last_mut() else {
-            return Err((Kind::Grammar, start));
-        };
-        let fresh = if let Some(set) = wide {
-            set.insert(key)
-        } else {
-            let held = self.keys.get(*from..).unwrap_or_default();
-            if held.contains(&key) {
-                false
-            } else if held.len() < FEW_KEYS {
-                self.keys.push(key);
-                true
-            } else {
-                let mut set: BTreeSet<Key<'a>> = self.keys.drain(*from..).collect();
-                let fresh = set.insert(key);
-                *wide = Some(set);
-                fresh
-            }
-        };
+        let key =
+            if escaped { Cow::Owned(unescape(raw).into_bytes()) } else { Cow::Borrowed(raw.as_bytes()) };
+        let frame = self.stack.last_mut().and_then(|frame| frame.keys.as_mut());
+        let fresh = frame.is_some_and(|frame| self.keys.insert(frame, key));
         if !fresh {
             return Err((Kind::DuplicateKey, start));
         }
@@ -178,7 +173,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string. Gives what stands between its quotes, and whether that holds escapes.
-    fn string(&mut self) -> Step<(&'a [u8], bool)> {
+    fn string(&mut self) -> Step<(&'a str, bool)> {
         let start = self.at.saturating_add(1);
         self.at = start;
         let mut escaped = false;
@@ -186,10 +181,11 @@ impl<'a> Scanner<'a> {
             self.plain_run();
             match self.peek() {
                 Some(b'"') => {
-                    let raw = self.bytes.get(start..self.at).unwrap_or_default();
+                    let raw = self.text.get(start..self.at).unwrap_or_default();
                     if raw.len() > self.limits.string {
                         return Err((Kind::StringTooLong, start.saturating_add(self.limits.string)));
                     }
+                    self.sink.scalar(Value::Text { escaped }, start, self.at);
                     self.step();
                     return Ok((raw, escaped));
                 }
@@ -203,24 +199,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Moves to the next quote, backslash or control character; eight bytes at a time where it can.
+    /// Moves to the next quote, backslash or control character.
     fn plain_run(&mut self) {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGH: u64 = 0x8080_8080_8080_8080;
-        let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let (words, _) = rest.as_chunks::<8>();
-        let plain = words.iter().take_while(|chunk| {
-            let word = u64::from_ne_bytes(**chunk);
-            let control = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGH;
-            let quote = zero_byte(word ^ ONES.wrapping_mul(0x22));
-            let backslash = zero_byte(word ^ ONES.wrapping_mul(0x5c));
-            control | quote | backslash == 0
-        });
-        let skipped = plain.count().saturating_mul(8);
-        let tail = rest.get(skipped..).unwrap_or_default();
-        let more = tail.iter().take_while(|byte| **byte >= 0x20 && **byte != b'"' && **byte != b'\\').count();
-        self.at = self.at.saturating_add(skipped).saturating_add(more);
+        self.at = self.at.saturating_add(plain(rest));
     }
 
     fn escape(&mut self) -> Step {
@@ -282,7 +264,9 @@ impl<'a> Scanner<'a> {
             exponent = self.bytes.get(from..self.at).unwrap_or_default();
         }
         number::judge(self.limits.numbers, negative, integer, fraction, exponent)
-            .map_err(|kind| (kind, start))
+            .map_err(|kind| (kind, start))?;
+        self.sink.scalar(Value::Number, start, self.at);
+        Ok(())
     }
 
     /// One digit or more.
@@ -296,13 +280,15 @@ impl<'a> Scanner<'a> {
         Ok(rest.get(..length).unwrap_or_default())
     }
 
-    fn literal(&mut self, word: &[u8]) -> Step<bool> {
+    fn literal(&mut self, word: &[u8], kind: Value) -> Step<bool> {
+        let start = self.at;
         for expected in word {
             if self.peek() != Some(*expected) {
                 return self.refuse(Kind::Grammar);
             }
             self.step();
         }
+        self.sink.scalar(kind, start, self.at);
         Ok(false)
     }
 
@@ -332,44 +318,59 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The bytes that a checked string stands for.
-fn unescape(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let Some((&which, tail)) = rest.split_first() else { break };
-        rest = tail;
-        match which {
-            b'b' => out.push(8),
-            b'f' => out.push(12),
-            b'n' => out.push(b'\n'),
-            b'r' => out.push(b'\r'),
-            b't' => out.push(b'\t'),
-            b'u' => {
-                let mut scalar = take_unit(&mut rest);
-                if (0xd800..0xdc00).contains(&scalar) {
-                    rest = rest.get(2..).unwrap_or_default();
-                    let low = take_unit(&mut rest);
-                    scalar = 0x10000u32.saturating_add((scalar & 0x3ff) << 10 | low & 0x3ff);
-                }
-                let mut utf8 = [0; 4];
-                let text =
-                    char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut utf8);
-                out.extend_from_slice(text.as_bytes());
-            }
-            other => out.push(other),
-        }
-    }
-    out
+/// How many bytes come before the next quote, backslash or control character.
+fn plain(bytes: &[u8]) -> usize {
+    // Of a whole block is only asked whether it holds such a byte, which the compiler does for all its bytes at once.
+    const BLOCK: usize = 16;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let clean = |block: &&[u8; BLOCK]| !block.iter().fold(false, |found, byte| found | ends_run(*byte));
+    let skipped = blocks.iter().take_while(clean).count().saturating_mul(BLOCK);
+    skipped.saturating_add(words(bytes.get(skipped..).unwrap_or_default()))
 }
 
-fn take_unit(rest: &mut &[u8]) -> u32 {
-    let (digits, tail) = rest.split_at_checked(4).unwrap_or((rest, &[]));
-    *rest = tail;
-    digits.iter().fold(0, |unit, digit| unit << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
+const fn ends_run(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// As [`plain`], eight bytes at a time.
+fn words(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (nth, chunk) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk);
+        // A subtraction borrows into the high bit of a byte that is too small. Only bytes above the first such byte
+        // can be taken for one, and the first is what counts.
+        let control = word.wrapping_sub(ONES.wrapping_mul(0x20));
+        let quote = (word ^ ONES.wrapping_mul(0x22)).wrapping_sub(ONES);
+        let backslash = (word ^ ONES.wrapping_mul(0x5c)).wrapping_sub(ONES);
+        let found = (control | quote | backslash) & !word & HIGH;
+        if found != 0 {
+            let before = usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+            return nth.saturating_mul(8).saturating_add(before);
+        }
+    }
+    let rest = tail.iter().take_while(|byte| !ends_run(**byte)).count();
+    words.len().saturating_mul(8).saturating_add(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// By words and by blocks, a run ends where it ends byte by byte.
+        #[test]
+        fn a_run_ends_where_it_ends(
+            plains in prop::collection::vec(0x20_u8.., 0..400), end in any::<u8>(), after in prop::collection::vec(any::<u8>(), 0..90),
+        ) {
+            let bytes = [&plains[..], &[end], &after].concat();
+            let want = bytes.iter().take_while(|byte| !ends_run(**byte)).count();
+            prop_assert_eq!((plain(&bytes), words(&bytes)), (want, want));
+            let clean: Vec<u8> = bytes.iter().copied().filter(|byte| !ends_run(*byte)).collect();
+            prop_assert_eq!((plain(&clean), words(&clean)), (clean.len(), clean.len()));
+        }
+    }
 }

@@ -13,10 +13,10 @@ use crate::{
         rejection::{AcquireError, WorkerError},
         roster::WorkerRecord,
         runs::RunState,
-        state::{FleetState, grant_key},
+        state::FleetState,
         table::Act,
     },
-    lease::{Fence, GrantError, LeaseTerms, WorkerLease},
+    lease::{Fence, GrantError, LeaseFacts, LeaseTerms, WorkerLease},
     time::{Millis, Mono},
 };
 
@@ -50,19 +50,19 @@ impl Decide for Acquire {
         };
         let record = state.roster.get(slot).ok_or(WorkerError::Unknown)?;
         let ttl = self.request.ttl().0.min(state.policy.lease.ttl_max_ms.0);
-        let lease = WorkerLease {
+        let facts = LeaseFacts {
             fence: Fence::new(state.epoch, state.fence_counter.saturating_add(1)),
             worker: record.id.clone(),
             device: record.device.clone(),
             incarnation: state.roster.generation(slot),
             attempt,
             granted: now.mono,
-            expires: now.mono.plus(Millis(ttl)).min(horizon),
             horizon,
             terms: Arc::clone(terms),
         };
+        let lease = WorkerLease::new(facts, now.mono.plus(Millis(ttl)).min(horizon));
         let worker = state.handle(slot);
-        let mut steps = Steps::default();
+        let mut steps = Steps::with_room(1);
         steps.events.push(FleetEvent::LeaseGranted { slot, lease: lease.clone() });
         steps.effects.push(Effect::LeaseLive { lease: lease.clone() });
         steps.effects.push(Effect::Assign { worker, lease: lease.clone() });
@@ -100,11 +100,11 @@ impl Acquire {
         if grant.issued < state.floor {
             return Err(GrantError::BeforeFloor);
         }
-        if state.grants.contains(&grant_key(&grant.issuer, &grant.id)) {
+        if state.grants.contains(&self.request.terms().spent_as()) {
             return Err(GrantError::Spent);
         }
         let limit = usize::try_from(state.policy.limits.grants).unwrap_or(usize::MAX);
-        if state.grants.len_at(wall.0) >= limit {
+        if state.grants.is_full(limit, wall.0) {
             return Err(GrantError::TooMany);
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Acquire {
         if !context.liveness.is_heard(state, slot, now.mono) {
             return Err(AcquireError::NotHeard);
         }
-        let evidence = record.evidence.as_deref().filter(|_| state.evidence_in_force(record, now));
+        let evidence = record.evidence.as_ref().filter(|_| state.evidence_in_force(record, now));
         let evidence = evidence.ok_or(AcquireError::Evidence)?;
         let device = context.authenticate(evidence.certificate)?;
         // Invariant 3: the earliest of the longest lease, the grant, the evidence and the certificate.
@@ -184,10 +184,16 @@ impl Acquire {
 
     /// The worker that has the capabilities, passes every check, and was used longest ago.
     fn pick(&self, context: &Context<'_>, terms: &LeaseTerms) -> Result<(u32, Mono), AcquireError> {
+        let roster = &context.state.roster;
+        let judge = |slot| Some((slot, self.judge_worker(context, slot, roster.get(slot)?)));
+        let queues = roster.ready.serving(&terms.capabilities);
+        // The first is nearly always the one, and finding it costs nothing but a look at each head.
+        if let Some((slot, Ok(horizon))) = queues.first().and_then(judge) {
+            return Ok((slot, horizon));
+        }
         let mut too_short = None;
-        for slot in context.state.roster.ready.candidates(&terms.capabilities, LOOK_AHEAD) {
-            let Some(record) = context.state.roster.get(slot) else { continue };
-            match self.judge_worker(context, slot, record) {
+        for (slot, judged) in queues.candidates(LOOK_AHEAD).filter_map(judge) {
+            match judged {
                 Ok(horizon) => return Ok((slot, horizon)),
                 Err(error @ AcquireError::TooShort { .. }) => too_short = Some(error),
                 Err(_) => {}

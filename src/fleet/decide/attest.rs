@@ -161,7 +161,7 @@ impl Attest {
             return Err(AttestError::NonceSpent);
         }
         let limit = usize::try_from(state.policy.limits.nonces).unwrap_or(usize::MAX);
-        if state.nonces.len_at(context.now.mono.0) >= limit {
+        if state.nonces.is_full(limit, context.now.mono.0) {
             return Err(AttestError::NoncesFull);
         }
         if nonce.issued().wall < state.floor {
@@ -236,7 +236,7 @@ fn preview(
     let mut version = state.version;
     let mut kind = record.activity.kind();
     let mut debt = state::debt(record);
-    let mut latch = record.quarantine.clone();
+    let mut latch = record.quarantine().clone();
     for event in events {
         version = version.saturating_add(1);
         match event {
@@ -292,7 +292,15 @@ pub(crate) fn heard(context: &Context<'_>, slot: u32, record: &WorkerRecord) -> 
         Activity::Offline => true,
         _ => record.silent,
     };
-    let mut steps = Steps::default();
-    steps.events.push(FleetEvent::WorkerHeard { slot });
-    (changes && (record.silent || !holds_lease(record.activity.kind()))).then_some(steps)
+    (changes && (record.silent || !holds_lease(record.activity.kind()))).then(|| {
+        let mut steps = Steps::of(slot, 1);
+        steps.events.push(FleetEvent::WorkerHeard { slot });
+        steps
+    })
+}
+
+/// Whether a heartbeat of the worker changes nothing for as long as no event is about it. A registered one may become
+/// available when time or the wall moves.
+pub(crate) fn is_steady(record: &WorkerRecord) -> bool {
+    !record.silent && !matches!(record.activity, Activity::Registered | Activity::Offline)
 }

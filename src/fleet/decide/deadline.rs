@@ -1,16 +1,19 @@
 //! Deadlines that have passed, a bounded number at a time.
 
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{
     condition::{Activity, HeldLease, LeaseStage, LossReason, QuarantineReason},
     context::{Context, Draft, Steps},
     event::FleetEvent,
+    liveness::deadline,
     roster::WorkerRecord,
 };
 
 /// How many slots a sweep visits in one call, whether they need a transition or not.
-pub(crate) const SWEEP_VISITS: u32 = 4096;
+const SWEEP_VISITS: u32 = 4096;
 
 /// What a call of `expire` left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,43 +25,63 @@ pub struct Expired {
     pub(crate) sweep: Option<u32>,
 }
 
-/// The transitions that are due, at most as many as the policy allows for one call.
-pub(crate) fn expire(context: &Context<'_>) -> Draft<Expired> {
+/// The transitions that are due, at most as many as the policy allows for one call; and how many slots were looked at
+/// for them.
+pub(crate) fn expire(context: &Context<'_>) -> (Draft<Expired>, usize) {
     let state = context.state;
     let budget = usize::try_from(state.policy.limits.transitions_per_call).unwrap_or(usize::MAX);
     let mut steps = Steps::default();
     let mut transitions = 0_usize;
+    let mut visited = 0_usize;
     let mut more = false;
-    for slot in context.liveness.due(context.now.mono) {
+    for slot in context.liveness.due() {
         if transitions >= budget {
             more = true;
             break;
         }
+        visited = visited.saturating_add(1);
         let Some(record) = state.roster.get(slot) else { continue };
         if pass(context, &mut steps, slot, record) {
             transitions = transitions.saturating_add(1);
         }
     }
     let mut sweep = context.liveness.sweep();
-    if let Some(mut slot) = sweep {
-        let end = slot.saturating_add(SWEEP_VISITS).min(state.roster.slots());
+    if let Some(first) = sweep {
+        let end = first.saturating_add(SWEEP_VISITS).min(state.roster.slots());
+        let touched = touched(&steps.events);
+        let mut slot = first;
+        // Where the sweep goes on: at the first slot that needs something, so that a decision that is never accepted
+        // loses nothing.
+        let mut needing = None;
         while slot < end && transitions < budget {
-            if let Some(record) = state.roster.get(slot)
-                && !steps.events.iter().any(|event| touches(event, slot))
-                && sweep_one(context, &mut steps, slot, record)
+            let Some(record) = state.roster.get(slot) else {
+                slot = slot.saturating_add(1);
+                continue;
+            };
+            // What began the sweep may have brought deadlines nearer than they were armed for: they come first.
+            let due = deadline(state, record, context.liveness.heard(slot)) <= context.now.mono;
+            if touched.binary_search(&slot).is_ok() {
+                needing.get_or_insert(slot);
+            } else if due && pass(context, &mut steps, slot, record)
+                || sweep_one(context, &mut steps, slot, record)
             {
+                needing.get_or_insert(slot);
                 transitions = transitions.saturating_add(1);
             }
             slot = slot.saturating_add(1);
         }
-        sweep = (slot < state.roster.slots()).then_some(slot);
+        let next = needing.unwrap_or(slot);
+        sweep = (next < state.roster.slots()).then_some(next);
         more |= sweep.is_some();
     }
-    steps.with_answer(Expired { more, sweep })
+    (steps.with_answer(Expired { more, sweep }), visited)
 }
 
-fn touches(event: &FleetEvent, slot: u32) -> bool {
-    event.slot() == Some(slot)
+/// The slots that `events` are about, sorted.
+pub(crate) fn touched(events: &[FleetEvent]) -> Vec<u32> {
+    let mut slots: Vec<u32> = events.iter().filter_map(FleetEvent::slot).collect();
+    slots.sort_unstable();
+    slots
 }
 
 /// The deadline of one worker, where it really has passed.

@@ -29,7 +29,7 @@ fn changed(events: Vec<DispatchEvent>) -> impl Iterator<Item = FleetEvent> {
 
 fn draft<A>(decision: Decision<A>) -> Draft<A> {
     let (events, answer) = decision.into_parts();
-    Draft { events: changed(events).collect(), effects: Vec::new(), answer }
+    Steps::following(changed(events).collect()).with_answer(answer)
 }
 
 /// The service behind a request.
@@ -139,7 +139,7 @@ impl Decide for OrderDispatch {
             }
             order => {
                 let events = nodes.dispatch.decide_operator(context.now, order)?.into_events();
-                Steps { events: changed(events).collect(), effects: Vec::new() }
+                Steps::following(changed(events).collect())
             }
         };
         Ok(steps.with_answer(()))

@@ -28,19 +28,13 @@ struct Holder<'a> {
     held: &'a HeldLease,
 }
 
-/// The worker behind a message, over its own device's channel, as its current incarnation.
-fn sender<'a>(context: &Context<'a>, worker: WorkerHandle) -> Result<&'a WorkerRecord, LeaseError> {
-    let (device, _) = context.device()?;
-    Ok(context.worker(worker, device)?)
-}
-
 fn holder<'a>(
     context: &Context<'a>,
     act: Act,
     worker: WorkerHandle,
     fence: Fence,
 ) -> Result<Holder<'a>, LeaseError> {
-    let record = sender(context, worker)?;
+    let record = context.sender::<LeaseError>(worker)?;
     if let Some(held) = state::held(record)
         && held.lease.fence != fence
     {
@@ -72,7 +66,7 @@ impl Decide for Start {
         if context.now.mono >= late {
             return Err(LeaseError::Expired { expired: late });
         }
-        let mut steps = Steps::default();
+        let mut steps = Steps::of(slot, 1);
         steps.events.push(FleetEvent::RunStarted { slot, fence: self.fence });
         let remaining = held.lease.expires.since(context.now.mono);
         Ok(steps.with_answer(Remaining { fence: self.fence, remaining }))
@@ -96,7 +90,7 @@ impl Decide for Renew {
         if held.lease.expires >= held.lease.horizon {
             return Err(LeaseError::Horizon { horizon: held.lease.horizon });
         }
-        let mut steps = Steps::default();
+        let mut steps = Steps::of(slot, 1);
         // A renewal never takes anything away: the ttl of the request may have been shorter than the policy's.
         if expires > held.lease.expires {
             steps.events.push(FleetEvent::LeaseRenewed { slot, fence: self.fence, expires });
@@ -118,7 +112,7 @@ impl Decide for Complete {
 
     fn decide(&self, context: &Context<'_>) -> Result<Draft<Verdict>, LeaseError> {
         let Holder { slot, record, held } = holder(context, Act::Complete, self.worker, self.fence)?;
-        let mut steps = Steps::default();
+        let mut steps = Steps::of(slot, 2);
         let transport = &held.lease.terms.artifacts;
         let outputs = match self.outcome {
             RunOutcome::Succeeded => transport.judge(&self.claim, &self.received),
@@ -179,8 +173,8 @@ impl Decide for ReportCleanup {
     }
 
     fn decide(&self, context: &Context<'_>) -> Result<Draft<Verdict>, LeaseError> {
-        let record = sender(context, self.worker)?;
-        let mut steps = Steps::default();
+        let record = context.sender::<LeaseError>(self.worker)?;
+        let mut steps = Steps::of(self.worker.slot, 1);
         let Some(debt) = state::debt(record) else {
             let holder = holder(context, Act::ReportCleanup, self.worker, self.report.fence)?;
             let verdict = clean(context, &mut steps, holder, &self.report, self.inspection);
@@ -213,7 +207,7 @@ impl Decide for AcknowledgeRevocation {
     }
 
     fn decide(&self, context: &Context<'_>) -> Result<Draft<Verdict>, LeaseError> {
-        let record = sender(context, self.worker)?;
+        let record = context.sender::<LeaseError>(self.worker)?;
         if let Some(held) = state::held(record)
             && held.lease.fence != self.fence
         {
@@ -226,7 +220,7 @@ impl Decide for AcknowledgeRevocation {
             return Err(LeaseError::Expired { expired: acknowledge_by });
         }
         let slot = self.worker.slot;
-        let mut steps = Steps::default();
+        let mut steps = Steps::of(slot, 1);
         let verdict = match &self.cleanup {
             Some(report) => {
                 clean(context, &mut steps, Holder { slot, record, held }, report, self.inspection)

@@ -69,7 +69,7 @@ operator! {
     Release = "release", |this, context| {
         let (slot, record) = target(context, Act::Release, &this.worker)?;
         let pending = record.quarantine_generation < context.state.roster.quarantine_generation;
-        if !record.quarantine.release && !pending {
+        if !record.quarantine().release && !pending {
             return Err(ManageError::NothingToRelease);
         }
         let mut steps = Steps::default();
@@ -77,7 +77,7 @@ operator! {
             steps.events.push(FleetEvent::Quarantined { slot, reason: QuarantineReason::Operator });
         }
         steps.events.push(FleetEvent::QuarantineReleased { slot });
-        let mut latch = record.quarantine.clone();
+        let mut latch = record.quarantine().clone();
         latch.release = false;
         let closed = pending || !latch.is_settled();
         Ok(steps.with_answer(Managed {
@@ -88,13 +88,13 @@ operator! {
         let (slot, record) = target(context, Act::Drain, &this.worker)?;
         let mut steps = Steps::default();
         steps.events.push(FleetEvent::DrainBegan { slot });
-        Ok(steps.with_answer(managed(context, record, record.quarantine.is_closed(), true)))
+        Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), true)))
     };
     Undrain = "undrain", |this, context| {
         let (slot, record) = target(context, Act::Undrain, &this.worker)?;
         let mut steps = Steps::default();
         steps.events.push(FleetEvent::DrainEnded { slot });
-        Ok(steps.with_answer(managed(context, record, record.quarantine.is_closed(), false)))
+        Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), false)))
     };
     Reverify = "reverify", |this, context| {
         let (slot, record) = target(context, Act::Reverify, &this.worker)?;

@@ -8,8 +8,8 @@ mod dispatch;
 mod lease;
 mod manage;
 
-pub(crate) use attest::heard;
+pub(crate) use attest::{heard, is_steady};
 pub use deadline::Expired;
-pub(crate) use deadline::{SWEEP_VISITS, expire};
+pub(crate) use deadline::{expire, touched};
 pub(crate) use device::change_devices;
 pub(crate) use dispatch::expire_nodes;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use crate::duplex::Duplex;
+use super::duplex::Duplex;
 
 /// The most bytes that may wait for one peer: a few of the largest artifacts.
 const QUEUE: usize = 16 << 20;
