@@ -54,15 +54,24 @@ impl Chain {
         former: Sha256Digest,
         record: &impl Serialize,
     ) -> Option<Sha256Digest> {
-        let body = postcard::to_allocvec(record).ok()?;
+        self.append_body(out, former, &postcard::to_allocvec(record).ok()?)
+    }
+
+    /// The same for a record that is serialised already.
+    pub(crate) fn append_body(
+        &self,
+        out: &mut Vec<u8>,
+        former: Sha256Digest,
+        body: &[u8],
+    ) -> Option<Sha256Digest> {
         let length = body.len().checked_add(1)?.checked_add(DIGEST)?;
         if length > self.max {
             return None;
         }
-        let digest = self.link(former, &body);
+        let digest = self.link(former, body);
         out.extend_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
         out.push(self.version);
-        out.extend_from_slice(&body);
+        out.extend_from_slice(body);
         out.extend_from_slice(digest.as_bytes());
         Some(digest)
     }
@@ -73,6 +82,17 @@ impl Chain {
         bytes: &'a [u8],
         former: Sha256Digest,
     ) -> Result<(R, Sha256Digest, &'a [u8]), ChainError> {
+        let (body, chain, rest) = self.read_body(bytes, former)?;
+        let (record, left) = postcard::take_from_bytes(body).map_err(|_| ChainError::Malformed)?;
+        if left.is_empty() { Ok((record, chain, rest)) } else { Err(ChainError::Malformed) }
+    }
+
+    /// The same for a record that stays serialised.
+    pub(crate) fn read_body<'a>(
+        &self,
+        bytes: &'a [u8],
+        former: Sha256Digest,
+    ) -> Result<(&'a [u8], Sha256Digest, &'a [u8]), ChainError> {
         let (length, rest) = bytes.split_first_chunk::<4>().ok_or(ChainError::Malformed)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| ChainError::Malformed)?;
         if length > self.max {
@@ -85,27 +105,6 @@ impl Chain {
         }
         let (body, digest) = frame.split_last_chunk::<DIGEST>().ok_or(ChainError::Malformed)?;
         let chain = self.link(former, body);
-        if chain.as_bytes() != digest {
-            return Err(ChainError::Broken);
-        }
-        let (record, left) = postcard::take_from_bytes(body).map_err(|_| ChainError::Malformed)?;
-        if left.is_empty() { Ok((record, chain, rest)) } else { Err(ChainError::Malformed) }
+        if chain.as_bytes() == digest { Ok((body, chain, rest)) } else { Err(ChainError::Broken) }
     }
-}
-
-/// How many bytes at the front of `journal` are whole records: what is after them is the torn tail of an append that
-/// a crash cut short, which nobody was told of and which storage cuts off before recovery.
-///
-/// Only lengths are looked at. A record that is whole and wrong is not cut but refused by recovery.
-#[cfg(feature = "std")]
-pub(crate) fn whole_records(journal: &[u8]) -> usize {
-    let mut whole = 0_usize;
-    let mut rest = journal;
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let Some(length) = usize::try_from(u32::from_be_bytes(*length)).ok() else { break };
-        let Some((_, after)) = after.split_at_checked(length) else { break };
-        whole = whole.saturating_add(4).saturating_add(length);
-        rest = after;
-    }
-    whole
 }

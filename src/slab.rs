@@ -123,8 +123,20 @@ impl<T: Keyed> KeyedSlab<T> {
     }
 
     /// As [`Self::insert`], where the caller has seen that no record has this key.
-    pub(crate) fn insert_new(&mut self, record: T) -> Option<Slot> {
+    fn insert_new(&mut self, record: T) -> Option<Slot> {
         let hash = self.index.hash(record.key());
+        self.insert_hashed(hash, record)
+    }
+
+    /// The slot of the record with this key, or else the hash under which [`Self::insert_hashed`] puts it.
+    pub(crate) fn find_or_hash(&self, key: &[u8]) -> Result<Slot, u64> {
+        let hash = self.index.hash(key);
+        let is_it = |slot| at(&self.slots, slot).is_some_and(|record| record.key() == key);
+        self.index.get_hashed(hash, is_it).ok_or(hash)
+    }
+
+    /// Puts a record in a free slot that [`Self::find_or_hash`] did not find. None as for [`Self::insert`].
+    pub(crate) fn insert_hashed(&mut self, hash: u64, record: T) -> Option<Slot> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {

@@ -5,9 +5,12 @@ mod fleet_support;
 use fleet_support::*;
 use leasehold::{
     code,
+    digest::Sha256Digest,
     fleet::*,
     id::*,
-    identity::{DeviceCommand, RevocationReason, RevocationSubject},
+    identity::{
+        DeviceCertificate, DeviceCommand, DeviceKind, OverlapEnd, RevocationReason, RevocationSubject,
+    },
     lease::*,
     testing::World,
     time::{Millis, Now, Wall},
@@ -28,6 +31,63 @@ fn a_revoked_device_authorises_nothing_from_that_moment() {
     let renew = Renew { worker: handle, fence: acquired.lease.fence };
     assert_eq!(refused(&mut world, |w| w.ask(&renew, &World::device(1))), code::DEVICE_REVOKED);
     assert_eq!(refused(&mut world, |w| w.beat(1, handle)), code::DEVICE_REVOKED);
+}
+
+/// What a heartbeat remembers of a certificate ends with anything that could end the certificate (invariant 12).
+#[test]
+fn a_steady_heartbeat_is_refused_from_the_moment_that_its_certificate_is_worth_nothing() {
+    let key = Sha256Digest::of(b"key 1");
+    let another = |name: &[u8]| {
+        DeviceCertificate::new(Sha256Digest::of(name), Sha256Digest::of(b"new"), Wall(0), Wall::NEVER)
+            .unwrap()
+    };
+    let revoke = |subject| DeviceCommand::Revoke { subject, reason: RevocationReason::Lost };
+    let device = World::device_id(1);
+    let rotation = DeviceCommand::BeginRotation {
+        device: device.clone(),
+        next: another(b"next"),
+        overlap: Millis(10_000),
+        at_deadline: OverlapEnd::RetireOld,
+    };
+    let replacement = DeviceCommand::Replace {
+        device: device.clone(),
+        kind: DeviceKind::Worker,
+        certificate: another(b"other"),
+    };
+    for (command, want) in [
+        (Some(revoke(RevocationSubject::Device(device.clone()))), code::DEVICE_REVOKED),
+        (Some(revoke(RevocationSubject::Certificate(World::certificate(1)))), code::CERTIFICATE_REVOKED),
+        (Some(revoke(RevocationSubject::Key(key))), code::KEY_REVOKED),
+        (Some(replacement), code::CERTIFICATE_UNKNOWN),
+        (Some(rotation), code::CERTIFICATE_RETIRED),
+        (None, code::CERTIFICATE_EXPIRED),
+    ] {
+        let mut world = World::default();
+        let ends = world.now.wall.plus(Millis(10_000));
+        let not_after = if command.is_none() { ends } else { Wall::NEVER };
+        let certificate = DeviceCertificate::new(World::certificate(1), key, Wall(0), not_after).unwrap();
+        let register =
+            DeviceCommand::Register { device: device.clone(), kind: DeviceKind::Worker, certificate };
+        world.ask(&ManageDevice::new(register), &World::operator()).unwrap();
+        let worker = world.attest(1, "a", None).unwrap().answer.handle;
+        world.beat(1, worker).unwrap();
+        for _ in 0..3 {
+            assert_eq!(world.beat(1, worker).unwrap(), [], "a heartbeat that changes nothing");
+        }
+        // The certificate of one device does not speak for another, however well it is known.
+        let posed = Principal::Device { device: World::device_id(2), certificate: World::certificate(1) };
+        assert!(world.fleet.heartbeat(worker, &posed, world.now).is_err());
+        if let Some(command) = command {
+            world.ask(&ManageDevice::new(command), &World::operator()).unwrap();
+        }
+        if want == code::CERTIFICATE_RETIRED || want == code::CERTIFICATE_EXPIRED {
+            world.beat(1, worker).unwrap();
+            world.pass(10_000);
+        }
+        assert_eq!(code_of(world.beat(1, worker)), want);
+        let named = World::request(world.grant(1, "a")).on_worker(World::worker_id(1));
+        assert!(world.ask(&Acquire::new(named), &World::service()).is_err(), "{want}");
+    }
 }
 
 #[test]

@@ -93,7 +93,9 @@ fn a_device_pairs_by_qr_code_works_rotates_and_is_revoked() -> Outcome {
 
 #[test]
 fn a_device_pairs_by_pin_works_rotates_and_is_revoked() -> Outcome {
-    lives(&script("pin")?);
+    let steps = script("pin")?;
+    assert!(steps[0].starts_with("somebody who guesses the PIN"), "{steps:?}");
+    lives(&steps);
     Ok(())
 }
 

@@ -40,6 +40,7 @@ fn without_a_certificate_a_peer_reaches_pairing_and_nothing_else() {
         let device = port.pair();
         let mut paired = Caller::call(&port, Some(&device)).unwrap();
         assert!(paired.worker(worker_hello()), "{protocol:?}");
+        assert!(paired.worker(WorkerMessage::Challenge {}), "{protocol:?}");
     }
 }
 

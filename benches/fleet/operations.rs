@@ -66,7 +66,7 @@ fn heartbeat_by_id(f: &mut Fixture, meter: &mut Meter) {
     let (fleet, now) = (&mut f.world.fleet, f.world.now);
     meter.measure(BATCH, || {
         for (id, principal) in &messages {
-            let handle = fleet.state().worker(id).unwrap().handle;
+            let handle = fleet.state().handle_of(id).unwrap();
             let change = fleet.heartbeat(handle, principal, now).unwrap();
             assert!(change.is_none());
         }

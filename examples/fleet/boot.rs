@@ -86,6 +86,10 @@ pub struct Coordinator {
     pub jobs: Vec<Job>,
     /// Where journal and epoch are kept.
     pub state: PathBuf,
+    /// The port on loopback that it had before, where it was started before.
+    pub port: Option<u16>,
+    /// It is killed again and again, and may take its time for everything else.
+    pub drill: bool,
 }
 
 /// What the egress proxy is told.

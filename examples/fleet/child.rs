@@ -15,7 +15,7 @@ use std::{
 
 use leasehold::{
     digest::Sha256Digest,
-    id::{DeviceId, SessionId},
+    id::{DeviceId, GrantId, SessionId, WorkerId},
     identity::pairing::PairingMethod,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -26,7 +26,7 @@ use crate::{Failure, jobs::Job, note::Note};
 const MAX_LINE: u64 = 64 << 20;
 
 /// What the supervisor may tell a child after its boot document.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Take no more work; end what runs.
@@ -39,10 +39,14 @@ pub enum Order {
     Approve { session: SessionId, transcript: Sha256Digest },
     /// The operator says no.
     Reject { session: SessionId },
-    /// Revoke a device.
-    Revoke { device: DeviceId },
     /// Another job.
     Submit { job: Box<Job> },
+    /// As an operator: close the latch of this worker.
+    Quarantine(WorkerId),
+    /// As an operator: revoke this device.
+    Revoke(DeviceId),
+    /// Ask for a lease with this grant, which has been spent.
+    SpendAgain(GrantId),
 }
 
 /// A note and the process that it came from.

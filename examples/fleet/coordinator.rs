@@ -6,25 +6,28 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
-    thread,
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     time::Duration,
 };
 
 use leasehold::{
     attestation::signature::DefaultVerifier,
+    code::Coded,
     coordinator::{
         ConnectionId, Coordinator, CoordinatorConfig, CoordinatorInput, CoordinatorOutput, InspectionId,
         LocalAnswer, OperatorCommand, RequestTag, ServiceRequest,
     },
     digest::Sha256Digest,
-    fleet::{FleetRecord, FleetState, ManageDevice, Setup, WorkerFleetManager},
+    fleet::{
+        FleetRecord, FleetState, ManageDevice, QuarantineWorker, Replay, SetPolicy, Setup,
+        WorkerFleetManager, WorkerFleetPolicy,
+    },
     id::{ClientId, DeviceId, WorkerId},
-    identity::{DeviceCertificate, DeviceCommand, DeviceKind},
+    identity::{DeviceCertificate, DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
     lease::{Epoch, Inspection, WorkerLease},
     protocol::endpoint::EndpointError,
-    shell::{EpochStore, FileEpochStore, FileJournal, Journal, SystemClock},
+    shell::{ClockMark, EpochStore, FileEpochStore, SystemClock},
     time::{Clock, Millis},
 };
 
@@ -32,14 +35,17 @@ use crate::{
     Failure, boot,
     child::{self, Order},
     hexed::Bytes,
+    keeper::{Care, Keeper, Keeping},
     link::{Heard, Link},
     note::{Note, tell},
-    pairing::{self, Next, Pairing},
+    pairing::{self, Pairing},
     policy, scratch,
     server::{self, Arrival, Seat},
     service::{self, Delivery, Service},
     tls,
 };
+
+mod pairs;
 
 /// The longest that the core's thread sleeps.
 const LOOK: Duration = Duration::from_millis(100);
@@ -47,7 +53,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const UNWATCHED: u64 = 1 << 60;
 /// And those of pairing here.
 const PAIRING: u64 = 1 << 61;
-
 /// Who gives the operator's commands.
 const OPERATOR: &str = "fleet-example-operator";
 
@@ -74,8 +79,8 @@ struct Process {
     events: SyncSender<Event>,
     open: BTreeMap<ConnectionId, Open>,
     connections: u64,
-    /// To the journal's thread.
-    journal: Sender<(u64, Vec<u8>)>,
+    /// The journal's thread.
+    journal: Keeping,
     /// Records on their way to the journal.
     unspoken: VecDeque<FleetRecord>,
     writing: bool,
@@ -87,23 +92,46 @@ struct Process {
     /// Where each worker's scratch directories are.
     scratch: BTreeMap<WorkerId, PathBuf>,
     tags: u64,
+    /// What the supervisor ordered, until it is answered.
+    ordered: BTreeMap<RequestTag, Order>,
     stopping: bool,
 }
 
-fn setup(coordinator: Sha256Digest) -> Result<Setup, Failure> {
-    Ok(Setup::new(tls::entropy()?, coordinator, Box::new(DefaultVerifier)))
+fn setup(entropy: [u8; 64], coordinator: Sha256Digest) -> Setup {
+    Setup::new(entropy, coordinator, Box::new(DefaultVerifier))
+}
+
+/// Goes on from what is kept, or founds a fleet.
+fn begin(
+    replay: Replay,
+    epochs: &mut FileEpochStore,
+    policy: &WorkerFleetPolicy,
+    setup: Setup,
+) -> Result<(SystemClock, WorkerFleetManager), Failure> {
+    let Some(state) = replay.state() else {
+        let (clock, epoch) = (SystemClock::start(), epochs.next(Epoch(0)).map_err(Failure::coded)?);
+        let manager = WorkerFleetManager::found(policy.clone(), setup, epoch, clock.now());
+        return Ok((clock, manager.map_err(Failure::coded)?));
+    };
+    let epoch = epochs.next(state.epoch()).map_err(Failure::coded)?;
+    let clock = SystemClock::resume(ClockMark::of(state.last()));
+    let manager = replay.recover(setup, epoch, clock.now()).map_err(Failure::coded)?;
+    Ok((clock, manager))
 }
 
 /// The coordinator's process.
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Coordinator = child::boot()?;
-    let clock = SystemClock::start();
     let policy = policy::at_start(&boot)?;
-    let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
-    let epoch = epochs.next(Epoch(0)).map_err(Failure::coded)?;
+    let policy = if boot.drill { policy::patient(policy)? } else { policy };
+    let ttl = policy::longest_ttl(&policy);
     let certificate = boot.identity.fingerprint();
-    let manager =
-        WorkerFleetManager::found(policy, setup(certificate)?, epoch, clock.now()).map_err(Failure::coded)?;
+    let entropy: [u8; 64] = tls::entropy()?;
+    let index_key = *entropy.first_chunk().ok_or_else(|| Failure::new("64 bytes are more than 16"))?;
+    let care = if boot.drill { Care::Drill } else { Care::Plain };
+    let (keeper, replay) = Keeper::open(&boot.state, care, index_key)?;
+    let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
+    let (clock, manager) = begin(replay, &mut epochs, &policy, setup(entropy, certificate))?;
     let config = CoordinatorConfig::new()
         .inspect(boot.egress.is_some())
         .max_connections(256)
@@ -115,8 +143,7 @@ pub fn run() -> Result<(), Failure> {
     child::orders(move |order| {
         let _ = orders.send(Event::Order(order));
     });
-    let path = boot.state.join("journal");
-    let (service, notes) = Service::new(boot.jobs, clock.now().mono)?;
+    let (service, notes) = Service::new(boot.jobs, manager.state(), ttl, clock.now().mono)?;
     notes.iter().for_each(tell);
     let mut coordinator = Coordinator::new(config, manager);
     let mut pairing = None;
@@ -129,7 +156,7 @@ pub fn run() -> Result<(), Failure> {
         service,
         pairing,
         clock,
-        journal: journal(&path, events.clone())?,
+        journal: keeper.start(events.clone(), Event::Written)?,
         events: events.clone(),
         open: BTreeMap::new(),
         connections: 0,
@@ -140,9 +167,14 @@ pub fn run() -> Result<(), Failure> {
         looks: VecDeque::new(),
         scratch: boot.devices.iter().map(|paired| (paired.worker.clone(), paired.scratch.clone())).collect(),
         tags: UNWATCHED,
+        ordered: BTreeMap::new(),
         stopping: false,
     };
     process.settle()?;
+    if process.coordinator.fleet().state().policy() != &policy {
+        // Kept by an earlier start: the executable or the origin is another one now.
+        process.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
+    }
     for paired in &boot.devices {
         process.register(paired.device.clone(), DeviceKind::Worker, &paired.certificate)?;
     }
@@ -150,7 +182,7 @@ pub fn run() -> Result<(), Failure> {
         let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
         process.register(proxy, DeviceKind::EgressProxy, &egress.proxy)?;
     }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, boot.port.unwrap_or(0)))?;
     let port = listener.local_addr()?.port();
     let config = match boot.pairing {
         true => tls::pairing_server(&boot.identity)?,
@@ -159,22 +191,7 @@ pub fn run() -> Result<(), Failure> {
     server::listen(listener, config, events, Event::Arrived)?;
     tell(&Note::Listening { port });
     process.serve(&heard)?;
-    process.recover(&path, setup(certificate)?, &mut epochs)
-}
-
-/// Starts the journal's thread. One batch at a time, each synced before it is called written.
-fn journal(path: &Path, events: SyncSender<Event>) -> Result<Sender<(u64, Vec<u8>)>, Failure> {
-    let mut journal = FileJournal::open(path)?;
-    let (sender, batches) = channel::<(u64, Vec<u8>)>();
-    thread::Builder::new().name("journal".into()).spawn(move || {
-        while let Ok((last, bytes)) = batches.recv() {
-            let written = journal.append(&bytes).is_ok().then_some(last);
-            if events.send(Event::Written(written)).is_err() || written.is_none() {
-                return;
-            }
-        }
-    })?;
-    Ok(sender)
+    process.recover(setup(entropy, certificate), index_key, &mut epochs)
 }
 
 impl Process {
@@ -237,25 +254,17 @@ impl Process {
                 self.stopping = true;
                 self.give(CoordinatorInput::JournalFailed)
             }
-            Event::Order(order) => self.order(order),
-        }
-    }
-
-    fn order(&mut self, order: Order) -> Result<(), Failure> {
-        match order {
-            Order::Drain => {
+            Event::Order(Order::Drain) => {
                 let notes = self.service.drain(self.clock.now().mono);
                 notes.iter().for_each(tell);
+                Ok(())
             }
-            Order::Stop => self.stopping = true,
-            Order::Submit { job } => tell(&self.service.submit(*job, self.clock.now().mono)?),
-            order => {
-                if let Some(pairing) = &mut self.pairing {
-                    pairing.order(order);
-                }
+            Event::Order(Order::Stop) => {
+                self.stopping = true;
+                Ok(())
             }
+            Event::Order(order) => self.order(order),
         }
-        self.settle()
     }
 
     /// One input, and everything that it leads to.
@@ -273,8 +282,7 @@ impl Process {
                 self.coordinator.handle(input, self.clock.now()).map_err(Failure::coded)?;
                 continue;
             }
-            if let Some(next) = self.pairing.as_mut().and_then(Pairing::next) {
-                self.pair(next)?;
+            if self.pairs()? {
                 continue;
             }
             let Some(mut delivery) = self.deliveries.pop_front() else { return Ok(()) };
@@ -294,52 +302,6 @@ impl Process {
         }
     }
 
-    fn pair(&mut self, next: Next) -> Result<(), Failure> {
-        let (client, sequence) = (ClientId::new(OPERATOR).map_err(Failure::coded)?, None);
-        let now = self.clock.now();
-        let told = match next {
-            Next::Certificate { wanted, certificate } => {
-                let input = CoordinatorInput::Certificate { wanted, certificate: certificate.as_deref() };
-                self.coordinator.handle(input, now)
-            }
-            Next::Complete { tag, pairing, certificate } => {
-                let input = CoordinatorInput::CompletePairing { tag, pairing, certificate: &certificate };
-                self.coordinator.handle(input, now)
-            }
-            Next::Command { tag, command } => {
-                let input = CoordinatorInput::Operator { tag, client, sequence, command };
-                self.coordinator.handle(input, now)
-            }
-        };
-        match told {
-            // The device has gone meanwhile, and will ask again.
-            Ok(()) | Err(EndpointError::NotNow(_)) => Ok(()),
-            Err(error) => Err(Failure::coded(error)),
-        }
-    }
-
-    fn answered(&mut self, tag: RequestTag, answer: LocalAnswer) -> Result<(), Failure> {
-        let now = self.clock.now();
-        let answer = match &mut self.pairing {
-            Some(pairing) => match pairing.answered(tag, answer, now) {
-                Ok(note) => {
-                    note.iter().for_each(tell);
-                    return Ok(());
-                }
-                Err(answer) => answer,
-            },
-            None => answer,
-        };
-        match answer {
-            LocalAnswer::Managed(answer) => answer.map(|_| ()).map_err(Failure::coded),
-            answer => {
-                let notes = self.service.answered(tag, &answer, now.mono);
-                notes.iter().for_each(tell);
-                Ok(())
-            }
-        }
-    }
-
     /// Carries out what the endpoint wants done, until it waits.
     fn drain(&mut self) -> Result<(), Failure> {
         loop {
@@ -354,16 +316,21 @@ impl Process {
                 CoordinatorOutput::Persist(batch) => {
                     self.writing = true;
                     self.unspoken.extend(batch.records);
-                    // A journal that is gone has said so.
-                    let _ = self.journal.send((batch.last, batch.bytes));
+                    self.journal.append(batch.last, batch.bytes);
                 }
-                CoordinatorOutput::Answer { tag, answer } => self.answered(tag, answer)?,
+                CoordinatorOutput::Answer { tag, answer } if tag.0 > PAIRING => {
+                    self.pairing_answered(tag, answer);
+                }
                 CoordinatorOutput::ApprovalWanted(ask) => tell(&pairing::asks(&ask)),
                 CoordinatorOutput::CertificateWanted { wanted, device, request } => {
-                    let now = self.clock.now();
-                    if let Some(pairing) = &mut self.pairing {
-                        pairing.rotate(wanted, &device, &request, now).iter().for_each(tell);
-                    }
+                    self.certificate_wanted(wanted, &device, &request);
+                }
+                CoordinatorOutput::Answer { tag, answer } if tag.0 > UNWATCHED => {
+                    self.managed(tag, &answer)?;
+                }
+                CoordinatorOutput::Answer { tag, answer } => {
+                    let notes = self.service.answered(tag, &answer, self.clock.now().mono);
+                    notes.iter().for_each(tell);
                 }
                 CoordinatorOutput::InputsWanted { fence } => {
                     self.deliveries.retain(|delivery| delivery.fence != fence);
@@ -424,23 +391,84 @@ impl Process {
 
     fn register(&mut self, device: DeviceId, kind: DeviceKind, certificate: &Bytes) -> Result<(), Failure> {
         let certificate = DeviceCertificate::from_der(&certificate.0).map_err(Failure::coded)?;
-        let command = ManageDevice::new(DeviceCommand::Register { device, kind, certificate });
+        let known = self.coordinator.fleet().state().devices().get(&device);
+        let same = |other: &DeviceCertificate| other.fingerprint() == certificate.fingerprint();
+        if known.is_some_and(|known| known.certificates().any(same)) {
+            return Ok(());
+        }
+        let command = DeviceCommand::Register { device, kind, certificate };
+        self.command(OperatorCommand::ManageDevice(ManageDevice::new(command)))
+    }
+
+    /// An operator's command whose answer nobody waits for.
+    fn command(&mut self, command: OperatorCommand) -> Result<(), Failure> {
         self.tags += 1;
         self.give(CoordinatorInput::Operator {
             tag: RequestTag(self.tags),
             client: ClientId::new(OPERATOR).map_err(Failure::coded)?,
             sequence: None,
-            command: OperatorCommand::ManageDevice(command),
+            command,
         })
     }
 
+    /// What the supervisor wants of a coordinator that it kills now and then.
+    fn order(&mut self, order: Order) -> Result<(), Failure> {
+        if matches!(order, Order::Quarantine(_) | Order::Revoke(_) | Order::SpendAgain(_)) {
+            self.ordered.insert(RequestTag(self.tags + 1), order.clone());
+        }
+        match order {
+            Order::Quarantine(worker) => {
+                self.command(OperatorCommand::QuarantineWorker(QuarantineWorker { worker }))
+            }
+            Order::Revoke(device) => {
+                let (subject, reason) = (RevocationSubject::Device(device), RevocationReason::Lost);
+                let command = ManageDevice::new(DeviceCommand::Revoke { subject, reason });
+                self.command(OperatorCommand::ManageDevice(command))
+            }
+            Order::SpendAgain(grant) => {
+                self.tags += 1;
+                let request = self.service.with_grant(&grant, self.tags, self.clock.now())?;
+                let client = ClientId::new("fleet-example").map_err(Failure::coded)?;
+                let request = ServiceRequest::Acquire(Box::new(request));
+                let tag = RequestTag(self.tags);
+                self.give(CoordinatorInput::Service { tag, client, sequence: None, request })
+            }
+            Order::Submit { job } => {
+                tell(&self.service.submit(*job, self.clock.now().mono)?);
+                Ok(())
+            }
+            order => {
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.order(order);
+                }
+                self.settle()
+            }
+        }
+    }
+
+    /// An answer to what the supervisor ordered is told; a command of this process has to succeed.
+    fn managed(&mut self, tag: RequestTag, answer: &LocalAnswer) -> Result<(), Failure> {
+        let code = match answer {
+            LocalAnswer::Managed(Err(error)) => Some(error.code()),
+            LocalAnswer::Acquired(Err(error)) => Some(error.code()),
+            _ => None,
+        };
+        match (self.ordered.remove(&tag), code) {
+            (Some(order), code) => {
+                tell(&Note::Obeyed { order, code: code.map(|code| code.to_string()) });
+                Ok(())
+            }
+            (None, Some(code)) => Err(Failure::new(format!("{code}: a command of this process"))),
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Reads the journal back as a coordinator that takes over would, and compares (invariant 8).
-    fn recover(&self, path: &Path, setup: Setup, epochs: &mut FileEpochStore) -> Result<(), Failure> {
+    fn recover(self, setup: Setup, index_key: [u8; 16], epochs: &mut FileEpochStore) -> Result<(), Failure> {
         let live = self.coordinator.fleet().state();
-        let journal = FileJournal::open(path)?.read().map_err(Failure::coded)?;
+        let replay = self.journal.end(index_key)?.replay()?;
         let epoch = epochs.next(live.epoch()).map_err(Failure::coded)?;
-        let recovered = WorkerFleetManager::recover(None, &journal, setup, epoch, self.clock.now());
-        let recovered = recovered.map_err(Failure::coded)?;
+        let recovered = replay.recover(setup, epoch, self.clock.now()).map_err(Failure::coded)?;
         if recovered.state().last_fence() <= live.last_fence() {
             // Invariant 2.
             tell(&Note::Fault { message: "a recovered coordinator's fences are not larger".into() });

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use leasehold::{
-    fleet::{FleetEvent, FleetRecord, RunOutcome},
+    fleet::{FleetEvent, FleetRecord, FleetState},
     id::{RunId, WorkerId},
-    lease::Fence,
+    lease::{Fence, WorkerLease},
     time::Mono,
 };
 use serde::Serialize;
@@ -40,6 +40,23 @@ impl Ledger {
         if self.leases.contains_key(&fence) {
             self.remarks.insert(fence, remark);
         }
+    }
+
+    /// Goes on with what `state` says: who is in which slot, and which leases there are, in notes.
+    pub fn resume(&mut self, state: &FleetState) -> Vec<Note> {
+        let mut leases = Vec::new();
+        for worker in state.workers() {
+            self.workers.insert(worker.handle.slot, worker.id.clone());
+            leases.extend(worker.lease);
+        }
+        leases.sort_unstable_by_key(|lease| lease.fence);
+        let note = |lease: &WorkerLease| {
+            let (run, worker) = (lease.terms.run.clone(), lease.worker.clone());
+            self.leases.insert(lease.fence, (run.clone(), worker.clone()));
+            let (attempt, grant, fence) = (lease.attempt, lease.terms.grant.clone(), lease.fence);
+            Note::Leased { run, worker, attempt, grant, fence }
+        };
+        leases.into_iter().map(note).collect()
     }
 
     /// Whether every lease has ended.
@@ -91,12 +108,7 @@ impl Ledger {
             }
             FleetEvent::RunEnded { run, fence, outcome, .. } => {
                 let remark = self.remarks.remove(fence).unwrap_or_default();
-                let outcome = match outcome {
-                    Some(RunOutcome::Succeeded) => Outcome::Done,
-                    Some(_) => Outcome::Failed,
-                    None => Outcome::Lost,
-                };
-                notes.extend(queue.ended(run, outcome, &remark, now));
+                notes.extend(queue.ended(run, Outcome::of(*outcome), &remark, now));
             }
             FleetEvent::LeaseReturned { fence, .. } => {
                 self.remarks.remove(fence);

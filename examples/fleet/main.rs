@@ -33,6 +33,7 @@ mod hexed;
 mod hostile;
 mod issuer;
 mod jobs;
+mod keeper;
 mod ledger;
 mod note;
 mod origin;

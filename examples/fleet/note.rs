@@ -9,13 +9,14 @@ use std::{
 
 use leasehold::{
     digest::Sha256Digest,
+    fleet::RunOutcome,
     id::{DeviceId, GrantId, RunId, SessionId, WorkerId},
     identity::{DeviceKind, pairing::PairingMethod},
     lease::Fence,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::escape;
+use crate::{child::Order, escape};
 
 /// How a job ended, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,6 +33,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of a run, as the fleet has it.
+    pub fn of(outcome: Option<RunOutcome>) -> Self {
+        match outcome {
+            Some(RunOutcome::Succeeded) => Self::Done,
+            Some(_) => Self::Failed,
+            None => Self::Lost,
+        }
+    }
+
     /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -144,6 +154,14 @@ pub enum Note {
     Doomed { run: RunId, fence: Fence },
     /// Every job has its terminal record.
     AllEnded,
+    /// The coordinator did what it was ordered, or was refused it with this code. Said when it lasts.
+    Obeyed { order: Order, code: Option<String> },
+    /// The worker has a lease in hand.
+    Holds { run: RunId, fence: Fence },
+    /// The worker knows that the coordinator has everything of this lease.
+    GaveBack { fence: Fence },
+    /// What the journal held up to this index was replaced by a snapshot.
+    Snapshot { index: u64, bytes: u64 },
     /// The coordinator's own state, hashed, and what recovery from its journal gives.
     Recovered { live: String, replayed: String },
     /// A process was killed by the supervisor.

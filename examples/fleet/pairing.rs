@@ -13,10 +13,10 @@ use leasehold::{
     code::Coded,
     coordinator::{CertificateId, LocalAnswer, OperatorCommand, PairingPort, RequestTag},
     digest::Sha256Digest,
-    fleet::{FleetEvent, FleetRecord, ManageDevice, SetPolicy},
+    fleet::{FleetEvent, FleetRecord, SetPolicy},
     id::{DeviceId, WorkerId},
     identity::{
-        DeviceCommand, DeviceEvent, RevocationReason, RevocationSubject,
+        DeviceEvent, RevocationSubject,
         pairing::{
             ApprovalRequest, CertificateIssuer as _, Cpace, PairingEnd, PairingEvent, PairingMethod,
             PairingTarget, VerifiedPairing,
@@ -123,24 +123,14 @@ impl Pairing {
             Order::Reject { session } => {
                 self.command(Asked::Other("reject"), OperatorCommand::RejectPairing { session });
             }
-            Order::Revoke { device } => {
-                let (subject, reason) = (RevocationSubject::Device(device), RevocationReason::Operator);
-                let command = ManageDevice::new(DeviceCommand::Revoke { subject, reason });
-                self.command(Asked::Other("revoke"), OperatorCommand::ManageDevice(command));
-            }
-            Order::Drain | Order::Stop | Order::Submit { .. } => {}
+            // The coordinator's own.
+            _ => {}
         }
     }
 
-    /// The answer to one of those, or to what followed from it. `None`: it is somebody else's.
-    pub fn answered(
-        &mut self,
-        tag: RequestTag,
-        answer: LocalAnswer,
-        now: Now,
-    ) -> Result<Option<Note>, LocalAnswer> {
-        let Some(asked) = self.asked.remove(&tag) else { return Err(answer) };
-        Ok(match (asked, answer) {
+    /// The answer to one of those, or to what followed from it.
+    pub fn answered(&mut self, tag: RequestTag, answer: LocalAnswer, now: Now) -> Option<Note> {
+        match (self.asked.remove(&tag)?, answer) {
             (Asked::Offer(method), LocalAnswer::Offered(Ok(offered))) => Some(Note::Offered {
                 session: offered.session.clone(),
                 method,
@@ -159,7 +149,7 @@ impl Pairing {
             (Asked::Other(act), LocalAnswer::Done(Err(error))) => Some(refused(act, &error)),
             // What succeeded is told when its record lasts.
             _ => None,
-        })
+        }
     }
 
     /// Signs what was approved. Where the authority does not, the approval lapses.

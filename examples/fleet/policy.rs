@@ -198,6 +198,23 @@ pub fn at_start(boot: &boot::Coordinator) -> Result<WorkerFleetPolicy, Failure> 
     fleet_policy(boot.image, &nodes, Some(enforced), CleanupRule::Inspected)
 }
 
+/// The same policy with long times: whoever loses a lease under it has not been heard for very long.
+pub fn patient(policy: WorkerFleetPolicy) -> Result<WorkerFleetPolicy, Failure> {
+    let mut form = WorkerFleetPolicyForm::from(policy);
+    form.lease.ttl_max_ms = Millis::from_secs(30);
+    form.lease.longest_ms = Millis::from_secs(600);
+    form.lease.start_ms = Millis::from_secs(30);
+    form.lease.acknowledge_ms = Millis::from_secs(30);
+    form.liveness.offline_after_ms = Millis::from_secs(30);
+    form.limits.admission_per_device = 10_000;
+    WorkerFleetPolicy::try_from(form).map_err(Failure::coded)
+}
+
+/// How long a lease lasts before it has to be renewed.
+pub fn longest_ttl(policy: &WorkerFleetPolicy) -> Millis {
+    WorkerFleetPolicyForm::from(policy.clone()).lease.ttl_max_ms
+}
+
 /// One host, by two rules: plain requests, and tunnels. It is on loopback, so both rules declare that address.
 pub fn egress(ports: Ports) -> Result<EgressPolicy, Failure> {
     let rule = |id: &str, scheme: &str, port: u16, method: &str| {

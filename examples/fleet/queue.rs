@@ -4,7 +4,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use leasehold::{id::RunId, lease::Fence, time::Mono};
+use leasehold::{
+    fleet::{FleetState, RunState},
+    id::RunId,
+    lease::Fence,
+    time::Mono,
+};
 
 use crate::{
     jobs::Job,
@@ -108,6 +113,35 @@ impl Queue {
     /// A job that waits is not run any more: its terminal record.
     pub fn cancel(waiting: &Waiting, now: Mono) -> Note {
         waiting.record(Outcome::Cancelled, "the fleet drains", now)
+    }
+
+    /// Goes on with what `state` says of the jobs that wait. Gives the terminal records of those that have ended.
+    pub fn resume(&mut self, state: &FleetState, now: Mono) -> Vec<Note> {
+        let mut ended = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let Some(run) = state.run(&waiting.job.id) else {
+                self.waiting.push_back(waiting);
+                continue;
+            };
+            waiting.used = run.attempts;
+            match run.state {
+                RunState::Leased { fence, .. } => {
+                    self.leased.insert(run.run.clone(), (waiting, fence));
+                }
+                RunState::Ended { outcome, .. } => {
+                    ended.push(waiting.record(Outcome::of(outcome), "ended before this start", now));
+                }
+                _ if waiting.used >= waiting.job.attempts => {
+                    ended.push(waiting.record(Outcome::Lost, "lost before this start", now));
+                }
+                RunState::Held { until, .. } => {
+                    waiting.not_before = until;
+                    self.waiting.push_back(waiting);
+                }
+                _ => self.waiting.push_back(waiting),
+            }
+        }
+        ended
     }
 
     /// Begins nothing new. Gives the terminal records of the jobs that wait.

@@ -24,11 +24,11 @@ pub const MAX_OUTPUT: u64 = 8 << 20;
 /// The most bytes of its log.
 const MAX_LOG: u64 = 64 << 10;
 
-/// Everything that says what one attempt may do. `attempt` counts from 1; `number` makes the grant's name.
+/// Everything that says what one attempt may do. `attempt` counts from 1; `grant` is the grant's name.
 pub fn lease(
     job: &Job,
     attempt: u32,
-    number: u64,
+    grant: &str,
     inputs: &Inputs,
     fleet: &FleetId,
     ttl: Millis,
@@ -39,7 +39,7 @@ pub fn lease(
     let capabilities = CapabilitySet::parse([policy::capability(kind).as_str()]).map_err(Failure::coded)?;
     let tool = ToolId::new(kind).map_err(Failure::coded)?;
     let grant = WorkerRunGrant::mint(GrantTerms {
-        id: GrantId::new(&format!("grant-{number}")).map_err(Failure::coded)?,
+        id: GrantId::new(grant).map_err(Failure::coded)?,
         fleet: fleet.clone(),
         issuer: policy::issuer()?,
         run: job.id.clone(),

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use leasehold::{
     code::Coded,
     coordinator::{CoordinatorEvent, LocalAnswer, RequestTag},
-    fleet::{Acquire, AcquireError, FleetRecord},
-    id::{FleetId, RunId},
-    lease::{Fence, RelativePath},
+    fleet::{Acquire, AcquireError, FleetRecord, FleetState},
+    id::{FleetId, GrantId, RunId},
+    lease::{Epoch, Fence, RelativePath},
     protocol::chunk::{MAX_CHUNK_BYTES, Stream},
     time::{Millis, Mono, Now},
 };
@@ -59,6 +59,7 @@ impl Delivery {
 pub struct Service {
     fleet: FleetId,
     ttl: Millis,
+    epoch: Epoch,
     queue: Queue,
     ledger: Ledger,
     /// Jobs whose request is under way.
@@ -73,11 +74,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service with these jobs. The notes say that they wait.
-    pub fn new(jobs: Vec<Job>, now: Mono) -> Result<(Self, Vec<Note>), Failure> {
+    /// A service with these jobs, which goes on where `state` says that they are. The notes say what that is.
+    pub fn new(
+        jobs: Vec<Job>,
+        state: &FleetState,
+        ttl: Millis,
+        now: Mono,
+    ) -> Result<(Self, Vec<Note>), Failure> {
         let mut service = Self {
             fleet: policy::fleet()?,
-            ttl: policy::leases().ttl_max_ms,
+            ttl,
+            epoch: state.epoch(),
             queue: Queue::default(),
             ledger: Ledger::default(),
             asked: BTreeMap::new(),
@@ -91,6 +98,8 @@ impl Service {
         for job in jobs {
             notes.push(service.submit(job, now)?);
         }
+        notes.extend(service.ledger.resume(state));
+        notes.extend(service.queue.resume(state, now));
         Ok((service, notes))
     }
 
@@ -98,6 +107,14 @@ impl Service {
     pub fn submit(&mut self, job: Job, now: Mono) -> Result<Note, Failure> {
         self.inputs.insert(job.id.clone(), request::inputs(&job)?);
         Ok(self.queue.submit(job, now))
+    }
+
+    /// A request with a grant of this name, for a run that nobody knows.
+    pub fn with_grant(&self, grant: &GrantId, number: u64, now: Now) -> Result<Acquire, Failure> {
+        let job = serde_json::json!({ "id": format!("again-{number}"), "do": { "sleep": { "ms": 1 } } });
+        let (job, none): (Job, _) = (serde_json::from_value(job)?, Inputs::new());
+        let request = request::lease(&job, 1, grant.as_str(), &none, &self.fleet, self.ttl, now)?;
+        Ok(Acquire::new(request))
     }
 
     /// The next request for a lease, where a job waits for one.
@@ -108,7 +125,9 @@ impl Service {
         let none = Inputs::new();
         let inputs = self.inputs.get(&waiting.job.id).unwrap_or(&none);
         let attempt = waiting.used + 1;
-        let request = request::lease(&waiting.job, attempt, self.tags, inputs, &self.fleet, self.ttl, now)?;
+        // Every epoch counts anew, and a grant is spent once.
+        let grant = format!("grant-{}-{}", self.epoch, self.tags);
+        let request = request::lease(&waiting.job, attempt, &grant, inputs, &self.fleet, self.ttl, now)?;
         self.asked.insert(tag, waiting);
         Ok(Some((tag, Acquire::new(request))))
     }
@@ -230,6 +249,9 @@ pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
         CoordinatorEvent::ArtifactRefused { device, fence, code, .. } => {
             refused(device.to_string(), "upload", code.to_string(), format!("under {fence}"))
         }
+        CoordinatorEvent::PairingRefused { code, .. } => {
+            refused("a stranger".into(), "pair", code.to_string(), "a pairing message was refused".into())
+        }
         CoordinatorEvent::Closed { device: None, code, .. } => {
             refused("a stranger".into(), "connect", code.to_string(), "the connection was closed".into())
         }
@@ -246,8 +268,6 @@ pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
-    use leasehold::lease::Epoch;
-
     use super::*;
 
     /// Every byte of every file is delivered once, in order, in pieces that fit; an empty file is one empty piece.

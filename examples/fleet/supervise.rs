@@ -173,6 +173,8 @@ impl Supervisor {
             image: self.image,
             jobs: self.jobs.jobs.clone(),
             state: self.place.path().join("state"),
+            port: None,
+            drill: false,
         };
         self.coordinator = Some(Child::start("coordinator", 1, "coordinator", &boot, &self.notes)?);
         Ok(())

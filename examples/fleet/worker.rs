@@ -229,6 +229,7 @@ impl Worker {
             }
             AgentEvent::Challenged { nonce, .. } => self.make_evidence(nonce),
             AgentEvent::Assigned { lease } => {
+                tell(&Note::Holds { run: lease.terms.run.clone(), fence: lease.fence });
                 let place = Scratch::make(self.directory(&lease));
                 self.held = Some(Held {
                     lease,
@@ -256,6 +257,7 @@ impl Worker {
             AgentEvent::UploadAgain { fence } => self.upload(fence),
             AgentEvent::CleanUp { fence, lease } => self.clean_up(fence, lease),
             AgentEvent::Done { fence } => {
+                tell(&Note::GaveBack { fence });
                 self.held.take_if(|held| held.lease.fence == fence);
                 Ok(())
             }

@@ -43,6 +43,7 @@ mod fleet {
     pub mod hexed;
     pub mod issuer;
     pub mod jobs;
+    pub mod keeper;
     pub mod ledger;
     pub mod note;
     pub mod origin;
@@ -66,7 +67,8 @@ mod fleet {
 use fleet::{
     boot, child, coordinator, evidence,
     failure::Failure,
-    fetch, gatekeeper, hexed, issuer, jobs, ledger, note, origin, pairing, place, policy, possession, proxy,
+    fetch, gatekeeper, hexed, issuer, jobs, keeper, ledger, note, origin, pairing, place, policy, possession,
+    proxy,
     proxy::{duplex, escape, link},
     queue, request, scratch, server, service, tls, transform, work, worker,
 };

@@ -32,7 +32,8 @@ use crate::{
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What an operator can type.
-const HELP: &str = "pair qr | pair pin | pair compare, approve, reject, job, long, revoke DEVICE, quit";
+const HELP: &str =
+    "pair qr | pair pin | pair compare, approve, reject, job, long, devices, revoke DEVICE, quit";
 
 enum Event {
     Told(Note),
@@ -68,6 +69,8 @@ pub fn run() -> Result<ExitCode, Failure> {
         image: tls::measure(&std::fs::read(std::env::current_exe()?)?)?,
         jobs: Vec::new(),
         state: place.path().join("state"),
+        port: None,
+        drill: false,
     };
     let (events, heard) = channel();
     let notes = forward(events.clone())?;
@@ -141,7 +144,7 @@ impl Operator {
             // Tried once: what is lost stays lost, and shows.
             ["long"] => self.job(json!({ "sleep": { "ms": 3000 } }), 1)?,
             ["revoke", device] => match DeviceId::new(device) {
-                Ok(device) => self.coordinator.order(&Order::Revoke { device }),
+                Ok(device) => self.coordinator.order(&Order::Revoke(device)),
                 Err(error) => say(&format!("not a device: {error}")),
             },
             ["devices"] => {
@@ -221,6 +224,7 @@ impl Operator {
                 say(&line);
                 self.refused = Some(line);
             }
+            Note::Obeyed { code: Some(code), .. } => say(&format!("refused operator: {code}")),
             Note::Closed { peer, code } => say(&format!("closed {peer}: {code}")),
             Note::Fault { message } | Note::Said { text: message } => say(&format!("fault: {message}")),
             _ => return Ok(()),

@@ -189,6 +189,10 @@ fn play(way: Way) -> Result<(), Failure> {
         check(qr::shows(&operator.seen[from..to], &code), "what is drawn is not the code")?;
         seen("the operator's terminal draws the QR code");
     }
+    if way == Way::Pin {
+        guess(&port, &code)?;
+        seen("somebody who guesses the PIN gets nothing");
+    }
     // The part of the code that is a secret.
     let secret = match method {
         "qr" => code.rsplit('/').next(),
@@ -278,6 +282,22 @@ fn play(way: Way) -> Result<(), Failure> {
     }
     seen("no secret was shown but the code, and no fault");
     Ok(())
+}
+
+/// Another device, whose user types another PIN. One wrong answer is the end of its pairing, and costs the code one of
+/// its attempts.
+fn guess(port: &str, code: &str) -> Result<(), Failure> {
+    let mut words = code.split(' ');
+    let (Some(session), Some(pin)) = (words.next(), words.next()) else {
+        return Err(Failure::new("a PIN comes with its session"));
+    };
+    let other = if pin == "135790" { "097531" } else { "135790" };
+    let mut guesser = Terminal::open("guesser", &["device", port, "--name", "press-2"])?;
+    guesser.see("type the code")?;
+    guesser.say(&format!("{session} {other}"))?;
+    let why = guesser.see("not paired: ")?;
+    check(why.starts_with("pairing.confirmation"), &format!("a wrong PIN ended with {why}"))?;
+    check(!guesser.end()?, "the guesser's terminal ended as if all was well")
 }
 
 fn device_certificate(rest: &str) -> Result<String, Failure> {

@@ -92,6 +92,7 @@ codes! { FLEET:
     JOURNAL_MALFORMED = "journal.malformed", "a journal record or snapshot cannot be read";
     JOURNAL_VERSION = "journal.version", "a journal or snapshot is of a version that this build does not read";
     JOURNAL_NOTHING = "journal.nothing", "neither a snapshot nor a journal is there to recover from";
+    SNAPSHOT_TOO_LARGE = "snapshot.too_large", "a part of the state is too large for a snapshot";
     RESTORE_REVOCATIONS = "restore.revocations", "a snapshot's revocations are older than the caller demands";
     EPOCH_NOT_LARGER = "epoch.not_larger", "the epoch is not larger than the last one";
 }

@@ -50,5 +50,13 @@ codes! { PROTOCOL:
     EPOCH_STORE_MALFORMED = "epoch.store_malformed", "the durable epoch is not what was written";
     EPOCH_STORE_BUSY = "epoch.store_busy", "another process holds the durable epoch";
     JOURNAL_FAILED = "journal.failed", "a journal write failed or is in doubt";
+    JOURNAL_FULL = "journal.full", "the journal has no room";
+    JOURNAL_UNREADABLE = "journal.unreadable", "the system does not let the journal be read";
+    JOURNAL_LOCKED = "journal.locked", "another process or value writes the journal";
+    JOURNAL_FOREIGN = "journal.foreign", "there are files in the journal's directory that no journal wrote";
+    JOURNAL_DAMAGED = "journal.damaged", "what was written to the journal is not there any more as it was";
+    JOURNAL_GAP = "journal.gap", "a part of the journal is missing";
+    JOURNAL_BUSY = "journal.busy", "a snapshot of the journal is being made already";
+    JOURNAL_ORDER = "journal.order", "the batch is not the journal's next one";
     RESOLVE_FAILED = "resolve.failed", "the name could not be resolved";
 }

@@ -92,4 +92,4 @@ pub use self::{
     state::{DeviceView, DispatchCounts, DispatchState},
 };
 
-pub(crate) use self::{event::StoredDispatchEvent, recover::DispatchSnapshot};
+pub(crate) use self::event::StoredDispatchEvent;

@@ -25,7 +25,7 @@ struct SessionForm {
 }
 
 #[derive(Serialize, Deserialize)]
-struct DeviceForm {
+pub(crate) struct DeviceForm {
     id: DeviceId,
     last_used: u64,
     grants: CapabilitySet,
@@ -34,12 +34,18 @@ struct DeviceForm {
     session: Option<SessionForm>,
 }
 
-/// The serde form of a snapshot: devices and requests in the order of their ids, so that equal states have equal bytes.
+/// What a snapshot begins with: everything but its two lists, which may be long.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct DispatchSnapshot {
+pub(crate) struct DispatchHead {
     version: u64,
     clock: Mono,
     next_number: u64,
+}
+
+/// The serde form of a snapshot: devices and requests in the order of their ids, so that equal states have equal bytes.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DispatchSnapshot {
+    head: DispatchHead,
     devices: Vec<DeviceForm>,
     requests: Vec<CapabilityRequestRecord>,
 }
@@ -50,14 +56,31 @@ struct JournalForm {
     events: Vec<StoredDispatchEvent>,
 }
 
+fn is_full(len: usize, most: u32) -> bool {
+    u64::try_from(len).unwrap_or(u64::MAX) >= u64::from(most)
+}
+
 impl DispatchState {
     /// The hard state as bytes: postcard, and the same for equal states. Cost: O(n log n).
     pub fn snapshot(&self) -> Vec<u8> {
         postcard::to_allocvec(&self.snapshot_form()).unwrap_or_default()
     }
 
-    pub(crate) fn snapshot_form(&self) -> DispatchSnapshot {
-        let devices = self.devices.sorted().into_iter().map(|device| DeviceForm {
+    fn snapshot_form(&self) -> DispatchSnapshot {
+        DispatchSnapshot {
+            head: self.stored_head(),
+            devices: self.stored_devices().collect(),
+            requests: self.stored_requests().cloned().collect(),
+        }
+    }
+
+    pub(crate) fn stored_head(&self) -> DispatchHead {
+        DispatchHead { version: self.version, clock: self.clock, next_number: self.next_number }
+    }
+
+    /// The devices in the order of their ids.
+    pub(crate) fn stored_devices(&self) -> impl Iterator<Item = DeviceForm> {
+        self.devices.sorted().into_iter().map(|device| DeviceForm {
             id: device.id.clone(),
             last_used: device.last_used,
             grants: device.grants.clone(),
@@ -67,14 +90,12 @@ impl DispatchState {
                 .session
                 .as_ref()
                 .map(|session| SessionForm { claims: session.claims.clone(), window: session.window }),
-        });
-        DispatchSnapshot {
-            version: self.version,
-            clock: self.clock,
-            next_number: self.next_number,
-            devices: devices.collect(),
-            requests: self.requests.sorted().into_iter().cloned().collect(),
-        }
+        })
+    }
+
+    /// The requests in the order of their ids. They come after the devices.
+    pub(crate) fn stored_requests(&self) -> impl Iterator<Item = &CapabilityRequestRecord> {
+        self.requests.sorted().into_iter()
     }
 
     /// The state that `snapshot` and then every record of `journal` lead to. Without a snapshot, from nothing.
@@ -121,47 +142,57 @@ impl DispatchState {
         Ok(())
     }
 
-    pub(crate) fn from_form(
+    fn from_form(
         policy: DispatchPolicy,
         index_key: [u8; 16],
         form: DispatchSnapshot,
     ) -> Result<Self, DispatchError> {
+        let mut state = Self::from_head(policy, index_key, &form.head);
+        form.devices.into_iter().try_for_each(|device| state.load_device(device))?;
+        form.requests.into_iter().try_for_each(|request| state.load_request(request))?;
+        Ok(state)
+    }
+
+    /// A state without its lists yet.
+    pub(crate) fn from_head(policy: DispatchPolicy, index_key: [u8; 16], head: &DispatchHead) -> Self {
         let mut state = Self::new(policy, index_key);
-        let bounds = state.policy.bounds().clone();
-        let over = |len: usize, most: u32| u64::try_from(len).unwrap_or(u64::MAX) > u64::from(most);
-        if over(form.devices.len(), bounds.max_devices) || over(form.requests.len(), bounds.max_requests) {
+        (state.version, state.clock, state.next_number) = (head.version, head.clock, head.next_number);
+        state
+    }
+
+    /// Takes in the next device that a snapshot held.
+    pub(crate) fn load_device(&mut self, read: DeviceForm) -> Result<(), DispatchError> {
+        let full = is_full(self.devices.len(), self.policy.bounds().max_devices);
+        let revoked = read.standing.revoked && read.session.is_some();
+        if full || self.device_slot(&read.id).is_some() || read.last_used >= self.next_number || revoked {
             return Err(DispatchError::Inconsistent);
         }
-        (state.version, state.clock, state.next_number) = (form.version, form.clock, form.next_number);
-        for read in form.devices {
-            let revoked = read.standing.revoked && read.session.is_some();
-            if state.device_slot(&read.id).is_some() || read.last_used >= form.next_number || revoked {
-                return Err(DispatchError::Inconsistent);
-            }
-            let mut device = Device::new(read.id, read.last_used);
-            (device.grants, device.standing, device.incarnation) =
-                (read.grants, read.standing, read.incarnation);
-            device.session =
-                read.session.map(|session| Session { claims: session.claims, window: session.window });
-            device.refresh_effective();
-            if let Some(slot) = state.devices.insert(device) {
-                state.list_device(slot);
-            }
+        let mut device = Device::new(read.id, read.last_used);
+        (device.grants, device.standing, device.incarnation) = (read.grants, read.standing, read.incarnation);
+        device.session =
+            read.session.map(|session| Session { claims: session.claims, window: session.window });
+        device.refresh_effective();
+        if let Some(slot) = self.devices.insert(device) {
+            self.list_device(slot);
         }
-        for record in form.requests {
-            let open = !record.state.is_final();
-            let known = state.device_slot(&record.device).is_some();
-            let handed = (record.attempt > 0) == (record.state != RequestState::Queued);
-            let numbered = record.number < form.next_number
-                && !state.timers.contains_key(&(record.timer(), record.number));
-            if state.record(&record.id).is_some() || !numbered || (open && !(known && handed)) {
-                return Err(DispatchError::Inconsistent);
-            }
-            if let Some(slot) = state.requests.insert(record) {
-                state.list_request(slot);
-            }
+        Ok(())
+    }
+
+    /// Takes in the next request that a snapshot held.
+    pub(crate) fn load_request(&mut self, record: CapabilityRequestRecord) -> Result<(), DispatchError> {
+        let full = is_full(self.requests.len(), self.policy.bounds().max_requests);
+        let open = !record.state.is_final();
+        let known = self.device_slot(&record.device).is_some();
+        let handed = (record.attempt > 0) == (record.state != RequestState::Queued);
+        let numbered =
+            record.number < self.next_number && !self.timers.contains_key(&(record.timer(), record.number));
+        if full || self.record(&record.id).is_some() || !numbered || (open && !(known && handed)) {
+            return Err(DispatchError::Inconsistent);
         }
-        Ok(state)
+        if let Some(slot) = self.requests.insert(record) {
+            self.list_request(slot);
+        }
+        Ok(())
     }
 
     fn open_record(&self, request: &RequestId) -> Option<&CapabilityRequestRecord> {

@@ -161,6 +161,16 @@ impl<'a> Context<'a> {
         (same && begun && authenticated.ends().is_none()).then_some(certificate.not_after())
     }
 
+    /// When the certificate of the worker's evidence ends, on the wall, and on the fleet's line where that is sooner.
+    pub(crate) fn certificate_ends(&self, slot: u32, certificate: Sha256Digest) -> Result<Mono, AuthError> {
+        if let Some(until) = self.liveness.vouched_until(self.state.handle(slot), self.now.wall) {
+            return Ok(FleetState::mono_at(self.now, until));
+        }
+        let device = self.authenticate(certificate)?;
+        let wall = FleetState::mono_at(self.now, device.certificate().not_after());
+        Ok(wall.min(device.ends().unwrap_or(Mono::NEVER)))
+    }
+
     pub(crate) fn authenticate(
         &self,
         certificate: Sha256Digest,

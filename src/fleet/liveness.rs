@@ -100,6 +100,11 @@ impl Liveness {
         beat.generation == worker.generation && beat.mark >> 1 == self.standing && wall < beat.until
     }
 
+    /// Until when that certificate is good, where [`Self::is_vouched`].
+    pub(crate) fn vouched_until(&self, worker: WorkerHandle, wall: Wall) -> Option<Wall> {
+        self.is_vouched(worker, wall).then(|| self.beat(worker.slot).until)
+    }
+
     /// As [`Self::is_vouched`], and a heartbeat of it is known to change nothing.
     pub(crate) fn is_steady(&self, worker: WorkerHandle, wall: Wall) -> bool {
         self.is_vouched(worker, wall) && self.beat(worker.slot).mark & 1 == 1

@@ -75,6 +75,7 @@ impl<A> Ticket<A> {
     ///
     /// # Errors
     /// The ticket itself, where it does not yet, or where the manager has halted or is another one.
+    #[allow(clippy::result_large_err, reason = "a ticket that is too early is handed back as it is")]
     pub fn redeem(self, manager: &WorkerFleetManager) -> Result<Released<A>, Self> {
         let lasts = self.index <= manager.durable && self.instance == manager.instance && !manager.halted;
         if lasts { Ok(Released { answer: self.answer, effects: self.effects }) } else { Err(self) }
@@ -344,7 +345,9 @@ impl WorkerFleetManager {
         if self.unwritten.is_empty() || self.halted {
             return None;
         }
-        let records = core::mem::take(&mut self.unwritten);
+        // The next batch will be about as large.
+        let room = Vec::with_capacity(self.unwritten.len());
+        let records = core::mem::replace(&mut self.unwritten, room);
         let mut bytes = Vec::new();
         for record in &records {
             match journal::append(&mut bytes, self.chain, record) {

@@ -22,6 +22,7 @@ mod evolve;
 mod invariants;
 mod journal;
 mod liveness;
+mod load;
 mod manager;
 mod node_rejection;
 mod operation;
@@ -32,6 +33,7 @@ mod principal;
 mod ready;
 mod recover;
 mod rejection;
+mod replay;
 mod roster;
 mod runs;
 mod session;
@@ -68,8 +70,10 @@ pub use self::{
         AcquireError, AttestError, ChallengeError, CommandError, HeartbeatError, LeaseError, ManageError,
         TimeError, WorkerError,
     },
+    replay::Replay,
     runs::{RunRecord, RunState},
     setup::Setup,
+    snapshot::SnapshotWriter,
     state::{FleetState, WorkerView},
     table::{Act, admitted, render_diagram, render_table},
 };

@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use super::{
     condition::LossReason,
     event::{FleetEvent, FleetRecord},
-    journal::{self, Reader},
+    journal,
     liveness::Liveness,
     manager::WorkerFleetManager,
     policy::WorkerFleetPolicy,
     principal::Principal,
     rejection::TimeError,
+    replay::Replay,
     setup::Setup,
     state::{self, FleetState},
 };
@@ -54,6 +55,9 @@ pub enum RecoverError {
         /// What the caller demands.
         floor: u64,
     },
+    /// A part of the state is too large for a snapshot.
+    #[error("a part of the state is too large for a snapshot")]
+    TooLarge,
     /// Neither a snapshot nor a journal is there.
     #[error("there is nothing to recover from")]
     Nothing,
@@ -68,6 +72,7 @@ impl Coded for RecoverError {
             Self::Epoch { .. } => code::EPOCH_NOT_LARGER,
             Self::Time(error) => error.code(),
             Self::Revocations { .. } => code::RESTORE_REVOCATIONS,
+            Self::TooLarge => code::SNAPSHOT_TOO_LARGE,
             Self::Nothing => code::JOURNAL_NOTHING,
         }
     }
@@ -114,30 +119,12 @@ impl WorkerFleetManager {
         epoch: Epoch,
         now: Now,
     ) -> Result<Self, RecoverError> {
-        let (mut state, chain) = match snapshot {
-            Some(bytes) => {
-                let (state, chain) = FleetState::from_snapshot(bytes, setup.index_key)?;
-                (Some(state), chain)
-            }
-            None => (None, journal::genesis()),
-        };
-        let mut reader = Reader::new(journal, chain);
-        while let Some(record) = reader.next()? {
-            let state = match (&mut state, record.events.first()) {
-                (Some(state), _) => state,
-                (empty, Some(FleetEvent::Founded { policy })) => {
-                    empty.insert(FleetState::blank(policy.clone(), setup.index_key))
-                }
-                (None, _) => return Err(RecoverError::Inconsistent("a journal begins in the middle")),
-            };
-            state.fold(&record)?;
+        let mut replay = Replay::new(setup.index_key);
+        if let Some(snapshot) = snapshot {
+            replay.chunk(snapshot)?;
         }
-        let state = state.ok_or(RecoverError::Nothing)?;
-        state.check_invariants().map_err(RecoverError::Inconsistent)?;
-        let chain = reader.chain();
-        let mut events = Vec::from([FleetEvent::EpochBegan { epoch }]);
-        events.extend(state.lost_codes());
-        Self::begin(state, chain, setup, epoch, now, events)
+        replay.journal(journal)?;
+        replay.recover(setup, epoch, now)
     }
 
     /// Goes on from a snapshot whose later events are lost. A new journal begins.
@@ -181,7 +168,7 @@ impl WorkerFleetManager {
         Self::begin(state, chain, setup, epoch, now, events)
     }
 
-    fn begin(
+    pub(super) fn begin(
         state: FleetState,
         chain: crate::digest::Sha256Digest,
         setup: Setup,
@@ -210,7 +197,7 @@ impl WorkerFleetManager {
 
 impl FleetState {
     /// The open pairing sessions end with the process that held their codes. They are bounded by the policy.
-    fn lost_codes(&self) -> impl Iterator<Item = FleetEvent> {
+    pub(super) fn lost_codes(&self) -> impl Iterator<Item = FleetEvent> {
         self.nodes.pairing.open_sessions().map(|session| FleetEvent::PairingChanged {
             change: PairingEvent::SessionEnded { session: session.clone(), end: PairingEnd::SecretLost },
         })

@@ -336,83 +336,99 @@ pub(crate) struct StoredWorker {
     stamp: u64,
 }
 
-/// All workers as a snapshot holds them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct StoredRoster {
-    places: Vec<(u32, Option<StoredWorker>)>,
-    free: Vec<u32>,
-    quarantine_generation: u64,
-    /// The last place in the queues that was given out, also where nobody stands there any more.
-    stamp: u64,
-}
+/// A slot as a snapshot holds it: its generation and its worker.
+pub(crate) type StoredPlace = (u32, Option<StoredWorker>);
 
 impl Roster {
-    pub(crate) fn to_stored(&self) -> StoredRoster {
-        let store = |(slot, record): (u32, &WorkerRecord)| StoredWorker {
-            id: record.id.clone(),
-            device: record.device.clone(),
-            activity: record.activity.clone(),
-            quarantine: record.quarantine().clone(),
-            quarantine_generation: record.quarantine_generation,
-            draining: record.draining,
-            silent: record.silent,
-            evidence: record.evidence.clone(),
-            capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
-            stamp: self.ready.stamp(slot),
-        };
-        let places = (0_u32..).zip(self.places.iter()).map(|(slot, place)| {
-            (place.generation, place.worker.as_ref().map(|record| store((slot, record))))
-        });
-        StoredRoster {
-            places: places.collect(),
-            free: self.free.clone(),
-            quarantine_generation: self.quarantine_generation,
-            stamp: self.ready.last_stamp(),
-        }
+    /// Every slot in order, one at a time.
+    pub(crate) fn stored_places(&self) -> impl Iterator<Item = StoredPlace> {
+        (0_u32..).zip(self.places.iter()).map(|(slot, place)| {
+            let store = |record: &WorkerRecord| StoredWorker {
+                id: record.id.clone(),
+                device: record.device.clone(),
+                activity: record.activity.clone(),
+                quarantine: record.quarantine().clone(),
+                quarantine_generation: record.quarantine_generation,
+                draining: record.draining,
+                silent: record.silent,
+                evidence: record.evidence.clone(),
+                capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
+                stamp: self.ready.stamp(slot),
+            };
+            (place.generation, place.worker.as_ref().map(store))
+        })
     }
 
-    pub(crate) fn from_stored(index_key: [u8; 16], stored: StoredRoster) -> Option<Self> {
-        let mut roster = Self::new(index_key);
-        roster.quarantine_generation = stored.quarantine_generation;
-        let mut queued = Vec::new();
-        for (slot, (generation, worker)) in (0_u32..).zip(stored.places) {
-            roster.places.push(Place { generation, worker: None });
-            let Some(worker) = worker else { continue };
-            let class = worker.capabilities.as_ref().map(|set| roster.ready.enter_class(set));
-            if worker.stamp != 0 {
-                queued.push((worker.stamp, class?, slot));
-            }
-            let record = WorkerRecord {
-                id: worker.id,
-                device: worker.device,
-                activity: worker.activity,
-                latch: (worker.quarantine != *Quarantine::open()).then(|| Box::new(worker.quarantine)),
-                quarantine_generation: worker.quarantine_generation,
-                draining: worker.draining,
-                silent: worker.silent,
-                evidence: worker.evidence,
-                class,
-            };
-            if roster.by_id(&record.id).is_some() {
-                return None;
-            }
-            roster.place(slot, record);
+    /// The slots without a worker, in the order in which they came free.
+    pub(crate) fn free(&self) -> &[u32] {
+        &self.free
+    }
+}
+
+/// A roster on its way out of a snapshot.
+pub(crate) struct RosterLoader {
+    roster: Roster,
+    queued: Vec<(u64, ClassId, u32)>,
+}
+
+impl RosterLoader {
+    pub(crate) fn new(index_key: [u8; 16], quarantine_generation: u64) -> Self {
+        let roster = Roster { quarantine_generation, ..Roster::new(index_key) };
+        Self { roster, queued: Vec::new() }
+    }
+
+    /// The next slot.
+    pub(crate) fn place(&mut self, (generation, worker): StoredPlace) -> Option<()> {
+        let slot = self.roster.slots();
+        self.roster.places.push(Place { generation, worker: None });
+        let Some(worker) = worker else { return Some(()) };
+        let class = worker.capabilities.as_ref().map(|set| self.roster.ready.enter_class(set));
+        if worker.stamp != 0 {
+            self.queued.push((worker.stamp, class?, slot));
         }
-        let vacant = |slot: &u32| roster.places.get(index(*slot)).is_some_and(|place| place.worker.is_none());
-        let empty = roster.places.iter().filter(|place| place.worker.is_none()).count();
-        if !stored.free.iter().all(vacant) || empty != stored.free.len() {
+        let record = WorkerRecord {
+            id: worker.id,
+            device: worker.device,
+            activity: worker.activity,
+            latch: (worker.quarantine != *Quarantine::open()).then(|| Box::new(worker.quarantine)),
+            quarantine_generation: worker.quarantine_generation,
+            draining: worker.draining,
+            silent: worker.silent,
+            evidence: worker.evidence,
+            class,
+        };
+        if self.roster.by_id(&record.id).is_some() {
             return None;
         }
-        roster.free = stored.free;
-        queued.sort_unstable();
-        for (stamp, class, slot) in queued {
-            if stamp > stored.stamp {
+        self.roster.place(slot, record);
+        Some(())
+    }
+
+    /// The next slot without a worker. Each is named once: [`Self::finish`] counts them.
+    pub(crate) fn free(&mut self, slot: u32) -> Option<()> {
+        self.roster.places.get(index(slot)).filter(|place| place.worker.is_none())?;
+        self.roster.free.push(slot);
+        Some(())
+    }
+
+    /// The roster, whose last place in the queues was `stamp`, also where nobody stands there any more.
+    pub(crate) fn finish(mut self, stamp: u64) -> Option<Roster> {
+        let empty = self.roster.places.iter().filter(|place| place.worker.is_none()).count();
+        let mut free = self.roster.free.clone();
+        free.sort_unstable();
+        free.dedup();
+        if empty != free.len() || empty != self.roster.free.len() {
+            return None;
+        }
+        self.queued.sort_unstable();
+        for (at, class, slot) in self.queued {
+            if at > stamp {
                 return None;
             }
-            roster.ready.push_stamped(class, slot, stamp);
+            self.roster.ready.push_stamped(class, slot, at);
         }
-        roster.ready.resume_stamps(stored.stamp);
-        Some(roster)
+        self.roster.ready.resume_stamps(stamp);
+        Some(self.roster)
     }
 }
 

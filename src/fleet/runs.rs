@@ -1,6 +1,6 @@
 //! The ledger of runs: who has each, how often it was tried, and how it ended, for as long as that could matter.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,15 +97,17 @@ impl Runs {
     /// The run is leased once more.
     pub(crate) fn leased(&mut self, run: &RunId, slot: u32, fence: Fence) {
         let state = RunState::Leased { slot, fence };
-        match self.get_mut(run) {
-            Some(record) => {
-                record.attempts = record.attempts.saturating_add(1);
-                record.state = state;
+        match self.records.find_or_hash(run.as_str().as_bytes()) {
+            Ok(slot) => {
+                if let Some(record) = self.records.get_mut(slot) {
+                    record.attempts = record.attempts.saturating_add(1);
+                    record.state = state;
+                }
             }
-            None => {
+            Err(hash) => {
                 let record =
                     RunRecord { run: run.clone(), attempts: 1, state, remembered_until: Mono::NEVER };
-                self.records.insert_new(record);
+                self.records.insert_hashed(hash, record);
             }
         }
     }
@@ -165,15 +167,18 @@ impl Runs {
         &self.forget
     }
 
-    pub(crate) fn from_parts(
-        index_key: [u8; 16],
-        records: impl IntoIterator<Item = RunRecord>,
-        forget: VecDeque<(Mono, RunId)>,
-    ) -> Self {
-        let mut slab = KeyedSlab::new(index_key);
-        for record in records {
-            slab.insert(record);
-        }
-        Self { records: slab, forget }
+    /// Takes in a record that a snapshot held.
+    pub(crate) fn load(&mut self, record: RunRecord) {
+        self.records.insert(record);
+    }
+
+    /// Takes in the next entry of the queue that a snapshot held.
+    pub(crate) fn load_forget(&mut self, due: Mono, run: RunId) {
+        self.forget.push_back((due, run));
+    }
+
+    /// The records in the order of their ids: equal ledgers give equal snapshots.
+    pub(crate) fn sorted(&self) -> Vec<&RunRecord> {
+        self.records.sorted()
     }
 }

@@ -23,7 +23,7 @@ struct Remembered {
 
 /// The window of one client session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Session {
+pub(crate) struct Session {
     /// The lowest sequence number that may still be used.
     base: u64,
     entries: BTreeMap<u64, Remembered>,
@@ -31,7 +31,7 @@ struct Session {
 }
 
 /// The sessions of all clients, bounded in number and in width.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sessions {
     by_client: BTreeMap<ClientId, Session>,
     by_age: BTreeSet<(Mono, ClientId)>,
@@ -92,6 +92,17 @@ impl Sessions {
 
     pub(crate) fn len(&self) -> usize {
         self.by_client.len()
+    }
+
+    /// Every session, by client.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&ClientId, &Session)> {
+        self.by_client.iter()
+    }
+
+    /// Takes in a session that a snapshot held.
+    pub(crate) fn load(&mut self, client: ClientId, session: Session) {
+        self.by_age.insert((session.last, client.clone()));
+        self.by_client.insert(client, session);
     }
 }
 

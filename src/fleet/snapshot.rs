@@ -1,67 +1,174 @@
-//! The hard state as one value to store, with a version and a digest over everything.
+//! The hard state as chunks to store: written one at a time, chained, and each of them checked when it is read.
+//!
+//! A snapshot is a chain of records in the framing of [`crate::chain`], each at most [`MAX_RECORD_BYTES`] long and most
+//! of them about a quarter of a megabyte. The chain's digest of a chunk covers everything before it, so a chunk that is
+//! lost, doubled, moved, changed, or of another snapshot breaks it. In a chunk there are a byte that names a section,
+//! and one or more items of that section in postcard. Sections come in the order of [`Section`]; the last chunk is
+//! [`Section::End`], so a snapshot that was cut short is known to be one.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{boxed::Box, vec::Vec};
+use core::iter;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    policy::WorkerFleetPolicy,
-    recover::RecoverError,
-    roster::{Roster, StoredRoster},
-    runs::{RunRecord, Runs},
-    session::Sessions,
-    spent::Spent,
-    state::FleetState,
-};
+use super::{journal::MAX_RECORD_BYTES, policy::WorkerFleetPolicy, recover::RecoverError, state::FleetState};
 use crate::{
-    digest::{FieldHasher, Sha256Digest},
-    id::RunId,
+    chain::Chain,
+    digest::Sha256Digest,
     lease::Epoch,
-    node::{NodeRuntimeState, StoredNodes},
     time::{Mono, Now, Wall},
 };
 
-const VERSION: u8 = 1;
-const DIGEST: usize = 32;
+/// A chunk is closed when it has this many bytes of items. One item is never split.
+const CHUNK: usize = 256 << 10;
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    chain: Sha256Digest,
-    policy: WorkerFleetPolicy,
-    policy_generation: u64,
-    epoch: Epoch,
-    version: u64,
-    index: u64,
-    last: Now,
-    fence_counter: u64,
-    roster: StoredRoster,
-    runs: Vec<RunRecord>,
-    forget: VecDeque<(Mono, RunId)>,
-    grants: BTreeMap<u64, Vec<Sha256Digest>>,
-    nonces: BTreeMap<u64, Vec<Sha256Digest>>,
-    sessions: Sessions,
-    nodes: StoredNodes,
-    quiet_until: Mono,
-    floor: Wall,
+pub(super) const CHAIN: Chain = Chain { domain: "fleet-snapshot.v2", version: 2, max: MAX_RECORD_BYTES };
+
+/// What the items of a chunk are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Section {
+    /// One [`Head`].
+    Head,
+    /// Slots and workers.
+    Places,
+    /// Slots without a worker.
+    Free,
+    /// Runs, by id.
+    Runs,
+    /// When to look whether a run can be forgotten.
+    Forget,
+    /// Spent grants.
+    Grants,
+    /// Spent nonces.
+    Nonces,
+    /// Client sessions.
+    Sessions,
+    /// One head of the device registry.
+    Registry,
+    /// What is revoked.
+    Revoked,
+    /// Devices, by id.
+    Devices,
+    /// The pairing sessions, which a policy bounds.
+    Pairing,
+    /// One head of the dispatch.
+    Dispatch,
+    /// Devices that were granted something, by id.
+    Granted,
+    /// Requests, by id.
+    Requests,
+    /// Nothing: the snapshot is whole.
+    End,
 }
 
-fn seal(body: &[u8]) -> Sha256Digest {
-    FieldHasher::new("fleet-snapshot.v1").number(VERSION.into()).field(body).finish()
+impl Section {
+    pub(super) const ALL: [Self; 16] = [
+        Self::Head,
+        Self::Places,
+        Self::Free,
+        Self::Runs,
+        Self::Forget,
+        Self::Grants,
+        Self::Nonces,
+        Self::Sessions,
+        Self::Registry,
+        Self::Revoked,
+        Self::Devices,
+        Self::Pairing,
+        Self::Dispatch,
+        Self::Granted,
+        Self::Requests,
+        Self::End,
+    ];
+}
+
+/// Everything of a state that has one value.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Head {
+    /// The end of the journal's chain at this state.
+    pub(super) chain: Sha256Digest,
+    pub(super) policy: WorkerFleetPolicy,
+    pub(super) policy_generation: u64,
+    pub(super) epoch: Epoch,
+    pub(super) version: u64,
+    pub(super) index: u64,
+    pub(super) last: Now,
+    pub(super) fence_counter: u64,
+    pub(super) quiet_until: Mono,
+    pub(super) floor: Wall,
+    pub(super) quarantine_generation: u64,
+    /// The last place in the ready queues that was given out.
+    pub(super) stamp: u64,
+}
+
+/// Section and bytes of one item; none where it cannot be serialised.
+type Item = Option<(Section, Vec<u8>)>;
+
+fn item(section: Section, value: &impl Serialize) -> Item {
+    postcard::to_allocvec(value).ok().map(|bytes| (section, bytes))
+}
+
+/// Gives a state as chunks, in order. Each step costs about one chunk of memory and time, besides one pointer for each
+/// run and each device that is kept from the beginning to the end.
+///
+/// An iterator: after an error it is over, and what it gave is no snapshot.
+pub struct SnapshotWriter<'a> {
+    items: iter::Peekable<Box<dyn Iterator<Item = Item> + 'a>>,
+    chain: Sha256Digest,
+}
+
+impl core::fmt::Debug for SnapshotWriter<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SnapshotWriter").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for SnapshotWriter<'_> {
+    type Item = Result<Vec<u8>, RecoverError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.items.next()?;
+        let chunk = self.chunk(first);
+        if chunk.is_none() {
+            self.items = nothing().peekable();
+        }
+        Some(chunk.ok_or(RecoverError::TooLarge))
+    }
+}
+
+fn nothing<'a>() -> Box<dyn Iterator<Item = Item> + 'a> {
+    Box::new(iter::empty())
+}
+
+impl SnapshotWriter<'_> {
+    fn chunk(&mut self, first: Item) -> Option<Vec<u8>> {
+        let (section, bytes) = first?;
+        let mut body = alloc::vec![section as u8];
+        body.extend_from_slice(&bytes);
+        while body.len() < CHUNK
+            && let Some(Some((_, bytes))) =
+                self.items.next_if(|item| matches!(item, Some((next, _)) if *next == section))
+        {
+            body.extend_from_slice(&bytes);
+        }
+        let mut chunk = Vec::new();
+        self.chain = CHAIN.append_body(&mut chunk, self.chain, &body)?;
+        Some(chunk)
+    }
 }
 
 impl FleetState {
-    /// The digest of the state: equal states have equal digests, whatever their indexes look like.
+    /// The digest of the state: equal states have equal digests, whatever their indexes look like. Cost: that of a
+    /// snapshot.
     pub fn digest(&self) -> Sha256Digest {
-        seal(&self.body(Sha256Digest::of(b"")).unwrap_or_default())
+        let mut writer = self.chunks(Sha256Digest::of(b""));
+        while writer.next().is_some() {}
+        writer.chain
     }
 
-    fn body(&self, chain: Sha256Digest) -> Option<Vec<u8>> {
-        let mut runs: Vec<RunRecord> = self.runs.iter().cloned().collect();
-        runs.sort_unstable_by(|a, b| a.run.cmp(&b.run));
-        postcard::to_allocvec(&Stored {
+    fn head(&self, chain: Sha256Digest) -> Head {
+        Head {
             chain,
             policy: self.policy.clone(),
             policy_generation: self.policy_generation,
@@ -70,70 +177,44 @@ impl FleetState {
             index: self.index,
             last: self.last,
             fence_counter: self.fence_counter,
-            roster: self.roster.to_stored(),
-            runs,
-            forget: self.runs.forget_queue().clone(),
-            grants: self.grants.batches().clone(),
-            nonces: self.nonces.batches().clone(),
-            sessions: self.sessions.clone(),
-            nodes: self.nodes.to_stored(),
             quiet_until: self.quiet_until,
             floor: self.floor,
-        })
-        .ok()
+            quarantine_generation: self.roster.quarantine_generation,
+            stamp: self.roster.ready.last_stamp(),
+        }
     }
 
-    /// The state and the end of the journal's chain, as bytes.
+    /// The state as chunks, with the end of the journal's chain.
+    pub(crate) fn chunks(&self, chain: Sha256Digest) -> SnapshotWriter<'_> {
+        use Section as S;
+        let (roster, runs, devices) = (&self.roster, &self.runs, &self.nodes.registry);
+        let (pairing, dispatch) = (&self.nodes.pairing, &self.nodes.dispatch);
+        let items = iter::once_with(move || item(S::Head, &self.head(chain)))
+            .chain(roster.stored_places().map(|place| item(S::Places, &place)))
+            .chain(roster.free().iter().map(|slot| item(S::Free, slot)))
+            .chain(runs.sorted().into_iter().map(|run| item(S::Runs, run)))
+            .chain(runs.forget_queue().iter().map(|entry| item(S::Forget, entry)))
+            .chain(self.grants.stored().map(|entry| item(S::Grants, &entry)))
+            .chain(self.nonces.stored().map(|entry| item(S::Nonces, &entry)))
+            .chain(self.sessions.stored().map(|session| item(S::Sessions, &session)))
+            .chain(iter::once_with(|| item(S::Registry, &devices.stored_head())))
+            .chain(devices.revoked().map(|entry| item(S::Revoked, &entry)))
+            .chain(devices.stored_devices().map(|device| item(S::Devices, &device)))
+            .chain(iter::once_with(|| item(S::Pairing, &pairing.snapshot())))
+            .chain(iter::once_with(|| item(S::Dispatch, &dispatch.stored_head())))
+            .chain(dispatch.stored_devices().map(|device| item(S::Granted, &device)))
+            .chain(dispatch.stored_requests().map(|request| item(S::Requests, request)))
+            .chain(iter::once(Some((S::End, Vec::new()))));
+        let items: Box<dyn Iterator<Item = Item> + '_> = Box::new(items);
+        SnapshotWriter { items: items.peekable(), chain: CHAIN.genesis() }
+    }
+
+    /// The state and the end of the journal's chain, as one value.
     pub(crate) fn to_snapshot(&self, chain: Sha256Digest) -> Option<Vec<u8>> {
-        let body = self.body(chain)?;
-        let digest = seal(&body);
-        let mut bytes = alloc::vec![VERSION];
-        bytes.extend_from_slice(&body);
-        bytes.extend_from_slice(digest.as_bytes());
+        let mut bytes = Vec::new();
+        for chunk in self.chunks(chain) {
+            bytes.extend_from_slice(&chunk.ok()?);
+        }
         Some(bytes)
-    }
-
-    /// The state that a snapshot holds, and the digest that the journal goes on from.
-    pub(crate) fn from_snapshot(
-        bytes: &[u8],
-        index_key: [u8; 16],
-    ) -> Result<(Self, Sha256Digest), RecoverError> {
-        let (version, rest) = bytes.split_first().ok_or(RecoverError::Malformed)?;
-        if *version != VERSION {
-            return Err(RecoverError::Version(*version));
-        }
-        let (body, digest) = rest.split_last_chunk::<DIGEST>().ok_or(RecoverError::Malformed)?;
-        if seal(body).as_bytes() != digest {
-            return Err(RecoverError::Inconsistent("the snapshot's digest does not fit"));
-        }
-        let (stored, trailing) =
-            postcard::take_from_bytes::<Stored>(body).map_err(|_| RecoverError::Malformed)?;
-        if !trailing.is_empty() {
-            return Err(RecoverError::Malformed);
-        }
-        let (devices, pairing, dispatch) = stored.policy.node_policies();
-        let nodes = NodeRuntimeState::from_stored(stored.nodes, devices, pairing, dispatch, index_key)
-            .map_err(RecoverError::Inconsistent)?;
-        let roster = Roster::from_stored(index_key, stored.roster)
-            .ok_or(RecoverError::Inconsistent("the roster does not load"))?;
-        let state = Self {
-            policy: stored.policy,
-            policy_generation: stored.policy_generation,
-            epoch: stored.epoch,
-            version: stored.version,
-            index: stored.index,
-            last: stored.last,
-            fence_counter: stored.fence_counter,
-            roster,
-            runs: Runs::from_parts(index_key, stored.runs, stored.forget),
-            grants: Spent::from_batches(index_key, stored.grants),
-            nonces: Spent::from_batches(index_key, stored.nonces),
-            sessions: stored.sessions,
-            nodes,
-            quiet_until: stored.quiet_until,
-            floor: stored.floor,
-        };
-        state.check_invariants().map_err(RecoverError::Inconsistent)?;
-        Ok((state, stored.chain))
     }
 }

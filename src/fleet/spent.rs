@@ -60,25 +60,22 @@ impl Spent {
                 }
             }
         }
-        if !self.contains(&thing) {
+        if let Err(hash) = self.entries.find_or_hash(thing.as_bytes()) {
             // The next batch is wholly in the future of `until`: nothing is forgotten while it could be used.
             self.batches.entry((until / BATCH_MS).saturating_add(1)).or_default().push(thing);
-            self.entries.insert_new(Entry(thing));
+            self.entries.insert_hashed(hash, Entry(thing));
         }
     }
 
-    /// Everything remembered, batch by batch, for a snapshot.
-    pub(crate) fn batches(&self) -> &BTreeMap<u64, Vec<Sha256Digest>> {
-        &self.batches
+    /// Everything remembered, with its batch, in order.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (u64, Sha256Digest)> {
+        self.batches.iter().flat_map(|(batch, things)| things.iter().map(|thing| (*batch, *thing)))
     }
 
-    /// The set that a snapshot held.
-    pub(crate) fn from_batches(index_key: [u8; 16], batches: BTreeMap<u64, Vec<Sha256Digest>>) -> Self {
-        let mut entries = KeyedSlab::new(index_key);
-        for thing in batches.values().flatten() {
-            entries.insert(Entry(*thing));
-        }
-        Self { entries, batches }
+    /// Takes in the next entry that a snapshot held.
+    pub(crate) fn load(&mut self, (batch, thing): (u64, Sha256Digest)) {
+        self.batches.entry(batch).or_default().push(thing);
+        self.entries.insert(Entry(thing));
     }
 }
 
@@ -96,6 +93,8 @@ mod tests {
         assert!(spent.is_full(2, 0) && spent.is_full(1, 120_000) && !spent.is_full(2, 120_000));
         spent.insert(thing(3), 900_000, 120_000);
         assert!(!spent.contains(&thing(1)) && spent.contains(&thing(2)));
-        assert_eq!(Spent::from_batches([2; 16], spent.batches().clone()), spent);
+        let mut loaded = Spent::new([2; 16]);
+        spent.stored().for_each(|entry| loaded.load(entry));
+        assert_eq!(loaded, spent);
     }
 }

@@ -157,6 +157,11 @@ impl FleetState {
         self.view(self.roster.by_id(id)?)
     }
 
+    /// The current incarnation of the worker with this id, for messages that name it so. Cost: O(1), one look-up.
+    pub fn handle_of(&self, id: &WorkerId) -> Option<WorkerHandle> {
+        Some(self.handle(self.roster.by_id(id)?))
+    }
+
     /// The worker of this device that is not retired. Cost: O(1).
     pub fn worker_of(&self, device: &DeviceId) -> Option<WorkerView<'_>> {
         self.view(self.roster.by_device(device)?)

@@ -41,4 +41,4 @@ pub use revocation::{Revocation, RevocationReason, RevocationSubject};
 
 #[allow(unused_imports, reason = "the state that embeds the anchors stores their events")]
 pub(crate) use anchors::StoredAnchorEvent;
-pub(crate) use {event::StoredDeviceEvent, snapshot::DeviceRegistrySnapshot};
+pub(crate) use {event::StoredDeviceEvent, snapshot::DeviceRegistryLoader};

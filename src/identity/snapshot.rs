@@ -1,6 +1,8 @@
 //! The registry as one value to store. It loads only whole: its digest ties the records to the revocation set.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
+#[cfg(test)]
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +22,8 @@ use crate::{
 
 const VERSION: u16 = 1;
 
-/// The stored form of a registry. Canonical: equal registries have equal snapshots.
+/// The stored form of a registry in one piece. Canonical: equal registries have equal snapshots.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceRegistrySnapshot {
@@ -34,7 +37,7 @@ pub(crate) struct DeviceRegistrySnapshot {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredDevice {
+pub(crate) struct StoredDevice {
     device: DeviceId,
     kind: DeviceKind,
     registered: Now,
@@ -63,61 +66,120 @@ impl From<StoredDevice> for DeviceRecord {
     }
 }
 
-#[allow(dead_code, reason = "called by the state that embeds the registry")]
+/// What a stored registry begins with: everything but its two lists, which may be long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceRegistryHead {
+    version: u16,
+    generation: u64,
+    revocations_sha256: Sha256Digest,
+}
+
 impl DeviceRegistry {
-    /// The registry as one value. Cost: O(n log n).
-    pub(crate) fn snapshot(&self) -> DeviceRegistrySnapshot {
-        DeviceRegistrySnapshot {
+    /// What its stored form begins with.
+    pub(crate) fn stored_head(&self) -> DeviceRegistryHead {
+        DeviceRegistryHead {
             version: VERSION,
             generation: self.generation(),
             revocations_sha256: self.revocations().digest(self.generation()),
+        }
+    }
+
+    /// The devices in the order of their ids, one at a time. Cost: O(n log n), and a pointer for each.
+    pub(crate) fn stored_devices(&self) -> impl Iterator<Item = StoredDevice> {
+        self.devices().map(StoredDevice::from)
+    }
+
+    /// The registry as one value. Cost: O(n log n).
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> DeviceRegistrySnapshot {
+        let DeviceRegistryHead { version, generation, revocations_sha256 } = self.stored_head();
+        DeviceRegistrySnapshot {
+            version,
+            generation,
+            revocations_sha256,
             revoked: self.revoked().collect(),
-            devices: self.devices().map(StoredDevice::from).collect(),
+            devices: self.stored_devices().collect(),
         }
     }
 
     /// The registry that `snapshot` was taken of. A snapshot is believed in nothing that can be checked.
+    #[cfg(test)]
     pub(crate) fn restore(
         snapshot: DeviceRegistrySnapshot,
         limits: DeviceLimits,
         index_key: [u8; 16],
     ) -> Result<Self, RestoreError> {
         let DeviceRegistrySnapshot { version, generation, revocations_sha256, revoked, devices } = snapshot;
-        if version != VERSION {
-            return Err(RestoreError::Version(version));
+        let head = DeviceRegistryHead { version, generation, revocations_sha256 };
+        let mut loader = DeviceRegistryLoader::new(head, limits, index_key)?;
+        revoked.into_iter().try_for_each(|entry| loader.revoked(entry))?;
+        devices.into_iter().try_for_each(|device| loader.device(device))?;
+        loader.finish()
+    }
+}
+
+/// A registry on its way out of a snapshot: first what is revoked, then the devices.
+pub(crate) struct DeviceRegistryLoader {
+    registry: DeviceRegistry,
+    head: DeviceRegistryHead,
+    revoked: u64,
+}
+
+impl DeviceRegistryLoader {
+    pub(crate) fn new(
+        head: DeviceRegistryHead,
+        limits: DeviceLimits,
+        index_key: [u8; 16],
+    ) -> Result<Self, RestoreError> {
+        if head.version != VERSION {
+            return Err(RestoreError::Version(head.version));
         }
-        let fits = |len: usize, bound: u64| u64::try_from(len).is_ok_and(|len| len <= bound);
-        if !fits(devices.len(), limits.max_devices().into())
-            || !fits(revoked.len(), limits.revocation_bound())
-        {
+        Ok(Self { registry: DeviceRegistry::new(limits, index_key), head, revoked: 0 })
+    }
+
+    pub(crate) fn revoked(
+        &mut self,
+        (subject, revocation): (RevocationSubject, Revocation),
+    ) -> Result<(), RestoreError> {
+        self.revoked = self.revoked.saturating_add(1);
+        if self.revoked > self.registry.limits().revocation_bound() {
             return Err(RestoreError::Limits);
         }
-        let mut registry = Self::new(limits, index_key);
-        for (subject, revocation) in &revoked {
-            if registry.revocation(subject).is_some() {
-                return Err(RestoreError::Revocations);
-            }
-            registry.restore_revocation(subject, *revocation);
-        }
-        registry.set_generation(generation);
-        if registry.revocations().digest(generation) != revocations_sha256 {
+        if self.registry.revocation(&subject).is_some() {
             return Err(RestoreError::Revocations);
         }
-        for stored in devices {
-            let record = DeviceRecord::from(stored);
-            let taken = registry.get(record.device()).is_some()
-                || record.certificates().any(|certificate| {
-                    registry.by_certificate(&certificate.fingerprint()).is_some()
-                        || registry.by_key(&certificate.key()).is_some()
-                })
-                || record
-                    .rotation()
-                    .is_some_and(|rotation| rotation.next.fingerprint() == record.current.fingerprint());
-            if taken {
-                return Err(RestoreError::Collision(record.device().clone()));
-            }
-            registry.put(record);
+        self.registry.restore_revocation(&subject, revocation);
+        Ok(())
+    }
+
+    pub(crate) fn device(&mut self, stored: StoredDevice) -> Result<(), RestoreError> {
+        let bound = u64::from(self.registry.limits().max_devices());
+        if u64::try_from(self.registry.len()).is_ok_and(|len| len >= bound) {
+            return Err(RestoreError::Limits);
         }
-        Ok(registry)
+        let record = DeviceRecord::from(stored);
+        let taken = self.registry.get(record.device()).is_some()
+            || record.certificates().any(|certificate| {
+                self.registry.by_certificate(&certificate.fingerprint()).is_some()
+                    || self.registry.by_key(&certificate.key()).is_some()
+            })
+            || record
+                .rotation()
+                .is_some_and(|rotation| rotation.next.fingerprint() == record.current.fingerprint());
+        if taken {
+            return Err(RestoreError::Collision(record.device().clone()));
+        }
+        self.registry.put(record);
+        Ok(())
+    }
+
+    /// The registry, if what is revoked is all that was.
+    pub(crate) fn finish(mut self) -> Result<DeviceRegistry, RestoreError> {
+        self.registry.set_generation(self.head.generation);
+        if self.registry.revocations().digest(self.head.generation) != self.head.revocations_sha256 {
+            return Err(RestoreError::Revocations);
+        }
+        Ok(self.registry)
     }
 }

@@ -4,7 +4,7 @@ use alloc::{format, vec::Vec};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{snapshot::DeviceRegistrySnapshot, *};
 use crate::{
     code::Coded,
     digest::Sha256Digest,

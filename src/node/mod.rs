@@ -11,5 +11,5 @@
 mod follow;
 mod state;
 
+pub(crate) use self::follow::Follows;
 pub use self::state::NodeRuntimeState;
-pub(crate) use self::{follow::Follows, state::StoredNodes};

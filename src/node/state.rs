@@ -1,12 +1,10 @@
 //! `NodeRuntimeState`: registry, pairing sessions and dispatch as one state.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    dispatch::{DispatchLiveness, DispatchPolicy, DispatchSnapshot, DispatchState},
+    dispatch::{DispatchLiveness, DispatchPolicy, DispatchState},
     identity::{
-        DeviceLimits, DeviceRegistry, DeviceRegistrySnapshot, RevocationSubject,
-        pairing::{PairingPolicy, PairingSnapshot, PairingState},
+        DeviceLimits, DeviceRegistry, RevocationSubject,
+        pairing::{PairingPolicy, PairingState},
     },
     time::Mono,
 };
@@ -19,14 +17,6 @@ pub struct NodeRuntimeState {
     pub(crate) registry: DeviceRegistry,
     pub(crate) pairing: PairingState,
     pub(crate) dispatch: DispatchState,
-}
-
-/// The stored form of the state.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct StoredNodes {
-    registry: DeviceRegistrySnapshot,
-    pairing: PairingSnapshot,
-    dispatch: DispatchSnapshot,
 }
 
 impl NodeRuntimeState {
@@ -100,30 +90,5 @@ impl NodeRuntimeState {
             }
         }
         Ok(())
-    }
-
-    pub(crate) fn to_stored(&self) -> StoredNodes {
-        StoredNodes {
-            registry: self.registry.snapshot(),
-            pairing: self.pairing.snapshot(),
-            dispatch: self.dispatch.snapshot_form(),
-        }
-    }
-
-    pub(crate) fn from_stored(
-        stored: StoredNodes,
-        devices: DeviceLimits,
-        pairing: PairingPolicy,
-        dispatch: DispatchPolicy,
-        index_key: [u8; 16],
-    ) -> Result<Self, &'static str> {
-        Ok(Self {
-            registry: DeviceRegistry::restore(stored.registry, devices, index_key)
-                .map_err(|_| "the device registry does not load")?,
-            pairing: PairingState::restore(stored.pairing, pairing)
-                .map_err(|_| "the pairing sessions do not load")?,
-            dispatch: DispatchState::from_form(dispatch, index_key, stored.dispatch)
-                .map_err(|_| "dispatch does not load")?,
-        })
     }
 }

@@ -8,27 +8,38 @@ mod entropy;
 mod epoch;
 mod inspector;
 mod journal;
+mod replay;
 mod resolver;
 mod transport;
 
 #[cfg(feature = "std")]
 mod clock;
 #[cfg(feature = "std")]
+mod compaction;
+#[cfg(feature = "std")]
+mod disk;
+#[cfg(feature = "std")]
 mod driver;
 #[cfg(feature = "std")]
 mod file_epoch;
 #[cfg(feature = "std")]
 mod file_journal;
+#[cfg(feature = "std")]
+mod frames;
+#[cfg(feature = "std")]
+mod memory_journal;
 
 #[cfg(all(feature = "std", unix))]
 pub use self::entropy::OsEntropy;
 #[cfg(feature = "std")]
 pub use self::{
     clock::{ClockMark, SystemClock},
+    disk::{Directory, Disk, DiskFile},
     driver::{DriveError, Driver, Ended},
     file_epoch::FileEpochStore,
     file_journal::FileJournal,
     inspector::DirectoryInspector,
+    memory_journal::MemoryJournal,
     resolver::SystemResolver,
     transport::Blocking,
 };
@@ -36,7 +47,8 @@ pub use self::{
     entropy::{Entropy, EntropyError},
     epoch::{EpochStore, EpochStoreError, MemoryEpochStore},
     inspector::Inspector,
-    journal::{Journal, JournalError, MemoryJournal},
+    journal::{Compaction, Journal, JournalError, Stored, Visit},
+    replay::{Compacted, ReplayError, compact, replay},
     resolver::{MAX_ADDRESSES, ResolveError, Resolver},
     transport::{Arrived, Transport, TransportError},
 };

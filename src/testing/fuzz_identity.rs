@@ -39,6 +39,13 @@ pub fn pairing_message(bytes: &[u8]) {
     }
 }
 
+/// All of pairing: certificates and requests, messages, and both machines.
+pub fn pairing_messages(bytes: &[u8]) {
+    certificate(bytes);
+    pairing_message(bytes);
+    pairing_machines(bytes);
+}
+
 struct Counter(u64);
 
 impl Entropy for Counter {

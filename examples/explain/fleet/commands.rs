@@ -5,9 +5,9 @@
 //! `form`; `resume`), `heartbeat`, `start`, `renew`, `complete` (`outcome`, `artifacts` and `log` as the bytes that
 //! arrive in base64, `claim` where it differs from them, `cleanup`), `report_cleanup`, `acknowledge_revocation`.
 //! As `service`: `acquire` (`grant`, `ttl_ms`, and optionally `capabilities`, `tool`, `worker`, `workspace`,
-//! `artifacts`, `egress`, `secrets`), `revoke`, `tick`. As `operator`: `register_device`, `revoke_device`,
-//! `quarantine`, `quarantine_all`, `release`, `drain`, `undrain`, `reverify`, `force_cleanup`, `retire`,
+//! `artifacts`, `egress`, `secrets`), `revoke`, `tick`. As `operator`: `quarantine`, `quarantine_all`, `release`, `drain`, `undrain`, `reverify`, `force_cleanup`, `retire`,
 //! `set_policy`, `accept_wall`, `revoke`, `tick`. A `fence` or `handle` that is left out is the one that the peer was told last.
+//! What is about devices, pairing and dispatch is in `nodes.rs`.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,13 @@ use leasehold::{
     digest::Sha256Digest,
     fleet::*,
     id::*,
-    identity::{DeviceCertificate, DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
     lease::*,
     time::{Millis, Wall},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{Done, Rejection, peers::Peers};
+use super::{Done, Rejection, nodes, peers::Peers};
 
 const WORKER: [&str; 8] = [
     "challenge",
@@ -38,10 +37,8 @@ const WORKER: [&str; 8] = [
     "acknowledge_revocation",
 ];
 const SERVICE: [&str; 1] = ["acquire"];
-const OPERATOR: [&str; 12] = [
+const OPERATOR: [&str; 10] = [
     "accept_wall",
-    "register_device",
-    "revoke_device",
     "quarantine",
     "quarantine_all",
     "release",
@@ -61,13 +58,15 @@ fn only(act: &Map<String, Value>) -> Result<(&str, &Value), Rejection> {
     }
 }
 
-fn read<T: DeserializeOwned>(body: &Value) -> Result<T, Rejection> {
+pub fn read<T: DeserializeOwned>(body: &Value) -> Result<T, Rejection> {
     serde_json::from_value(body.clone()).map_err(Rejection::malformed)
 }
 
 /// A command that is not in the group: another group's act is not for this principal, anything else is no command.
 fn elsewhere(name: &str) -> Rejection {
-    if WORKER.contains(&name) || SERVICE.contains(&name) || OPERATOR.contains(&name) || name == "revoke" {
+    let groups: [&[&str]; 6] =
+        [&WORKER, &SERVICE, &OPERATOR, &nodes::WORKER, &nodes::SERVICE, &nodes::OPERATOR];
+    if groups.iter().any(|group| group.contains(&name)) || name == "revoke" {
         CommandError::Principal.into()
     } else {
         Rejection::malformed("no such command")
@@ -144,6 +143,9 @@ pub fn worker(peers: &mut Peers, act: &Map<String, Value>) -> Result<Done, Rejec
     let (name, body) = only(act)?;
     if name == "attest" {
         return attest(peers, &read(body)?);
+    }
+    if nodes::WORKER.contains(&name) {
+        return nodes::worker(peers, name, body);
     }
     if !WORKER.contains(&name) {
         return Err(elsewhere(name));
@@ -309,27 +311,10 @@ pub fn service(peers: &mut Peers, act: &Map<String, Value>) -> Result<Done, Reje
     match name {
         "acquire" => acquire(peers, read(body)?),
         "revoke" => revoke(peers, read(body)?, &Peers::service()?),
+        _ if nodes::SERVICE.contains(&name) => nodes::service(peers, name, body),
         "tick" => Ok((Vec::new(), Value::Null)),
         _ => Err(elsewhere(name)),
     }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RegisterForm {
-    device: DeviceId,
-    certificate_sha256: Sha256Digest,
-    key_sha256: Option<Sha256Digest>,
-    #[serde(default)]
-    not_before: u64,
-    not_after: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RevokeDeviceForm {
-    device: DeviceId,
-    reason: Option<RevocationReason>,
 }
 
 #[derive(Deserialize)]
@@ -343,22 +328,7 @@ pub fn operator(peers: &mut Peers, act: &Map<String, Value>) -> Result<Done, Rej
     let (name, body) = only(act)?;
     let operator = Peers::operator()?;
     match name {
-        "register_device" => {
-            let form: RegisterForm = read(body)?;
-            let key = form.key_sha256.unwrap_or_else(|| Sha256Digest::of(form.certificate_sha256.as_bytes()));
-            let not_after = form.not_after.map_or(Wall::NEVER, Wall);
-            let certificate =
-                DeviceCertificate::new(form.certificate_sha256, key, Wall(form.not_before), not_after)?;
-            let command =
-                DeviceCommand::Register { device: form.device, kind: DeviceKind::Worker, certificate };
-            peers.tell(&ManageDevice::new(command), &operator)
-        }
-        "revoke_device" => {
-            let form: RevokeDeviceForm = read(body)?;
-            let reason = form.reason.unwrap_or(RevocationReason::Operator);
-            let command = DeviceCommand::Revoke { subject: RevocationSubject::Device(form.device), reason };
-            peers.tell(&ManageDevice::new(command), &operator)
-        }
+        _ if nodes::OPERATOR.contains(&name) => nodes::operator(peers, name, body),
         "quarantine" => peers.tell(&read::<QuarantineWorker>(body)?, &operator),
         "quarantine_all" => peers.tell(&read::<QuarantineAll>(body)?, &operator),
         "release" => peers.tell(&read::<Release>(body)?, &operator),

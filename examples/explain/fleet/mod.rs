@@ -1,6 +1,6 @@
 //! Kind `fleet`: a sequence of commands, each as the peer or operator would send it, against a fleet of its own.
 //!
-//! The commands and their members are documented in `commands.rs`. Every deadline that has passed at a command's
+//! The commands and their members are documented in `commands.rs` and `nodes.rs`. Every deadline that has passed at a command's
 //! time takes effect before the command is decided; its events are the step's `deadlines`.
 
 use leasehold::{
@@ -17,6 +17,8 @@ use serde_json::{Map, Value, json};
 use crate::Refused;
 
 mod commands;
+mod nodes;
+mod pairing;
 mod peers;
 
 #[derive(Deserialize)]
@@ -100,7 +102,10 @@ pub fn answer(line: &[u8]) -> Result<Value, Refused> {
     let steps: Vec<Value> = case.commands.iter().map(|command| step(&mut peers, command)).collect();
     let state = peers.fleet.state();
     let workers: Vec<Value> = state.workers().map(|worker| show(&worker)).collect();
-    Ok(json!({"steps": steps, "snapshot": state.counts(), "workers": workers}))
+    let (devices, requests) = nodes::show(&peers.fleet);
+    Ok(json!({
+        "steps": steps, "snapshot": state.counts(), "workers": workers, "devices": devices, "requests": requests,
+    }))
 }
 
 fn step(peers: &mut peers::Peers, command: &Command) -> Value {

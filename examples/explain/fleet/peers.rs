@@ -8,14 +8,15 @@ use leasehold::{
         Acquired, Attested, CommandError, Decide, FleetEvent, Prepared, Principal, WorkerFleetManager,
         WorkerHandle,
     },
-    id::{ClientId, DeviceId, RunId},
+    id::{ClientId, DeviceId, RunId, SessionId},
+    identity::pairing::VerifiedPairing,
     lease::{Removal, WorkerCleanupReport, WorkerLease},
     time::Now,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Done, Rejection};
+use super::{Done, Rejection, pairing::Counted};
 
 /// The fleet, and what each of its peers remembers.
 pub struct Peers {
@@ -25,6 +26,8 @@ pub struct Peers {
     pub handles: BTreeMap<DeviceId, WorkerHandle>,
     pub leases: BTreeMap<DeviceId, WorkerLease>,
     pub runs: BTreeMap<RunId, WorkerLease>,
+    pub approved: BTreeMap<SessionId, VerifiedPairing>,
+    pub entropy: Counted,
 }
 
 impl Peers {
@@ -36,6 +39,8 @@ impl Peers {
             handles: BTreeMap::new(),
             leases: BTreeMap::new(),
             runs: BTreeMap::new(),
+            approved: BTreeMap::new(),
+            entropy: Counted::default(),
         }
     }
 

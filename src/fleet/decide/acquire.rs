@@ -164,7 +164,7 @@ impl Acquire {
         }
         let evidence = record.evidence.as_ref().filter(|_| state.evidence_in_force(record, now));
         let evidence = evidence.ok_or(AcquireError::Evidence)?;
-        let device = context.authenticate(evidence.certificate)?;
+        let certificate_ends = context.certificate_ends(slot, evidence.certificate)?;
         // Invariant 3: the earliest of the longest lease, the grant, the evidence and the certificate.
         let horizon = now
             .mono
@@ -173,8 +173,7 @@ impl Acquire {
             .min(FleetState::mono_at(now, evidence.valid_until))
             .min(evidence.valid_until_mono)
             .min(evidence.certificate_until_mono)
-            .min(FleetState::mono_at(now, device.certificate().not_after()))
-            .min(device.ends().unwrap_or(Mono::NEVER));
+            .min(certificate_ends);
         let left = horizon.since(now.mono).min(self.request.ttl());
         if left < state.policy.lease.ttl_min_ms {
             return Err(AcquireError::TooShort { left });

@@ -109,10 +109,9 @@ pub use verified::{CertificateIssuer, IssueError, VerifiedPairing};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use message::Message;
 pub(crate) use message::session_of;
-pub(crate) use {
-    session::StoredPairingEvent,
-    state::{PairingCommand, PairingSnapshot},
-};
+#[cfg(test)]
+pub(crate) use state::PairingSnapshot;
+pub(crate) use {session::StoredPairingEvent, state::PairingCommand};
 
 #[cfg(test)]
 mod testkit;
