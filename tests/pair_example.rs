@@ -7,45 +7,17 @@
 
 use std::{
     error::Error,
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
-    sync::Mutex,
-    time::SystemTime,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// When the newest file below `path` was changed.
-fn newest(path: &Path) -> Result<SystemTime, Box<dyn Error>> {
-    let facts = path.metadata()?;
-    if !facts.is_dir() {
-        return Ok(facts.modified()?);
-    }
-    let mut below = fs::read_dir(path)?.map(|entry| newest(&entry?.path()));
-    below.try_fold(SystemTime::UNIX_EPOCH, |latest, changed| Ok(latest.max(changed?)))
-}
+mod example_support;
 
-/// The example's executable: `cargo test` builds examples next to the tests. Where only this test was asked for it is
-/// missing, or older than its sources, and is built here.
 fn pair() -> Result<PathBuf, Box<dyn Error>> {
-    static BUILD: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILD.lock();
-    let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(|deps| deps.parent()).ok_or("a test runs in target/PROFILE/deps")?;
-    let path = profile.join("examples").join("pair");
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["src", "examples/fleet", "examples/pair"].map(|part| newest(&package.join(part)));
-    let sources = sources
-        .into_iter()
-        .try_fold(SystemTime::UNIX_EPOCH, |latest, changed| changed.map(|changed| latest.max(changed)))?;
-    if !path.exists() || newest(&path)? < sources {
-        let release = profile.ends_with("release").then_some("--release");
-        let built =
-            Command::new(env!("CARGO")).args(["build", "--example", "pair"]).args(release).status()?;
-        assert!(built.success(), "the example does not build");
-    }
-    Ok(path)
+    let sources = ["src", "examples/pair", "examples/fleet", "examples/egress_proxy/proxy"];
+    example_support::built("pair", &sources)
 }
 
 fn shown(output: &Output) -> String {
