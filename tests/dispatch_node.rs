@@ -12,7 +12,7 @@ use leasehold::{
         Outcome, Payload, RejectReason, RequestState, Target,
     },
     fleet::{
-        CommandError, ConfirmUse, Decide, Effect, Enqueue, ManageDevice, OrderDispatch, Principal,
+        CommandError, ConfirmUse, Decide, Effect, Effects, Enqueue, ManageDevice, OrderDispatch, Principal,
         RecoverError, Released, RevokeSelf, SetPolicy, Setup, TellDispatch, Ticket, WorkerFleetManager,
         WorkerFleetPolicy, WorkerFleetPolicyForm,
     },
@@ -98,9 +98,9 @@ struct Host {
 }
 
 /// The effects for requests.
-fn dispatched(effects: Vec<Effect>) -> Vec<DispatchEffect> {
+fn dispatched(effects: Effects) -> Vec<DispatchEffect> {
     let only = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Dispatch(effect) => Some(effect),
+        Effect::Dispatch(effect) => Some(*effect),
         _ => None,
     });
     only.collect()
@@ -124,7 +124,7 @@ impl Host {
         ticket.redeem(&self.fleet).unwrap()
     }
 
-    fn ask<O: Decide>(&mut self, operation: &O, principal: &Principal) -> Result<Vec<Effect>, O::Error>
+    fn ask<O: Decide>(&mut self, operation: &O, principal: &Principal) -> Result<Effects, O::Error>
     where
         O::Error: From<CommandError>,
     {
@@ -133,17 +133,17 @@ impl Host {
         Ok(self.redeem(ticket).effects)
     }
 
-    fn order(&mut self, command: DeviceCommand) -> Result<Vec<Effect>, code::Code> {
+    fn order(&mut self, command: DeviceCommand) -> Result<Effects, code::Code> {
         let effects = self.ask(&ManageDevice::new(command), &Principal::Operator(operator()));
         effects.map_err(|error| error.code())
     }
 
-    fn dispatch(&mut self, order: DispatchCommand) -> Result<Vec<Effect>, code::Code> {
+    fn dispatch(&mut self, order: DispatchCommand) -> Result<Effects, code::Code> {
         let effects = self.ask(&OrderDispatch { order }, &Principal::Operator(operator()));
         effects.map_err(|error| error.code())
     }
 
-    fn say(&mut self, leaf: Sha256Digest, message: &DeviceMessage) -> Result<Vec<Effect>, code::Code> {
+    fn say(&mut self, leaf: Sha256Digest, message: &DeviceMessage) -> Result<Effects, code::Code> {
         let known = self.fleet.state().devices().by_certificate(&leaf);
         let device = known.map_or_else(|| device("nobody"), |(record, _)| record.device().clone());
         let principal = Principal::Device { device, certificate: leaf };
@@ -278,7 +278,7 @@ fn a_device_pairs_works_and_is_revoked() {
     assert_eq!((host.state_of("held"), host.state_of("waits")), (rejected, rejected));
     assert_eq!(host.state_of("done"), RequestState::Succeeded);
     assert!(effects.contains(&Effect::Cut { device: device("desk") }));
-    assert!(effects.contains(&Effect::Dispatch(DispatchEffect::Close { device: device("desk") })));
+    assert!(effects.contains(&Effect::Dispatch(DispatchEffect::Close { device: device("desk") }.into())));
     assert_eq!(host.fleet.pairing_end(&second), Some(PairingEnd::Rejected));
     assert_eq!(host.say(leaf, &hello).unwrap_err(), code::DEVICE_REVOKED);
     assert_eq!(host.fleet.authenticate(&der, host.now).unwrap_err().code(), code::DEVICE_REVOKED);
@@ -362,7 +362,7 @@ fn a_device_rotates_and_revokes_itself() {
     host.order(rotate).unwrap();
     let by = |certificate| Principal::Device { device: device("a"), certificate };
     assert_eq!(host.ask(&ConfirmUse {}, &by(old)).unwrap(), [], "the former one ends nothing");
-    let cut = Effect::CutCertificate { device: device("a"), certificate: old };
+    let cut = Effect::CutCertificate { device: device("a"), certificate: old.into() };
     assert_eq!(host.ask(&ConfirmUse {}, &by(next.fingerprint())).unwrap(), [cut]);
     assert!(!host.state_of("r").is_final(), "its requests go on");
     let beat = DeviceMessage::Heartbeat { incarnation: Incarnation(7) };
@@ -558,7 +558,7 @@ proptest! {
                     };
                     host.say(leaf, &message)
                 }
-                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Vec::new()),
+                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Effects::default()),
                 Op::Offer(n) => {
                     let target = PairingTarget::New(device(&format!("d{n}")));
                     let mut tools = PairingTools::new(&mut entropy);
@@ -568,13 +568,15 @@ proptest! {
                 }
                 Op::Pass(millis) => {
                     host.now = host.now.plus(Millis(u64::from(millis)));
-                    Ok(host.poll().into_iter().map(Effect::Dispatch).collect())
+                    Ok(host.poll().into_iter().map(|effect| Effect::Dispatch(effect.into())).collect())
                 }
             };
             match outcome {
                 Err(_) => prop_assert_eq!(host.fleet.state(), &before, "a refusal changes nothing"),
                 Ok(effects) => for effect in effects {
-                    if let Effect::Dispatch(DispatchEffect::Deliver { device, .. }) = effect {
+                    if let Effect::Dispatch(effect) = effect
+                        && let DispatchEffect::Deliver { device, .. } = *effect
+                    {
                         let subject = RevocationSubject::Device(device);
                         prop_assert!(host.fleet.state().devices().revocation(&subject).is_none());
                     }

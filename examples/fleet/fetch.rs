@@ -17,7 +17,9 @@ use leasehold::{
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde::Deserialize;
 
-use crate::{Failure, duplex::Duplex, escape::shown, gatekeeper::BINDING_PATH, proxy::wire, tls};
+use crate::{
+    Failure, duplex::Duplex, escape::shown, gatekeeper::BINDING_PATH, proxy::wire, tls, work::Fetched,
+};
 
 /// The largest body that a worker takes.
 const MAX_BODY: u64 = 1 << 20;
@@ -35,14 +37,6 @@ pub struct Route {
     pub fingerprint: Sha256Digest,
     /// What the worker trusts beyond the proxy, inside of tunnels.
     pub origins: Arc<ClientConfig>,
-}
-
-/// What came back.
-pub enum Fetched {
-    /// An answer of the origin.
-    Answer { status: u16, body: Vec<u8> },
-    /// A refusal of the proxy.
-    Refused { code: String, message: String },
 }
 
 /// The proxy's refusals.

@@ -316,4 +316,12 @@ mod tests {
         let all = ["fail", "fetch", "hash", "kill", "overrun", "sleep", "transform", "words"];
         assert_eq!(kinds, BTreeSet::from(all));
     }
+
+    /// The small file, which `examples/grpc` runs too, has nothing that the default file has not.
+    #[test]
+    fn the_small_file_is_a_part_of_the_default_one() {
+        let (all, small) = (include_str!("jobs.jsonl"), include_str!("small.jsonl"));
+        let all: BTreeSet<&str> = all.lines().collect();
+        assert!(small.lines().count() >= 10 && small.lines().all(|line| all.contains(line)));
+    }
 }

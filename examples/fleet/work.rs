@@ -18,7 +18,6 @@ use leasehold::{
 
 use crate::{
     Failure,
-    fetch::{self, Fetched, Route},
     jobs::{Job, Work},
     scratch::Scratch,
     transform,
@@ -36,12 +35,18 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The longest that a job made to overrun or to be killed waits for that.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// What came back from an origin, or from whoever stands before it.
+pub enum Fetched {
+    /// An answer of the origin.
+    Answer { status: u16, body: Vec<u8> },
+    /// A refusal on the way.
+    Refused { code: String, message: String },
+}
+
 /// What a job may use besides its directory.
 pub struct Surroundings {
-    /// The way to the network, which is the proxy, where there is one.
-    pub route: Option<Route>,
-    /// The lease, as the proxy is shown it.
-    pub lease: String,
+    /// The way to the network: gets a URL, under the job's lease.
+    pub get: Box<dyn Fn(&str) -> Result<Fetched, Failure> + Send>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// Set when the lease is over.
@@ -161,7 +166,7 @@ fn run(work: &Work, place: &Scratch, log: &mut Log, around: &Surroundings) -> Re
             fs::write(place.scratch().join("draft"), &result)?;
             output("result", &result)?;
         }
-        Work::Fetch { url } => match fetch::get(around.route.as_ref(), &around.lease, url)? {
+        Work::Fetch { url } => match (around.get)(url)? {
             Fetched::Answer { status, body } => {
                 log.line(&format!("status {status}"))?;
                 output("body", &body)?;
@@ -203,4 +208,5 @@ pub fn expected(work: &Work, input: &[u8]) -> Option<(&'static str, Vec<u8>)> {
 }
 
 #[cfg(test)]
+#[path = "work/tests.rs"]
 mod tests;

@@ -33,7 +33,7 @@ use crate::{
     child::{self, Order},
     duplex::Duplex,
     evidence,
-    fetch::Route,
+    fetch::{self, Route},
     link::{Heard, Link},
     note::{Note, tell},
     scratch::{self, Scratch},
@@ -301,8 +301,7 @@ impl Worker {
         held.runs = true;
         let run = held.lease.terms.run.clone();
         let around = Surroundings {
-            route,
-            lease: format!("Lease {fence}"),
+            get: Box::new(move |url| fetch::get(route.as_ref(), &format!("Lease {fence}"), url)),
             attempt: held.lease.attempt,
             stop: Arc::clone(&held.stop),
             doomed: Box::new(move || tell(&Note::Doomed { run: run.clone(), fence })),

@@ -259,13 +259,13 @@ impl Coordinator {
             }
             Effect::CutCertificate { device, certificate } => {
                 let made_with = |id: &ConnectionId| {
-                    self.connections.get(id).is_some_and(|it| it.certificate == certificate)
+                    self.connections.get(id).is_some_and(|it| it.certificate == *certificate)
                 };
                 if let Some(connection) = self.by_device.get(&device).copied().filter(made_with) {
                     self.close(connection, code::CERTIFICATE_RETIRED);
                 }
             }
-            Effect::Dispatch(effect) => self.carry_out_dispatch(effect, now),
+            Effect::Dispatch(effect) => self.carry_out_dispatch(*effect, now),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What follows from an accepted operation outside the core. Held until the journal says that it lasts.
 
-use alloc::vec::{self, Vec};
+use alloc::{
+    boxed::Box,
+    vec::{self, Vec},
+};
 use core::{array, iter};
 
 use serde::Serialize;
@@ -55,11 +58,11 @@ pub enum Effect {
     CutCertificate {
         /// The device.
         device: DeviceId,
-        /// SHA-256 of the certificate.
-        certificate: Sha256Digest,
+        /// SHA-256 of the certificate. Boxed, so that rare effects do not make the frequent ones larger.
+        certificate: Box<Sha256Digest>,
     },
-    /// What follows for requests to devices.
-    Dispatch(DispatchEffect),
+    /// What follows for requests to devices. Boxed: a delivery is large, and effects of leases are not.
+    Dispatch(Box<DispatchEffect>),
 }
 
 /// How many effects lie in the value itself.

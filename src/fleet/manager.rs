@@ -303,7 +303,7 @@ impl WorkerFleetManager {
             if let FleetEvent::DispatchChanged { change } = event {
                 let mut follow = Vec::new();
                 self.state.nodes.dispatch.effects_of(change, &mut follow);
-                effects.extend(follow.into_iter().map(Effect::Dispatch));
+                effects.extend(follow.into_iter().map(|effect| Effect::Dispatch(effect.into())));
                 self.liveness.dispatch.before(&self.state.nodes.dispatch, change);
             }
             self.state.evolve(at, event);

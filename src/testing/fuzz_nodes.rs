@@ -1,7 +1,7 @@
 //! Any bytes as what a paired device, its coordinator and a stranger send each other over the endpoints.
 //!
 //! A finding is a panic: a document with two encodings, a broken invariant, a request that ends twice.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used)]
 
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec, vec::Vec};
 

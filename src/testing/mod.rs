@@ -1,6 +1,7 @@
 //! What property tests need: a world in virtual time, strategies, attack scenarios, and the bodies of fuzz targets.
 #![allow(
     clippy::expect_used,
+    clippy::panic,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     reason = "what fails here is a test, and it says so at once"

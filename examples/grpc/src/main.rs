@@ -1,0 +1,81 @@
+//! The fleet of the main job behind a gRPC stream: a coordinator and workers, each its own process, on tokio.
+//!
+//!     cargo run --manifest-path examples/Cargo.toml -p leasehold-grpc
+//!     cargo run --manifest-path examples/Cargo.toml -p leasehold-grpc -- examples/fleet/small.jsonl
+//!
+//! What is the same as in the main job is the same file: the jobs, the service that asks for leases, the worker's work,
+//! the ledger, the audit. What differs is how bytes travel: `wire.rs`, `server.rs`, `client.rs`, and the two loops that own
+//! an endpoint, `coordinator.rs` and `worker.rs`.
+//!
+//! Exit status: 0 when every job has exactly one terminal record and every invariant held; 1 when not.
+
+// The core may not read clocks, sleep or look at the environment. This is what does that for it.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::{path::PathBuf, process::ExitCode};
+
+mod boot;
+mod client;
+mod coordinator;
+mod failure;
+mod policy;
+mod server;
+mod supervise;
+mod wire;
+mod worker;
+
+macro_rules! of_the_main_job {
+    ($($name:ident $path:literal)+) => {$(
+        #[path = $path]
+        #[allow(dead_code, reason = "the main job uses all of it")]
+        mod $name;
+    )+};
+}
+
+of_the_main_job! {
+    audit "../../fleet/audit.rs"
+    child "../../fleet/child.rs"
+    escape "../../egress_proxy/proxy/escape.rs"
+    hexed "../../fleet/hexed.rs"
+    jobs "../../fleet/jobs.rs"
+    keeper "../../fleet/keeper.rs"
+    ledger "../../fleet/ledger.rs"
+    note "../../fleet/note.rs"
+    possession "../../fleet/possession.rs"
+    queue "../../fleet/queue.rs"
+    request "../../fleet/request.rs"
+    scratch "../../fleet/scratch.rs"
+    service "../../fleet/service.rs"
+    tls "../../fleet/tls.rs"
+    transform "../../fleet/transform.rs"
+    work "../../fleet/work.rs"
+}
+
+pub use failure::Failure;
+
+/// The schema's messages and services.
+pub mod proto {
+    tonic::include_proto!("leasehold.fleet.v1");
+}
+
+fn main() -> ExitCode {
+    let argument = std::env::args_os().nth(1);
+    let outcome = match argument.as_ref().and_then(|argument| argument.to_str()) {
+        Some("coordinator") => coordinator::run().map(|()| ExitCode::SUCCESS),
+        Some("worker") => worker::run().map(|()| ExitCode::SUCCESS),
+        _ => supervise::run(&argument.map_or_else(default_jobs, PathBuf::from)),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("grpc: {}", escape::shown(&failure.to_string()));
+        ExitCode::FAILURE
+    })
+}
+
+fn default_jobs() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fleet/small.jsonl")
+}
+
+/// Runs what a process does on a thread of its own until it is over.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
