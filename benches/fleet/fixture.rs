@@ -21,7 +21,7 @@ use crate::allocator;
 pub const BATCH: usize = 32;
 
 pub fn rules(form: &mut WorkerFleetPolicyForm) {
-    form.lease.ttl_max_ms = Millis::from_secs(2_000);
+    form.lease.ttl_max_ms = Millis::from_secs(900);
     form.lease.start_ms = Millis::from_secs(2_000);
     form.liveness.offline_after_ms = Millis::from_secs(2_900);
     let limits = &mut form.limits;
@@ -173,7 +173,7 @@ impl Fixture {
             fixture.pair(n);
         }
         for _ in 0..size * 9 / 10 {
-            let ask = fixture.ask(1_000);
+            let ask = fixture.ask(900);
             let acquired = fixture.world.ask(&ask, &World::service()).unwrap().answer;
             let slot = fixture.start(&acquired);
             fixture.busy.push(slot);

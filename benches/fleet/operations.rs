@@ -10,6 +10,8 @@ pub struct Operation {
     pub name: &'static str,
     /// How many of it the smallest measurement makes.
     pub least: usize,
+    /// How many at most: what lets time pass would pass the ends of leases and evidence.
+    pub most: usize,
     run: fn(&mut Fixture, &mut Meter),
 }
 
@@ -17,7 +19,7 @@ impl Operation {
     /// Makes at least `count` of it, in whole batches.
     pub fn run(&self, fixture: &mut Fixture, count: usize) -> Meter {
         let mut meter = Meter::default();
-        while meter.operations < count as u64 {
+        while meter.operations < count.min(self.most) as u64 {
             (self.run)(fixture, &mut meter);
         }
         meter
@@ -30,19 +32,19 @@ impl Operation {
 
 /// Everything that leaves the fleet as large as it was.
 pub const OPERATIONS: &[Operation] = &[
-    Operation { name: "heartbeat", least: 4_096, run: heartbeat },
-    Operation { name: "heartbeat_by_id", least: 4_096, run: heartbeat_by_id },
-    Operation { name: "acquire", least: 1_024, run: acquire },
-    Operation { name: "complete", least: 1_024, run: complete },
-    Operation { name: "renew", least: 4_096, run: renew },
-    Operation { name: "acquire_decide", least: 1_024, run: acquire_decide },
-    Operation { name: "acquire_accept", least: 1_024, run: acquire_accept },
-    Operation { name: "renew_decide", least: 4_096, run: renew_decide },
-    Operation { name: "renew_accept", least: 4_096, run: renew_accept },
-    Operation { name: "register", least: 64, run: register },
-    Operation { name: "nothing_due", least: 4_096, run: nothing_due },
-    Operation { name: "k_due", least: 128, run: k_due },
-    Operation { name: "counts", least: 4_096, run: counts },
+    Operation { name: "heartbeat", least: 4_096, most: usize::MAX, run: heartbeat },
+    Operation { name: "heartbeat_by_id", least: 4_096, most: usize::MAX, run: heartbeat_by_id },
+    Operation { name: "acquire", least: 1_024, most: usize::MAX, run: acquire },
+    Operation { name: "complete", least: 1_024, most: usize::MAX, run: complete },
+    Operation { name: "renew", least: 4_096, most: usize::MAX, run: renew },
+    Operation { name: "acquire_decide", least: 1_024, most: usize::MAX, run: acquire_decide },
+    Operation { name: "acquire_accept", least: 1_024, most: usize::MAX, run: acquire_accept },
+    Operation { name: "renew_decide", least: 4_096, most: usize::MAX, run: renew_decide },
+    Operation { name: "renew_accept", least: 4_096, most: usize::MAX, run: renew_accept },
+    Operation { name: "register", least: 64, most: 64, run: register },
+    Operation { name: "nothing_due", least: 4_096, most: usize::MAX, run: nothing_due },
+    Operation { name: "k_due", least: 128, most: 128, run: k_due },
+    Operation { name: "counts", least: 4_096, most: usize::MAX, run: counts },
 ];
 
 fn heartbeat(f: &mut Fixture, meter: &mut Meter) {
@@ -74,12 +76,12 @@ fn heartbeat_by_id(f: &mut Fixture, meter: &mut Meter) {
 }
 
 fn acquire(f: &mut Fixture, meter: &mut Meter) {
-    let leases = f.acquire(meter, 1_000);
+    let leases = f.acquire(meter, 900);
     f.complete(&mut Meter::aside(), &leases);
 }
 
 fn complete(f: &mut Fixture, meter: &mut Meter) {
-    let leases = f.acquire(&mut Meter::aside(), 1_000);
+    let leases = f.acquire(&mut Meter::aside(), 900);
     f.complete(meter, &leases);
 }
 
@@ -98,7 +100,7 @@ fn renew(f: &mut Fixture, meter: &mut Meter) {
 }
 
 fn acquire_decide(f: &mut Fixture, meter: &mut Meter) {
-    let asks: Vec<_> = (0..BATCH).map(|_| f.ask(1_000)).collect();
+    let asks: Vec<_> = (0..BATCH).map(|_| f.ask(900)).collect();
     let mut prepared = Vec::with_capacity(BATCH);
     let (fleet, now, service) = (&f.world.fleet, f.world.now, World::service());
     meter.measure(BATCH, || {
@@ -109,7 +111,7 @@ fn acquire_decide(f: &mut Fixture, meter: &mut Meter) {
 }
 
 fn acquire_accept(f: &mut Fixture, meter: &mut Meter) {
-    let ask = f.ask(1_000);
+    let ask = f.ask(900);
     let prepared = f.world.fleet.decide(&ask, &World::service(), None, f.world.now).unwrap();
     let ticket = meter.measure(1, || f.world.fleet.accept(prepared).unwrap());
     f.drain();

@@ -25,6 +25,7 @@ mod device;
 mod key;
 mod knock;
 mod operator;
+mod place;
 mod qr;
 mod script;
 mod terminal;
@@ -48,7 +49,6 @@ mod fleet {
     pub mod note;
     pub mod origin;
     pub mod pairing;
-    pub mod place;
     pub mod policy;
     pub mod possession;
     #[path = "../egress_proxy/proxy/mod.rs"]
@@ -67,8 +67,7 @@ mod fleet {
 use fleet::{
     boot, child, coordinator, evidence,
     failure::Failure,
-    fetch, gatekeeper, hexed, issuer, jobs, keeper, ledger, note, origin, pairing, place, policy, possession,
-    proxy,
+    fetch, gatekeeper, hexed, issuer, jobs, keeper, ledger, note, origin, pairing, policy, possession, proxy,
     proxy::{duplex, escape, link},
     queue, request, scratch, server, service, tls, transform, work, worker,
 };

@@ -27,6 +27,7 @@ mod manager;
 mod node_rejection;
 mod operation;
 mod pairing;
+mod passing;
 mod policy;
 mod possible;
 mod principal;
