@@ -181,12 +181,12 @@ impl Disk for Slow {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        thread::sleep(Duration::from_micros(300));
+        thread::sleep(Duration::from_millis(3));
         self.inner.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        thread::sleep(Duration::from_micros(300));
+        thread::sleep(Duration::from_millis(3));
         if name.starts_with("journal-") && !name.ends_with(".draft") {
             match fs::hard_link(self.from.join(name), self.kept.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
