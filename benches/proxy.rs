@@ -34,7 +34,11 @@ use rustls::{
 };
 
 #[path = "../examples/egress_proxy/proxy/mod.rs"]
-#[allow(dead_code, reason = "the proxy of its example, of which a bench uses less")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the proxy of its example, of which a bench uses less and tests nothing"
+)]
 mod proxy;
 
 use proxy::{Identities, Proxy, Refused, Setup, Times};
@@ -96,6 +100,16 @@ fn answer(stream: &mut (impl Read + Write)) {
     }
 }
 
+fn pump(mut from: &TcpStream, mut to: &TcpStream) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
 /// A bare relay: two threads and two buffers a connection, and no idea of what passes.
 fn relay(target: SocketAddr) -> SocketAddr {
     let (listener, address) = listen();
@@ -103,15 +117,6 @@ fn relay(target: SocketAddr) -> SocketAddr {
         let upstream = TcpStream::connect(target).unwrap();
         upstream.set_nodelay(true).unwrap();
         thread::scope(|scope| {
-            let pump = |mut from: &TcpStream, mut to: &TcpStream| {
-                let mut buffer = vec![0; 64 << 10];
-                while let Ok(count @ 1..) = from.read(&mut buffer) {
-                    if to.write_all(&buffer[..count]).is_err() {
-                        break;
-                    }
-                }
-                let _ = to.shutdown(Shutdown::Write);
-            };
             scope.spawn(|| pump(&client, &upstream));
             pump(&upstream, &client);
         });

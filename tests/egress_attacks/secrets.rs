@@ -2,7 +2,7 @@
 
 use leasehold::{
     code::Coded,
-    egress::{Bearer, EgressEvent, EgressLog, EgressRequest, LeaseStanding},
+    egress::{Bearer, EgressEvent, EgressLog, EgressRequest, EgressSink, LeaseStanding},
     id::RuleId,
     lease::{Epoch, Fence, SecretRef, SecretScope},
     time::Mono,
