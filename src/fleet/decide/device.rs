@@ -32,7 +32,9 @@ pub(crate) fn change_devices(context: &Context<'_>, command: &DeviceCommand) -> 
     let cut = cut_devices(context, &changes);
     for change in &changes {
         if let DeviceEvent::RotationEnded { device, retired, .. } = change {
-            steps.effects.push(Effect::CutCertificate { device: device.clone(), certificate: (*retired).into() });
+            steps
+                .effects
+                .push(Effect::CutCertificate { device: device.clone(), certificate: (*retired).into() });
         }
     }
     steps.events.extend(changes.into_iter().map(|change| FleetEvent::DeviceChanged { change }));
