@@ -1,27 +1,27 @@
 //! Devices of a fleet: registry, pairing and dispatch stay in step, and what was written gives the state back.
 
+mod dispatch_support;
+
 use std::collections::BTreeMap;
 
+use dispatch_support::*;
 use leasehold::{
-    attestation::{AttestationPolicy, signature::DefaultVerifier},
-    capability::{CapabilityName, CapabilitySet},
     code::{self, Coded},
     digest::Sha256Digest,
     dispatch::{
-        DeviceMessage, DispatchCommand, DispatchEffect, DispatchPolicyDocument, EnqueueRequest, Incarnation,
-        Outcome, Payload, RejectReason, RequestState, Target,
+        DeviceMessage, DispatchCommand, DispatchEffect, FailReason, Incarnation, Outcome, Payload,
+        RejectReason, RequestState, Target,
     },
     fleet::{
-        CommandError, ConfirmUse, Decide, Effect, Effects, Enqueue, ManageDevice, OrderDispatch, Principal,
-        RecoverError, Released, RevokeSelf, SetPolicy, Setup, TellDispatch, Ticket, WorkerFleetManager,
+        CommandError, ConfirmUse, Effect, Principal, RecoverError, RevokeSelf, SetPolicy, WorkerFleetManager,
         WorkerFleetPolicy, WorkerFleetPolicyForm,
     },
-    id::{ClientId, DeviceId, FleetId, RequestId},
+    id::RequestId,
     identity::{
         DeviceCertificate, DeviceCommand, DeviceKind, OverlapEnd, RevocationReason, RevocationSubject,
         pairing::{
-            CertificateIssuer, DeviceCode, DevicePairing, DeviceProfile, DeviceStep, IssueError, PairingEnd,
-            PairingMethod, PairingTarget, PairingTools, VerifiedPairing,
+            CertificateIssuer, DeviceCode, DevicePairing, DeviceProfile, DeviceStep, PairingEnd,
+            PairingMethod, PairingTarget, PairingTools,
         },
     },
     lease::Epoch,
@@ -30,183 +30,6 @@ use leasehold::{
 };
 use proptest::prelude::*;
 use rcgen::{CertificateParams, Issuer, KeyPair};
-
-const START: Now = Now::new(1_000, 1_764_000_000_000);
-
-fn port() -> Sha256Digest {
-    Sha256Digest::of(b"pairing port")
-}
-
-fn policy() -> WorkerFleetPolicy {
-    // Nodes only: no evidence lets anybody work.
-    let attestation = AttestationPolicy::from_json(
-        br#"{"accept": ["dsse"], "times": {"max_age_ms": 60000, "max_lifetime_ms": 3600000,
-            "future_skew_ms": 2000, "expiry_skew_ms": 0}}"#,
-    );
-    let mut form = WorkerFleetPolicyForm::new(FleetId::new("fleet").unwrap(), attestation.unwrap());
-    form.limits.devices = 4;
-    form.liveness.max_wall_step_ms = Millis(10_000);
-    form.dispatch = DispatchPolicyDocument {
-        max_requests: 32,
-        max_queue: 4,
-        longest_ttl_ms: Millis(5_000),
-        retention_ms: Millis(2_000),
-        staleness_ms: Millis(3_000),
-        ..DispatchPolicyDocument::default()
-    };
-    WorkerFleetPolicy::try_from(form).unwrap()
-}
-
-fn setup() -> Setup {
-    Setup::new([5; 64], port(), Box::new(DefaultVerifier))
-}
-
-fn device(name: &str) -> DeviceId {
-    DeviceId::new(name).unwrap()
-}
-
-fn operator() -> ClientId {
-    ClientId::new("operator").unwrap()
-}
-
-fn client() -> ClientId {
-    ClientId::new("client").unwrap()
-}
-
-fn cam() -> CapabilitySet {
-    CapabilitySet::parse(["cam"]).unwrap()
-}
-
-fn ask(name: &str, target: Target) -> Enqueue {
-    Enqueue {
-        ask: EnqueueRequest {
-            request: RequestId::new(name).unwrap(),
-            target,
-            capability: CapabilityName::new("cam").unwrap(),
-            payload: Payload::new(b"look"),
-            result_limit: 16,
-            ttl_ms: Millis(4_000),
-        },
-    }
-}
-
-/// A fleet and its journal, which is written after every operation.
-struct Host {
-    fleet: WorkerFleetManager,
-    journal: Vec<u8>,
-    now: Now,
-}
-
-/// The effects for requests.
-fn dispatched(effects: Effects) -> Vec<DispatchEffect> {
-    let only = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Dispatch(effect) => Some(*effect),
-        _ => None,
-    });
-    only.collect()
-}
-
-impl Host {
-    fn new() -> Self {
-        let fleet = WorkerFleetManager::found(policy(), setup(), Epoch(1), START).unwrap();
-        Self { fleet, journal: Vec::new(), now: START }
-    }
-
-    fn write(&mut self) {
-        if let Some(batch) = self.fleet.take_journal() {
-            self.journal.extend(&batch.bytes);
-            self.fleet.durable(batch.last);
-        }
-    }
-
-    fn redeem<T: std::fmt::Debug>(&mut self, ticket: Ticket<T>) -> Released<T> {
-        self.write();
-        ticket.redeem(&self.fleet).unwrap()
-    }
-
-    fn ask<O: Decide>(&mut self, operation: &O, principal: &Principal) -> Result<Effects, O::Error>
-    where
-        O::Error: From<CommandError>,
-    {
-        let prepared = self.fleet.decide(operation, principal, None, self.now)?;
-        let ticket = self.fleet.accept(prepared).unwrap();
-        Ok(self.redeem(ticket).effects)
-    }
-
-    fn order(&mut self, command: DeviceCommand) -> Result<Effects, code::Code> {
-        let effects = self.ask(&ManageDevice::new(command), &Principal::Operator(operator()));
-        effects.map_err(|error| error.code())
-    }
-
-    fn dispatch(&mut self, order: DispatchCommand) -> Result<Effects, code::Code> {
-        let effects = self.ask(&OrderDispatch { order }, &Principal::Operator(operator()));
-        effects.map_err(|error| error.code())
-    }
-
-    fn say(&mut self, leaf: Sha256Digest, message: &DeviceMessage) -> Result<Effects, code::Code> {
-        let known = self.fleet.state().devices().by_certificate(&leaf);
-        let device = known.map_or_else(|| device("nobody"), |(record, _)| record.device().clone());
-        let principal = Principal::Device { device, certificate: leaf };
-        let effects = self.ask(&TellDispatch { message: message.clone() }, &principal);
-        effects.map_err(|error| error.code())
-    }
-
-    fn request(&mut self, ask: &Enqueue) -> Result<(), code::Code> {
-        self.ask(ask, &Principal::Service(client())).map(|_| ()).map_err(|error| error.code())
-    }
-
-    /// Lets time act until nothing is due.
-    fn poll(&mut self) -> Vec<DispatchEffect> {
-        let mut effects = Vec::new();
-        loop {
-            let prepared = self.fleet.expire(self.now).unwrap();
-            let ticket = self.fleet.accept(prepared).unwrap();
-            let released = self.redeem(ticket);
-            effects.extend(dispatched(released.effects));
-            if !released.answer.more {
-                return effects;
-            }
-        }
-    }
-
-    fn state_of(&self, request: &str) -> RequestState {
-        self.fleet.state().nodes().dispatch().record(&RequestId::new(request).unwrap()).unwrap().state()
-    }
-
-    /// Starts again from the journal, or from a snapshot taken now, and compares (invariant 8).
-    fn check_recovery(&mut self) {
-        self.write();
-        self.fleet.state().check_invariants().unwrap();
-        let snapshot = self.fleet.snapshot().unwrap();
-        let journals: [(Option<&[u8]>, &[u8]); 2] = [(None, &self.journal), (Some(&snapshot), &[])];
-        let mut ends = Vec::new();
-        for (snapshot, journal) in journals {
-            let again = WorkerFleetManager::recover(snapshot, journal, setup(), Epoch(2), self.now).unwrap();
-            let (own, other) = (self.fleet.state(), again.state());
-            assert_eq!(own.devices(), other.devices());
-            assert_eq!(own.nodes().dispatch(), other.nodes().dispatch());
-            assert_eq!(own.index() + 1, other.index());
-            // Codes are in memory only: what was open has ended.
-            for (session, held) in own.nodes().pairing().sessions() {
-                let end = held.end().unwrap_or(PairingEnd::SecretLost);
-                assert_eq!(again.pairing_end(session), Some(end));
-            }
-            ends.push(again.state().digest());
-        }
-        assert_eq!(ends[0], ends[1]);
-    }
-}
-
-struct Authority(KeyPair, Issuer<'static, KeyPair>);
-
-impl CertificateIssuer for Authority {
-    fn issue(&mut self, pairing: &VerifiedPairing, _: Now) -> Result<Vec<u8>, IssueError> {
-        let mut params = CertificateParams::new(vec![pairing.device().to_string()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2025, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
-        Ok(params.signed_by(&self.0, &self.1).unwrap().der().to_vec())
-    }
-}
 
 /// From the code on a screen to a revoked device, through one runtime and one journal.
 #[test]
@@ -462,6 +285,35 @@ fn recovery_believes_nothing_that_can_be_checked() {
     }
 }
 
+/// A restore that has lost the latest events: what was open is lost, streams are closed, and no number comes again.
+#[test]
+fn a_stale_restore_loses_what_was_open() {
+    let mut host = Host::new();
+    let leaf = registered(&mut host, "a", 0);
+    host.request(&ask("r", Target::Any)).unwrap();
+    host.poll();
+    let snapshot = host.fleet.snapshot().unwrap();
+    host.request(&ask("later", Target::Any)).unwrap();
+    host.poll();
+    let number = |host: &Host, name: &str| {
+        let dispatch = host.fleet.state().nodes().dispatch();
+        dispatch.record(&RequestId::new(name).unwrap()).unwrap().number()
+    };
+    let highest = number(&host, "later");
+
+    host.now = host.now.plus(Millis(10));
+    host.fleet = WorkerFleetManager::restore_stale(&snapshot, setup(), Epoch(2), 0, host.now).unwrap();
+    host.write();
+    host.fleet.state().check_invariants().unwrap();
+    assert_eq!(host.state_of("r"), RequestState::Failed(FailReason::Lost));
+    let beat = DeviceMessage::Heartbeat { incarnation: Incarnation(7) };
+    assert_eq!(host.say(leaf, &beat).unwrap_err(), code::DISPATCH_DEVICE_NOT_CONNECTED);
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(7), claims: cam(), window: 1 };
+    host.say(leaf, &hello).unwrap();
+    host.request(&ask("new", Target::Any)).unwrap();
+    assert!(number(&host, "new") > highest, "the agent has not forgotten it");
+}
+
 /// Invariant 7: a line that goes back is refused, and a wall that leaps neither revives nor bricks a certificate.
 #[test]
 fn clocks_that_jump_change_nothing() {
@@ -558,13 +410,13 @@ proptest! {
                     };
                     host.say(leaf, &message)
                 }
-                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Effects::default()),
+                Op::Ask(n) => host.request(&ask(&format!("r{n}"), Target::Any)).map(|()| Vec::new()),
                 Op::Offer(n) => {
                     let target = PairingTarget::New(device(&format!("d{n}")));
                     let mut tools = PairingTools::new(&mut entropy);
                     let offer =
                         host.fleet.offer_pairing(&operator(), PairingMethod::Qr, target, host.now, &mut tools);
-                    offer.map(|ticket| host.redeem(ticket).effects).map_err(|error| error.code())
+                    offer.map(|ticket| host.redeem(ticket).effects.into_iter().collect()).map_err(|error| error.code())
                 }
                 Op::Pass(millis) => {
                     host.now = host.now.plus(Millis(u64::from(millis)));

@@ -4,8 +4,9 @@
 use std::{fs, path::PathBuf};
 
 use leasehold::testing::{
+    fuzz_frames::{dispatch_seeds, pairing_seeds},
     fuzz_identity::pairing_messages,
-    fuzz_nodes::{dispatch_frames, dispatch_seeds, pairing_seeds},
+    fuzz_nodes::dispatch_frames,
 };
 use proptest::{prelude::*, sample::Index};
 

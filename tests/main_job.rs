@@ -174,3 +174,46 @@ fn ctrl_c_drains() -> Outcome {
     assert!(events(&log)?.iter().any(|event| event["note"] == "ended" && event["outcome"] == "cancelled"));
     Ok(())
 }
+
+/// Issue 3, item 6, small: the coordinator is killed at random, also in the middle of appends and snapshots. The
+/// supervisor audits what it leaves after each kill (invariants 1, 2, 5, 8 and 12).
+#[test]
+fn the_coordinator_is_killed_and_nothing_is_lost() -> Outcome {
+    let output = Command::new(fleet()?).args(["--kills", "6", "--workers", "4", "--seed", "3"]).output()?;
+    assert!(output.status.success(), "{}", shown(&output));
+    let table = String::from_utf8(output.stdout)?;
+    assert_eq!(row(&table, "invariants")?, "all held");
+    assert!(row(&table, "coordinator")?.starts_with("killed 6: "), "{table}");
+    let jobs = row(&table, "jobs")?;
+    let (all, records) = jobs.split_once(", ").ok_or("two numbers")?;
+    assert_eq!(Some(all), records.split(' ').next(), "{jobs}");
+    Ok(())
+}
+
+/// A state that is kept is gone on from: what has ended is not run again, and what is new is.
+#[test]
+fn a_second_start_goes_on_from_the_first() -> Outcome {
+    let scratch = Scratch::new("state")?;
+    let state = scratch.0.join("kept");
+    let mut lines = vec![
+        r#"{"id":"sort","do":{"transform":{"with":"sort_lines","text":"b\na\n"}}}"#,
+        r#"{"id":"fails","do":{"fail":{"message":"no luck"}}}"#,
+    ];
+    let mut run = |more: &[&'static str]| -> Result<String, Box<dyn Error>> {
+        lines.extend(more);
+        let jobs = scratch.file("jobs.jsonl", &lines)?;
+        let mut command = Command::new(fleet()?);
+        command.args(["--workers", "2"]).arg("--state").arg(&state).arg("--jobs").arg(&jobs);
+        let output = command.output()?;
+        assert!(output.status.success(), "{}", shown(&output));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let first = run(&[])?;
+    assert_eq!(row(&first, "jobs")?, "2, 2 terminal records");
+    let second = run(&[r#"{"id":"more","do":{"sleep":{"ms":1}}}"#])?;
+    assert_eq!(row(&second, "jobs")?, "3, 3 terminal records");
+    assert!(row(&second, "runs leased")?.starts_with("1,"), "{second}");
+    assert!(row(&second, "fences")?.starts_with("3."), "a later epoch: {second}");
+    assert_eq!(row(&second, "invariants")?, "all held");
+    Ok(())
+}

@@ -84,6 +84,8 @@ struct Process {
     /// Where each worker's scratch directories are.
     scratch: BTreeMap<WorkerId, PathBuf>,
     tags: u64,
+    /// Comes into force when the first job has ended, while others run.
+    roll_out: Option<WorkerFleetPolicy>,
     /// What the supervisor ordered, until it is answered.
     ordered: BTreeMap<RequestTag, Order>,
     stopping: bool,
@@ -118,6 +120,7 @@ pub fn run() -> Result<(), Failure> {
     let egress = EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?;
     let policy = policy::fleet_policy(boot.image, &boot.devices, proxy_key, egress.digest())?;
     let policy = if boot.drill { policy::patient(policy)? } else { policy };
+    let roll_out = Some(policy::roll_out(&policy)?);
     let ttl = policy::longest_ttl(&policy);
     let certificate = boot.identity.fingerprint();
     let entropy: [u8; 64] = tls::entropy()?;
@@ -154,6 +157,7 @@ pub fn run() -> Result<(), Failure> {
         looks: VecDeque::new(),
         scratch: boot.devices.iter().map(|paired| (paired.worker.clone(), paired.scratch.clone())).collect(),
         tags: UNWATCHED,
+        roll_out,
         ordered: BTreeMap::new(),
         stopping: false,
     };
@@ -337,7 +341,13 @@ impl Process {
         self.give(CoordinatorInput::Durable(index))?;
         while self.unspoken.front().is_some_and(|record| record.index <= index) {
             if let Some(record) = self.unspoken.pop_front() {
-                self.service.lasting(&record).iter().for_each(tell);
+                let notes = self.service.lasting(&record);
+                notes.iter().for_each(tell);
+                if notes.iter().any(|note| matches!(note, Note::Ended { .. }))
+                    && let Some(policy) = self.roll_out.take()
+                {
+                    self.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
+                }
             }
         }
         Ok(())

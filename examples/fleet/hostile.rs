@@ -240,6 +240,20 @@ fn header(version: u8, length: u32) -> Vec<u8> {
     bytes
 }
 
+/// A device that was revoked tries to come in.
+pub fn revoked(boot: &boot::Worker, tell: impl Fn(Note)) {
+    let say = || -> Result<Outcome, Failure> {
+        let mut session = Session::open(boot.coordinator, tls::client(Some(&boot.identity), &boot.root)?)?;
+        let worker = boot.paired.worker.clone();
+        Ok(outcome(session.ask(WorkerMessage::Hello { worker, resume: None, epoch: Epoch(0) })))
+    };
+    // Why it was refused, where it was, is told by the coordinator; here it may only have died in between.
+    if let Ok(Outcome::Accepted(code)) = say() {
+        let (peer, attempt) = ("a revoked device".into(), "comes in".into());
+        tell(Note::Hostile { peer, attempt, refused: false, code });
+    }
+}
+
 /// The old holder of a lease comes back with what it had to say, when the lease is over.
 pub fn late(boot: &boot::Worker, overheard: Overheard, tell: impl Fn(Note)) {
     let say = || -> Result<Outcome, Failure> {

@@ -163,7 +163,7 @@ struct Slow {
 struct SlowFile(fs::File);
 
 /// The most that one write takes.
-const PIECE: usize = 256;
+const PIECE: usize = 64;
 
 impl Disk for Slow {
     type File = SlowFile;
@@ -211,7 +211,7 @@ impl DiskFile for SlowFile {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        thread::sleep(Duration::from_micros(50));
+        thread::sleep(Duration::from_micros(120));
         self.0.append(&bytes[..bytes.len().min(PIECE)])
     }
 

@@ -86,6 +86,12 @@ pub struct Show {
     /// Decides whom chaos kills, and when
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Where the coordinator's state is kept, so that a later start goes on from there
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Kill the coordinator so many times while jobs of the drill's own run, and audit what it leaves
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["chaos", "jobs"])]
+    kills: u32,
     /// Kill random workers while the jobs run
     #[arg(long)]
     chaos: bool,

@@ -56,6 +56,10 @@ pub enum Note {
     Listening { port: u16 },
     /// A worker was accepted into the fleet.
     Joined { worker: WorkerId, slot: u32, incarnation: u32 },
+    /// Another policy came into force.
+    Policy { generation: u64 },
+    /// A worker's evidence was judged again, and still passes.
+    Kept { worker: WorkerId },
     /// A job waits for its first lease.
     Submitted { run: RunId, kind: String },
     /// A lease was granted.

@@ -21,12 +21,13 @@ use leasehold::{
 use crate::{
     Failure,
     duplex::Duplex,
-    fetch::{self, Fetched, Route},
+    fetch::{self, Route},
     gatekeeper,
     origin::{self, Origin},
     policy,
     proxy::{Identities, Proxy, wire},
     tls::{self, Authority, Purpose},
+    work::Fetched,
 };
 
 /// How long a head may take.

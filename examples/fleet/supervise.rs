@@ -2,23 +2,28 @@
 
 use std::{
     collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use leasehold::{
     attestation::signature::Ed25519Signer, digest::Sha256Digest, fleet::WorkerHandle, lease::Fence,
 };
 
+mod drill;
+mod keys;
+mod witness;
+
+use self::{
+    drill::Drill,
+    keys::{Device, Keys, Place},
+};
 use crate::{
     Failure, Show,
     audit::Audit,
-    boot::{self, Paired, Server},
+    boot::{self, Server},
     chaos::Dice,
     child::{Child, Order, Told},
     escape::shown,
@@ -28,7 +33,7 @@ use crate::{
     note::Note,
     origin::{self, Origin},
     report::Report,
-    tls::{self, Authority, Identity, Purpose, Root},
+    tls::{self, Authority, Purpose, Root},
 };
 
 /// With no note at all for so long, something hangs.
@@ -39,35 +44,6 @@ const FAREWELL: Duration = Duration::from_secs(15);
 const INTRUDER: &str = "intruder";
 /// How often a worker is started without joining the fleet before that counts as a fault.
 const TRIES: u32 = 20;
-
-/// A directory for one show that is gone at its end.
-struct Place(PathBuf);
-
-impl Place {
-    fn make() -> Result<Self, Failure> {
-        let stamp =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let path = std::env::temp_dir().join(format!("leasehold-fleet-{}-{stamp}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        for part in ["scratch", "state"] {
-            DirBuilder::new().mode(0o700).create(path.join(part))?;
-        }
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A device with the keys that only it has.
-struct Device {
-    paired: Paired,
-    identity: Identity,
-    evidence_seed: Bytes,
-}
 
 /// A worker process, and what is needed to start it again.
 struct Seat {
@@ -86,13 +62,8 @@ struct Seat {
 /// The running show.
 struct Supervisor {
     place: Place,
-    root: Root,
+    keys: Keys,
     origins: Root,
-    coordinator_identity: Identity,
-    proxy_identity: Identity,
-    proxy_seed: [u8; 32],
-    devices: Vec<Device>,
-    unpaired: Identity,
     image: Sha256Digest,
     origin: Origin,
     jobs: JobFile,
@@ -104,6 +75,8 @@ struct Supervisor {
     audit: Audit,
     notes: Sender<Told>,
     chaos: Option<(Dice, Instant)>,
+    /// Where the coordinator is killed as well.
+    drill: Option<Drill>,
     /// Whoever has no good intentions, until they are sent.
     intruder: Option<Intruder>,
     /// Hostile peers that are at work.
@@ -118,7 +91,10 @@ struct Supervisor {
 pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     let origin_authority = Authority::new("leasehold origins")?;
     let origin = Origin::start(&origin_authority.issue(origin::NAME, Purpose::Server)?)?;
-    let jobs = jobs::read(&show.jobs, origin.ports)?;
+    let jobs = match show.kills {
+        0 => jobs::read(&show.jobs, origin.ports)?,
+        kills => drill::jobs(kills)?,
+    };
     for bad in &jobs.bad {
         eprintln!(
             "{}:{}: not a job: {}",
@@ -127,23 +103,23 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
             shown(&bad.reason)
         );
     }
-    let authority = Authority::new("leasehold fleet")?;
-    let place = Place::make()?;
-    let names = (1..=show.workers).map(|number| format!("worker-{number}")).chain([INTRUDER.to_owned()]);
-    let devices = names.map(|name| device(&name, &authority, &place.0)).collect::<Result<_, _>>()?;
+    let place = Place::make(show.state.as_deref())?;
+    let keys = Keys::of(&place, show.workers)?;
+    let paired = |name: &str| keys.devices.iter().find(|device| device.paired.worker.as_str() == name);
+    let drill = (show.kills > 0).then(|| {
+        let last = paired(&format!("worker-{}", show.workers)).map(|device| device.paired.worker.clone());
+        let revoke = paired(INTRUDER).map(|device| device.paired.device.clone());
+        Drill::new(show.kills, show.seed, &place.path, last, revoke)
+    });
     let (notes, told) = channel();
     let mut supervisor = Supervisor {
-        coordinator_identity: authority.issue(tls::COORDINATOR, Purpose::Server)?,
-        proxy_identity: authority.issue(tls::PROXY, Purpose::Both)?,
-        proxy_seed: tls::entropy()?,
         origins: origin_authority.root(),
         report: Report::new(jobs.jobs.len(), show.events.as_deref())?,
         audit: Audit::of(jobs.jobs.iter().map(|job| job.id.clone())),
         chaos: show.chaos.then(|| (Dice::new(show.seed), Instant::now())),
+        drill,
         place,
-        root: authority.root(),
-        devices,
-        unpaired: authority.issue("worker-1", Purpose::Client)?,
+        keys,
         image: tls::measure(&std::fs::read(std::env::current_exe()?)?)?,
         origin,
         jobs,
@@ -168,46 +144,35 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     supervisor.end(&told)
 }
 
-fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Failure> {
-    let identity = authority.issue(name, Purpose::Client)?;
-    let seed = tls::entropy::<32>()?;
-    let paired = Paired {
-        device: format!("device-of-{name}").parse().map_err(Failure::coded)?,
-        worker: name.parse().map_err(Failure::coded)?,
-        certificate: identity.certificate(),
-        evidence_key: Bytes(Ed25519Signer::from_seed(name, &seed).public_key().to_vec()),
-        scratch: place.join("scratch").join(name),
-    };
-    Ok(Device { paired, identity, evidence_seed: Bytes(seed.to_vec()) })
-}
-
 impl Supervisor {
     fn begin(&mut self) -> Result<(), Failure> {
+        let seed: [u8; 32] = self.keys.proxy_seed.0.as_slice().try_into().unwrap_or_default();
         let boot = boot::Coordinator {
-            identity: self.coordinator_identity.clone(),
-            clients: self.root.clone(),
-            devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
-            proxy: self.proxy_identity.certificate(),
-            proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &self.proxy_seed).public_key().to_vec()),
+            identity: self.keys.coordinator.clone(),
+            clients: self.keys.root.clone(),
+            devices: self.keys.devices.iter().map(|device| device.paired.clone()).collect(),
+            proxy: self.keys.proxy.certificate(),
+            proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &seed).public_key().to_vec()),
             origin: self.origin.ports,
             image: self.image,
             jobs: self.jobs.jobs.clone(),
-            state: self.place.0.join("state"),
-            port: None,
-            drill: false,
+            state: self.place.path.join("state"),
+            port: self.coordinator_at.map(|server| server.port),
+            drill: self.drill.is_some(),
         };
-        self.coordinator = Some(Child::start("coordinator", 1, "coordinator", &boot, &self.notes)?);
+        let starts = self.drill.as_ref().map_or(1, Drill::starts);
+        self.coordinator = Some(Child::start("coordinator", starts, "coordinator", &boot, &self.notes)?);
         Ok(())
     }
 
     fn begin_proxy(&mut self, coordinator: Server) -> Result<(), Failure> {
         self.coordinator_at = Some(coordinator);
         let boot = boot::Proxy {
-            identity: self.proxy_identity.clone(),
-            root: self.root.clone(),
+            identity: self.keys.proxy.clone(),
+            root: self.keys.root.clone(),
             coordinator,
-            devices: self.devices.iter().map(|device| device.paired.clone()).collect(),
-            signing_seed: Bytes(self.proxy_seed.to_vec()),
+            devices: self.keys.devices.iter().map(|device| device.paired.clone()).collect(),
+            signing_seed: self.keys.proxy_seed.clone(),
             origin: self.origin.ports,
         };
         self.proxy = Some(Child::start("proxy", 1, "egress-proxy", &boot, &self.notes)?);
@@ -218,20 +183,20 @@ impl Supervisor {
         let Some(coordinator) = self.coordinator_at else {
             return Err(Failure::new("the proxy was ready before the coordinator"));
         };
-        for Device { paired, identity, evidence_seed } in std::mem::take(&mut self.devices) {
+        for Device { paired, identity, evidence_seed } in self.keys.devices.clone() {
             let name = paired.worker.to_string();
             let boot = boot::Worker {
                 paired,
                 identity,
                 evidence_seed,
                 image: self.image,
-                root: self.root.clone(),
+                root: self.keys.root.clone(),
                 origins: self.origins.clone(),
                 coordinator,
                 proxy,
             };
             if name == INTRUDER {
-                self.intruder = Some(Intruder { boot, unpaired: self.unpaired.clone() });
+                self.intruder = Some(Intruder { boot, unpaired: self.keys.unpaired.clone() });
                 continue;
             }
             let process = Some(Child::start(&name, 1, "worker", &boot, &self.notes)?);
@@ -267,8 +232,14 @@ impl Supervisor {
                 Err(_) => {}
             }
             let busy = self.hostile.iter().any(|hostile| !hostile.is_finished());
-            if self.over || ended && !busy {
+            let drilled = self.drill.as_ref().is_none_or(Drill::is_over);
+            if self.over || ended && drilled && !busy {
                 return Ok(());
+            }
+            if !drilled {
+                // Whoever is started anew says anew when all have ended.
+                ended = false;
+                self.drill()?;
             }
             if !ended {
                 self.chaos()?;
@@ -282,6 +253,9 @@ impl Supervisor {
     }
 
     fn count(&mut self, from: &str, note: &Note) -> Result<(), Failure> {
+        if self.drill.as_mut().is_some_and(|drill| drill.hear(from, note)) {
+            return Ok(());
+        }
         self.audit.note(note);
         self.report.note(from, note)
     }
@@ -290,12 +264,15 @@ impl Supervisor {
         let Told { process: (name, start), note } = told;
         self.count(&name, &note)?;
         match note {
+            Note::Listening { .. } if name == "coordinator" && self.coordinator_at.is_some() => {
+                self.listens_again()
+            }
             Note::Listening { port } if name == "coordinator" => {
-                let fingerprint = self.coordinator_identity.fingerprint();
+                let fingerprint = self.keys.coordinator.fingerprint();
                 self.begin_proxy(Server { port, fingerprint })
             }
             Note::Listening { port } if name == "proxy" => {
-                let fingerprint = self.proxy_identity.fingerprint();
+                let fingerprint = self.keys.proxy.fingerprint();
                 self.begin_workers(Server { port, fingerprint })
             }
             Note::Joined { worker, slot, incarnation } => {
@@ -343,6 +320,9 @@ impl Supervisor {
 
     /// A worker that ended is started again; without one of the others there is no show.
     fn exited(&mut self, name: &str, start: u32) -> Result<(), Failure> {
+        if name == "coordinator" && self.drill.as_ref().is_some_and(|drill| drill.starts() != start) {
+            return Ok(());
+        }
         let Some(seat) = self.seats.get_mut(name) else {
             return self.fault(format!("the {name} process ended"));
         };
@@ -375,7 +355,8 @@ impl Supervisor {
     /// The hostile peers come when there is a first lease to overhear.
     fn send_intruder(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
         let handle = self.seats.get(worker).and_then(|seat| seat.handle);
-        if let Some(handle) = handle
+        // In a drill that device has another part.
+        if let Some(handle) = handle.filter(|_| self.drill.is_none())
             && let Some(intruder) = self.intruder.take()
         {
             self.hostile("hostile", move |tell| intruder.act(Overheard { handle, fence }, tell));
@@ -433,9 +414,11 @@ impl Supervisor {
         for root in roots.filter(|root| crate::scratch::entries(root) > 1).collect::<Vec<_>>() {
             self.fault(format!("something is left in {}", root.display()))?;
         }
+        self.look()?;
         let jobs = self.jobs.jobs.len();
         let broken = self.audit.finish(self.origin.served());
         print!("{}", self.report.close(jobs, &broken)?);
+        print!("{}", self.drill.as_ref().map(Drill::rows).unwrap_or_default());
         Ok(match (broken.is_empty(), self.interrupted, self.jobs.bad.is_empty()) {
             (false, _, _) => ExitCode::FAILURE,
             (true, true, _) => ExitCode::from(130),

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{
+    accept::{AcceptError, JournalBatch},
     context::{Context, Decide, Draft, Steps},
     effect::{Effect, Effects},
     event::{FleetEvent, FleetRecord},
@@ -17,7 +18,6 @@ use super::{
     state::FleetState,
 };
 use crate::{
-    code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     id::DeviceId,
     identity::{DeviceEvent, pairing::PairingDesk},
@@ -76,39 +76,6 @@ impl<A> Ticket<A> {
         let lasts = self.index <= manager.durable && self.instance == manager.instance && !manager.halted;
         if lasts { Ok(Released { answer: self.answer, effects: self.effects }) } else { Err(self) }
     }
-}
-
-/// Why a decision is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// The state has changed since: decide again.
-    #[error("the state changed between decision and acceptance")]
-    Stale,
-    /// Only recovery goes on from here.
-    #[error("a journal write failed or is in doubt; recover first")]
-    Halted,
-}
-
-impl Coded for AcceptError {
-    fn code(&self) -> Code {
-        match self {
-            Self::Stale => code::FLEET_STALE_DECISION,
-            Self::Halted => code::FLEET_HALTED,
-        }
-    }
-}
-
-/// Records that are accepted and not yet written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct JournalBatch {
-    /// The index of the last record in it.
-    pub last: u64,
-    /// What to append and to sync, as it is.
-    pub bytes: Vec<u8>,
-    /// The same records, for an event log.
-    pub records: Vec<FleetRecord>,
 }
 
 /// The fleet: its hard state, its liveness, and what is on its way to the journal.

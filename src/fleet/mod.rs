@@ -12,12 +12,14 @@
 //!
 #![doc = include_str!("lifecycle.md")]
 
+mod accept;
 mod condition;
 mod context;
 mod counts;
 mod decide;
 mod effect;
 mod event;
+mod evidence;
 mod evolve;
 mod invariants;
 mod journal;
@@ -48,6 +50,7 @@ mod tests;
 mod wheel;
 
 pub use self::{
+    accept::{AcceptError, JournalBatch},
     condition::{
         ActivityKind, Debt, LeaseStage, LossReason, Quarantine, QuarantineReason, WorkerLifecycleState,
     },
@@ -58,7 +61,7 @@ pub use self::{
     event::{EvidenceRecord, FleetEvent, FleetRecord},
     journal::MAX_RECORD_BYTES,
     liveness::Liveness,
-    manager::{AcceptError, JournalBatch, Prepared, Released, Ticket, WorkerFleetManager},
+    manager::{Prepared, Released, Ticket, WorkerFleetManager},
     node_rejection::NodeError,
     operation::*,
     policy::{

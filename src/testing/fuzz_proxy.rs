@@ -75,8 +75,13 @@ fn same_host(head: &RequestHead, form: &RequestForm<'_>) {
         Host::parse(&text[..end])
     };
     let (Ok(one), Ok(text)) = (named(authority), str::from_utf8(value)) else { return };
-    // An authority without a port is no target, and whoever judges it says so.
-    if authority.contains(':') && !authority.contains(['/', '@', '#', '?']) && port_is_plain(authority) {
+    // An authority without a port, or with a bare IPv6 address, is no target, and whoever judges it says so.
+    let bare_v6 = one.ip().is_some_and(|ip| ip.is_ipv6()) && !authority.starts_with('[');
+    if authority.contains(':')
+        && !bare_v6
+        && !authority.contains(['/', '@', '#', '?'])
+        && port_is_plain(authority)
+    {
         let other = if one.ip().is_some_and(|ip| ip.is_ipv6()) && !text.contains("]:") {
             Host::parse(text)
         } else {

@@ -12,6 +12,7 @@ mod dispatch_world;
 pub mod fuzz_attestation;
 pub mod fuzz_dispatch;
 pub mod fuzz_egress;
+pub mod fuzz_frames;
 pub mod fuzz_identity;
 pub mod fuzz_nodes;
 pub mod fuzz_proxy;

@@ -1,11 +1,21 @@
 //! What changes while it runs: policies, leases, and who shows what.
 
-use std::{fs, process::Command, thread};
+use std::{
+    fs,
+    process::Command,
+    sync::{Arc, atomic::Ordering},
+    thread,
+};
 
-use leasehold::digest::Sha256Digest;
+use leasehold::{
+    digest::Sha256Digest,
+    egress::{Bearer, TokenKey},
+    id::WorkerId,
+    lease::{Epoch, Fence},
+};
 use serde_json::json;
 
-use crate::support::{World, code, executable, has_curl, policy, status};
+use crate::support::{Feed, World, code, executable, has_curl, policy, status};
 
 fn digest(line: &serde_json::Value) -> String {
     line["verdict"]["policy"].as_str().unwrap_or_default().to_owned()
@@ -189,4 +199,56 @@ fn a_certificate_and_a_fence_are_an_identity() {
     let nobody =
         world.curl(&["-x", &proxy, "--proxy-cacert", &roots.display().to_string(), "-H", &lease, &plain]);
     assert_ne!(nobody.exit, 0, "no certificate, no connection");
+}
+
+/// ATTACKS E17 and invariant 12, over the proxy's own connection to a coordinator: the end of a lease counts when the
+/// feed says it, and silence counts after `max_staleness`.
+#[test]
+fn e17_leases_follow_the_feed_and_end_with_its_silence() {
+    for silence in [false, true] {
+        let bearer = Bearer { worker: WorkerId::new("w1").unwrap(), fence: Fence::new(Epoch(3), 7) };
+        let feed = Arc::new(Feed::default());
+        let name = if silence { "silence" } else { "over" };
+        let world = World::with(name, &["--max-staleness", "1500"], |scratch, authority, _| {
+            let (config, certificate) = authority.server_of(&["coordinator.fleet.test"]);
+            let (chain, key, _) = authority.issue(&["127.0.0.1"]);
+            let mut arguments = vec!["--coordinator".to_owned(), feed.start(config, &bearer).to_string()];
+            for (flag, file, text) in [
+                ("--coordinator-cert", "coordinator.pem", certificate),
+                ("--cert", "proxy.pem", chain),
+                ("--key", "proxy.key", key),
+                ("--token-key", "token.key", "07".repeat(32)),
+            ] {
+                arguments.extend([flag.to_owned(), scratch.file(file, text).display().to_string()]);
+            }
+            arguments
+        });
+        if !has_curl("e17_leases_follow_the_feed_and_end_with_its_silence") {
+            return;
+        }
+        let (proxy, roots) = (format!("https://{}", world.proxy), world.scratch.0.join("roots.pem"));
+        let lease = format!("Proxy-Authorization: Bearer {}", TokenKey::new([7; 32]).token(&bearer));
+        let get = |path: &str| {
+            let roots = roots.display().to_string();
+            world.curl(&["-x", &proxy, "--proxy-cacert", &roots, "-H", &lease, &world.plain(path)])
+        };
+        // Before the feed has said everything nothing is live.
+        while get("/hello").status != 200 {
+            thread::yield_now();
+        }
+        let served = world.origin.served();
+        let cut = thread::scope(|scope| {
+            let slow = scope.spawn(|| get("/gate"));
+            while world.origin.served() == served {
+                thread::yield_now();
+            }
+            let end = if silence { &feed.silent } else { &feed.over };
+            end.store(true, Ordering::Relaxed);
+            slow.join().unwrap()
+        });
+        assert!(cut.exit != 0 && !cut.text.contains("after"), "{cut:?}");
+        let answer = get("/hello");
+        let want = if silence { "egress.lease.view_stale" } else { "egress.lease.unknown" };
+        assert_eq!((answer.status, answer.code.as_str()), (403, want), "{answer:?}");
+    }
 }

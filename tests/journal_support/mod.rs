@@ -309,7 +309,7 @@ impl Story {
             if turn % 2 == 0 {
                 world.ask(&World::completion(handle, &lease), &device).unwrap();
             } else {
-                world.ask(&QuarantineWorker { worker: lease.worker }, &World::operator()).unwrap();
+                world.ask(&QuarantineWorker { worker: lease.worker.clone() }, &World::operator()).unwrap();
             }
             ends.push(world.journal.len());
         }

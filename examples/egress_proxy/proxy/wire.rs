@@ -162,3 +162,26 @@ pub fn whole(
     })?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_body_is_never_a_whole_one() {
+        let read = |text: &str, framing| {
+            // The first bytes come with the head, the rest one at a time.
+            let (early, mut rest) = text.as_bytes().split_at(text.len().min(2));
+            whole(|buffer| io::Read::read(&mut rest, &mut buffer[..1]), early, framing, 8)
+        };
+        assert_eq!(read("abc", Framing::Length(3)).ok().as_deref(), Some(b"abc".as_slice()));
+        assert_eq!(read("abcGET", Framing::Length(3)).ok().as_deref(), Some(b"abc".as_slice()));
+        assert_eq!(read("abc", Framing::UntilClose).ok().as_deref(), Some(b"abc".as_slice()));
+        let chunked = read("3\r\nabc\r\n0\r\n\r\n", Framing::Chunked);
+        assert_eq!(chunked.ok().as_deref(), Some(b"abc".as_slice()));
+        assert!(matches!(read("ab", Framing::Length(3)), Err(BodyError::Cut)));
+        assert!(matches!(read("3\r\nabc\r\n", Framing::Chunked), Err(BodyError::Cut)));
+        assert!(matches!(read("3\nabc\r\n0\r\n\r\n", Framing::Chunked), Err(BodyError::Http(_))));
+        assert!(matches!(read("abcdefghi", Framing::UntilClose), Err(BodyError::TooLarge)));
+    }
+}

@@ -48,6 +48,12 @@ fn bits(v6: Ipv6Addr, at: u32) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
+/// Whether the interface id is one of ISATAP. The universal bit may be set or not: 0000:5efe and 0200:5efe.
+pub(super) fn has_isatap_mark(v6: Ipv6Addr) -> bool {
+    let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = v6.octets();
+    u32::from_be_bytes([a, b, c, d]) & !0x0200_0000 == 0x0000_5efe
+}
+
 /// Finds what `v6` of `class` hides.
 pub(super) fn find(v6: Ipv6Addr, class: AddressClass) -> Hidden {
     match class {
@@ -71,9 +77,11 @@ pub(super) fn find(v6: Ipv6Addr, class: AddressClass) -> Hidden {
             }
         }
         _ => {
-            // The universal bit may be set or not: 0000:5efe and 0200:5efe.
-            let mark = bits(v6, 64).to_bits();
-            if mark & !0x0200_0000 == 0x0000_5efe { Hidden::Isatap(bits(v6, 96)) } else { Hidden::None }
+            if has_isatap_mark(v6) {
+                Hidden::Isatap(bits(v6, 96))
+            } else {
+                Hidden::None
+            }
         }
     }
 }

@@ -175,6 +175,24 @@ fn of_v4(v4: Ipv4Addr, embedded: Option<Ipv4Addr>, pinned: IpAddr) -> AddressVer
 }
 
 fn of_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
+    if segment::is_plain_global(v6) && !embedded::has_isatap_mark(v6) {
+        let ip = IpAddr::V6(v6);
+        let class = AddressClass::Public;
+        let code = class.code();
+        return AddressVerdict {
+            class,
+            code,
+            public: true,
+            embedded: None,
+            floor: false,
+            pinned: ip,
+            judged: ip,
+        };
+    }
+    of_special_v6(v6, nat64)
+}
+
+fn of_special_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
     if let Some(inner) = v6.to_ipv4_mapped() {
         // The kernel opens an IPv4 connection for this address, so it is that address in every respect.
         return of_v4(inner, Some(inner), IpAddr::V4(inner));

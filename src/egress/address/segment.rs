@@ -26,9 +26,8 @@ static V6_SEGMENTS: Segments<u128, V6_ROOM> = flatten(V6, 128);
 
 /// The first octets under which some block or metadata address lies. Under the others everything is public.
 static V4_SPECIAL: [bool; 256] = special_octets();
-/// The first segments in `2000::/3` under which some block lies.
-static V6_SPECIAL: [u16; V6_SPECIAL_LEN] = special_segments();
-const V6_SPECIAL_LEN: usize = count_special_segments();
+/// The first segments in `2000::/3` under which some block lies. Under the others everything is public.
+static V6_SPECIAL: [u64; 128] = special_segments();
 
 pub(super) fn class_v4(ip: Ipv4Addr) -> AddressClass {
     let [first, ..] = ip.octets();
@@ -39,11 +38,15 @@ pub(super) fn class_v4(ip: Ipv4Addr) -> AddressClass {
 }
 
 pub(super) fn class_v6(ip: Ipv6Addr) -> AddressClass {
-    let [first, ..] = ip.segments();
-    if first & 0xe000 == 0x2000 && !V6_SPECIAL.contains(&first) {
-        return AddressClass::Public;
-    }
-    V6_SEGMENTS.class(ip.to_bits())
+    if is_plain_global(ip) { AddressClass::Public } else { V6_SEGMENTS.class(ip.to_bits()) }
+}
+
+/// Whether `ip` is global unicast with no block near it: most of what names lead to.
+pub(super) fn is_plain_global(ip: Ipv6Addr) -> bool {
+    let [high, low, ..] = ip.octets();
+    let first = u16::from_be_bytes([high, low]);
+    let special = V6_SPECIAL.get(usize::from((first & 0x1fff) >> 6)).copied().unwrap_or(u64::MAX);
+    first >> 13 == 1 && special >> (first & 63) & 1 == 0
 }
 
 impl<Address: Copy + Ord, const N: usize> Segments<Address, N> {
@@ -194,52 +197,20 @@ const fn is_within_global(network: IpAddr, prefix: u8) -> bool {
     global && prefix >= 16
 }
 
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-const fn count_special_segments() -> usize {
-    let (mut at, mut count) = (0, 0);
-    while at < V6.len() + METADATA.len() {
-        let (network, prefix) = if at < V6.len() {
-            (V6[at].network, V6[at].prefix_len)
-        } else {
-            (METADATA[at - V6.len()].0, 128)
-        };
-        if is_within_global(network, prefix) && is_first_of_its_kind(at) {
-            count += 1;
-        }
-        at += 1;
-    }
-    count
-}
-
-/// Whether no earlier row lies under the same first segment.
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-const fn is_first_of_its_kind(row: usize) -> bool {
-    let network = if row < V6.len() { V6[row].network } else { METADATA[row - V6.len()].0 };
-    let mut at = 0;
-    while at < row && at < V6.len() {
-        if is_within_global(V6[at].network, V6[at].prefix_len)
-            && number(V6[at].network) >> 112 == number(network) >> 112
-        {
-            return false;
-        }
-        at += 1;
-    }
-    true
-}
-
+/// A bit for each first segment of global unicast: whether some block lies under it.
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-const fn special_segments() -> [u16; V6_SPECIAL_LEN] {
-    let mut special = [0; V6_SPECIAL_LEN];
-    let (mut at, mut count) = (0, 0);
+const fn special_segments() -> [u64; 128] {
+    let mut special = [0; 128];
+    let mut at = 0;
     while at < V6.len() + METADATA.len() {
         let (network, prefix) = if at < V6.len() {
             (V6[at].network, V6[at].prefix_len)
         } else {
             (METADATA[at - V6.len()].0, 128)
         };
-        if is_within_global(network, prefix) && is_first_of_its_kind(at) {
-            special[count] = (number(network) >> 112) as u16;
-            count += 1;
+        if is_within_global(network, prefix) {
+            let segment = (number(network) >> 112) as usize & 0x1fff;
+            special[segment >> 6] |= 1 << (segment & 63);
         }
         at += 1;
     }

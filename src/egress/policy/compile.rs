@@ -195,8 +195,13 @@ fn credentials(bindings: &[CredentialBinding]) -> Result<Box<[Credential]>, Faul
 struct Canonical(Vec<u8>);
 
 impl Canonical {
-    fn number(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_be_bytes());
+    /// LEB128: lengths are short, and every byte goes through SHA-256.
+    fn number(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.0.push(0x80 | value.to_le_bytes()[0]);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
     }
 
     fn text(&mut self, text: &str) {

@@ -65,18 +65,20 @@ fn name_of<'a>(text: &'a str, entry: &Entry) -> Option<&'a [u8]> {
 }
 
 impl Names {
-    fn find(&self, name: &str) -> Option<u32> {
-        let record = |slot: u32| name_of(&self.text, self.entries.get(usize::try_from(slot).ok()?)?);
-        self.table.get(name.as_bytes(), record)
+    fn is_name(&self, slot: u32, name: &str) -> bool {
+        let entry = usize::try_from(slot).ok().and_then(|slot| self.entries.get(slot));
+        entry.and_then(|entry| name_of(&self.text, entry)) == Some(name.as_bytes())
     }
 
     fn get(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(usize::try_from(self.find(name)?).ok()?)
+        let found = self.table.get_hashed(self.table.hash(name.as_bytes()), |slot| self.is_name(slot, name));
+        self.entries.get(usize::try_from(found?).ok()?)
     }
 
     /// The slot of `name`, a new one where there was none. `None` when the index is full.
     fn add(&mut self, name: &str) -> Option<u32> {
-        if let Some(slot) = self.find(name) {
+        let hash = self.table.hash(name.as_bytes());
+        if let Some(slot) = self.table.get_hashed(hash, |slot| self.is_name(slot, name)) {
             return Some(slot);
         }
         let slot = u32::try_from(self.entries.len()).ok()?;
@@ -86,7 +88,7 @@ impl Names {
         self.entries.push(Entry { start, len: u8::try_from(name.len()).ok()?, ..Entry::default() });
         let Self { text, entries, table } = self;
         let record = |slot: u32| name_of(text, entries.get(usize::try_from(slot).ok()?)?);
-        table.insert(name.as_bytes(), slot, record);
+        table.insert_hashed(hash, slot, record);
         Some(slot)
     }
 
@@ -108,8 +110,10 @@ impl Builder {
     /// `names` is about how many different names there will be.
     pub(super) fn new(key: [u8; 16], names: usize) -> Self {
         let table = KeyedIndex::with_capacity(key, names);
-        let names = Names { text: String::new(), entries: Vec::with_capacity(names), table };
-        Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings: Vec::new() }
+        let text = String::with_capacity(names.saturating_mul(32));
+        let names = Names { text, entries: Vec::with_capacity(names), table };
+        let postings = Vec::with_capacity(names.entries.capacity());
+        Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings }
     }
 
     /// `rule` names a host. The answer is the slot of the name, for an exact one. `None` when the index is full.

@@ -48,8 +48,12 @@ struct Compiled {
     digest: Sha256Digest,
 }
 
+fn id_in(rules: &[Rule], slot: u32) -> Option<&[u8]> {
+    Some(rules.get(usize::try_from(slot).ok()?)?.id.as_str().as_bytes())
+}
+
 fn find_id(ids: &KeyedIndex, rules: &[Rule], id: &str) -> Option<u32> {
-    ids.get(id.as_bytes(), |slot| Some(rules.get(usize::try_from(slot).ok()?)?.id.as_str().as_bytes()))
+    ids.get(id.as_bytes(), |slot| id_in(rules, slot))
 }
 
 impl EgressProxyPolicyService {
@@ -70,7 +74,9 @@ impl EgressProxyPolicyService {
         for (index, document) in policy.rules.iter().enumerate() {
             let mut rule = compile::rule(index, document, &mut patterns)?;
             let slot = u32::try_from(index).map_err(|_| full())?;
-            if find_id(&ids, &rules, rule.id.as_str()).is_some() {
+            let hash = ids.hash(rule.id.as_str().as_bytes());
+            let is_it = |slot: u32| id_in(&rules, slot) == Some(rule.id.as_str().as_bytes());
+            if ids.get_hashed(hash, is_it).is_some() {
                 return Err(PolicyError::of_rule(index, rule.id.as_str(), "id", PolicyReason::DuplicateId));
             }
             for pattern in &patterns {
@@ -81,10 +87,7 @@ impl EgressProxyPolicyService {
                 hosts.add_any(slot);
             }
             rules.push(rule);
-            let id = rules.last().map(|rule| rule.id.clone()).ok_or_else(full)?;
-            ids.insert(id.as_str().as_bytes(), slot, |slot| {
-                Some(rules.get(usize::try_from(slot).ok()?)?.id.as_str().as_bytes())
-            });
+            ids.insert_hashed(hash, slot, |slot| id_in(&rules, slot));
         }
 
         let fault = |(field, reason)| PolicyError::of_policy(field, reason);

@@ -1,5 +1,6 @@
 //! A world around the proxy's own process: origins, a DNS server, a lease, and the real curl.
 
+mod coordinator;
 mod dns;
 mod origin;
 
@@ -18,6 +19,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use serde_json::{Value, json};
 
+pub use coordinator::Feed;
 pub use dns::{Answers, Dns};
 pub use origin::{Origin, raw};
 
@@ -91,7 +93,13 @@ impl Authority {
         (certificate.pem(), key.serialize_pem(), certificate.der().to_vec())
     }
 
-    fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+    /// A server with this name.
+    pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+        self.server_of(names).0
+    }
+
+    /// A server with this name, and its certificate as PEM. It takes any client.
+    pub fn server_of(&self, names: &[&str]) -> (Arc<ServerConfig>, String) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
@@ -102,7 +110,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)
             .unwrap();
-        Arc::new(config)
+        (Arc::new(config), certificate.pem())
     }
 }
 
@@ -185,6 +193,7 @@ impl World {
         assert!(lease.status.success(), "{}", String::from_utf8_lossy(&lease.stderr));
         let token = String::from_utf8(lease.stdout).unwrap().trim().to_owned();
         let also = also(&scratch, &authority, &token);
+        let own = ["--leases".to_owned(), leases.display().to_string()];
         let mut process = Command::new(executable())
             .args([
                 "--listen",
@@ -196,8 +205,7 @@ impl World {
             ])
             .arg("--policy")
             .arg(scratch.file("policy.json", policy(http, https, &[])))
-            .arg("--leases")
-            .arg(&leases)
+            .args(if also.iter().any(|flag| flag == "--coordinator") { &[][..] } else { &own[..] })
             .arg("--secrets")
             .arg(scratch.file("secrets.json", json!({"vault:team/models": SECRET}).to_string()))
             .arg("--roots")

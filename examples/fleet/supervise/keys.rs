@@ -1,0 +1,135 @@
+//! Where a show keeps its things, and the keys that the supervisor makes for everybody.
+//!
+//! Where the state is kept for a next start, so are these: a device that comes back is the same device, and its key is
+//! on its own disk as in earnest. Here all of them are in one file that only its owner can read.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use leasehold::attestation::signature::Ed25519Signer;
+use serde::{Deserialize, Serialize};
+
+use super::INTRUDER;
+use crate::{
+    Failure,
+    boot::Paired,
+    hexed::Bytes,
+    tls::{self, Authority, Identity, Purpose, Root},
+};
+
+/// A directory for one show.
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// It is still wanted when the show is over.
+    kept: bool,
+}
+
+impl Place {
+    /// The directory at `kept`, or one that is gone at the end of the show.
+    pub(super) fn make(kept: Option<&Path>) -> Result<Self, Failure> {
+        let stamp =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let temporary =
+            || std::env::temp_dir().join(format!("leasehold-fleet-{}-{stamp}", std::process::id()));
+        let path = kept.map_or_else(temporary, Path::to_path_buf);
+        for part in ["", "scratch", "state"] {
+            DirBuilder::new().mode(0o700).recursive(true).create(path.join(part))?;
+        }
+        Ok(Self { path: path.canonicalize()?, kept: kept.is_some() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// A device with the keys that only it has.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Device {
+    pub(super) paired: Paired,
+    pub(super) identity: Identity,
+    pub(super) evidence_seed: Bytes,
+}
+
+/// The keys and certificates of a fleet.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    pub(super) root: Root,
+    pub(super) coordinator: Identity,
+    pub(super) proxy: Identity,
+    pub(super) proxy_seed: Bytes,
+    pub(super) devices: Vec<Device>,
+    pub(super) unpaired: Identity,
+}
+
+fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Failure> {
+    let identity = authority.issue(name, Purpose::Client)?;
+    let seed = tls::entropy::<32>()?;
+    let paired = Paired {
+        device: format!("device-of-{name}").parse().map_err(Failure::coded)?,
+        worker: name.parse().map_err(Failure::coded)?,
+        certificate: identity.certificate(),
+        evidence_key: Bytes(Ed25519Signer::from_seed(name, &seed).public_key().to_vec()),
+        scratch: place.join("scratch").join(name),
+    };
+    Ok(Device { paired, identity, evidence_seed: Bytes(seed.to_vec()) })
+}
+
+impl Keys {
+    /// The keys that are kept in `place`, or new ones, for so many workers.
+    pub(super) fn of(place: &Place, workers: u32) -> Result<Self, Failure> {
+        let path = place.path.join("keys.json");
+        let keys: Self = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let keys = Self::make(&place.path, workers)?;
+                if place.kept {
+                    // Complete under its name, or not there.
+                    let draft = path.with_extension("draft");
+                    let mut file = OpenOptions::new()
+                        .write(true)
+                        .create(true)
+                        .truncate(true)
+                        .mode(0o600)
+                        .open(&draft)?;
+                    file.write_all(&serde_json::to_vec(&keys)?)?;
+                    file.sync_all()?;
+                    fs::rename(&draft, &path)?;
+                }
+                keys
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if keys.devices.len() != workers as usize + 1 {
+            let had = keys.devices.len().saturating_sub(1);
+            return Err(Failure::new(format!(
+                "the fleet that is kept there has {had} workers: say --workers {had}"
+            )));
+        }
+        Ok(keys)
+    }
+
+    fn make(place: &Path, workers: u32) -> Result<Self, Failure> {
+        let authority = Authority::new("leasehold fleet")?;
+        let names = (1..=workers).map(|number| format!("worker-{number}")).chain([INTRUDER.to_owned()]);
+        Ok(Self {
+            root: authority.root(),
+            coordinator: authority.issue(tls::COORDINATOR, Purpose::Server)?,
+            proxy: authority.issue(tls::PROXY, Purpose::Both)?,
+            proxy_seed: Bytes(tls::entropy::<32>()?.to_vec()),
+            devices: names.map(|name| device(&name, &authority, place)).collect::<Result<_, _>>()?,
+            unpaired: authority.issue("worker-1", Purpose::Client)?,
+        })
+    }
+}
