@@ -20,8 +20,8 @@ use leasehold::{
     },
     digest::Sha256Digest,
     fleet::{
-        FleetRecord, FleetState, ManageDevice, QuarantineWorker, Replay, SetPolicy, Setup,
-        WorkerFleetManager, WorkerFleetPolicy,
+        FleetRecord, ManageDevice, QuarantineWorker, Replay, SetPolicy, Setup, WorkerFleetManager,
+        WorkerFleetPolicy,
     },
     id::{ClientId, DeviceId, WorkerId},
     identity::{DeviceCertificate, DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
@@ -35,7 +35,7 @@ use crate::{
     Failure, boot,
     child::{self, Order},
     hexed::Bytes,
-    keeper::{Care, Keeper, Keeping},
+    keeper::{Care, Keeper, Keeping, picture},
     link::{Heard, Link},
     note::{Note, tell},
     pairing::{self, Pairing},
@@ -487,19 +487,4 @@ impl Process {
         tell(&Note::Recovered { live, replayed });
         Ok(())
     }
-}
-
-/// A digest of everything about a fleet that a change of coordinator does not change.
-fn picture(state: &FleetState) -> String {
-    let mut runs: Vec<String> = state.runs().map(|run| format!("{run:?}")).collect();
-    runs.sort();
-    let workers: Vec<String> = state
-        .workers()
-        .map(|worker| {
-            let lease = worker.lease.map(|lease| lease.fence);
-            format!("{} {:?} {:?} {lease:?} {:?}", worker.id, worker.handle, worker.quarantined, worker.owes)
-        })
-        .collect();
-    let devices: Vec<String> = state.devices().devices().map(|device| format!("{device:?}")).collect();
-    Sha256Digest::of(format!("{runs:?} {workers:?} {devices:?}").as_bytes()).to_string()
 }

@@ -11,7 +11,8 @@ use std::{
 
 use leasehold::{
     code::Coded,
-    fleet::Replay,
+    digest::Sha256Digest,
+    fleet::{FleetState, Replay},
     shell::{Compacted, Directory, Disk, DiskFile, FileJournal, Journal, compact, replay},
 };
 
@@ -218,4 +219,19 @@ impl DiskFile for SlowFile {
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync()
     }
+}
+
+/// A digest of everything about a fleet that a change of coordinator does not change.
+pub fn picture(state: &FleetState) -> String {
+    let mut runs: Vec<String> = state.runs().map(|run| format!("{run:?}")).collect();
+    runs.sort();
+    let workers: Vec<String> = state
+        .workers()
+        .map(|worker| {
+            let lease = worker.lease.map(|lease| lease.fence);
+            format!("{} {:?} {:?} {lease:?} {:?}", worker.id, worker.handle, worker.quarantined, worker.owes)
+        })
+        .collect();
+    let devices: Vec<String> = state.devices().devices().map(|device| format!("{device:?}")).collect();
+    Sha256Digest::of(format!("{runs:?} {workers:?} {devices:?}").as_bytes()).to_string()
 }
