@@ -133,11 +133,19 @@ pub struct Model {
     /// Counts what was accepted: whether a nonce is from after an event is a question of turns, not of time.
     turn: u64,
     policy: u64,
+    /// The capabilities that the policy in force trusts.
+    trusted: u8,
     incarnations: u64,
     quarantines: u64,
     spent_grants: BTreeSet<u64>,
     spent_nonces: BTreeSet<(u32, u64, u64)>,
     revoked: BTreeSet<u32>,
+}
+
+/// What a policy trusts, of capabilities that are a letter each.
+fn trusted(rules: &WorkerFleetPolicyForm) -> u8 {
+    let names = rules.attestation.form().capabilities.trusted.iter();
+    names.fold(0, |set, name| set | 1 << (name.as_str().as_bytes()[0] - b'a'))
 }
 
 impl Worker {
@@ -179,6 +187,7 @@ impl Model {
     pub fn new(now: u64, epoch: u64, rules: WorkerFleetPolicyForm) -> Self {
         Self {
             now,
+            trusted: trusted(&rules),
             rules,
             epoch,
             workers: BTreeMap::new(),
@@ -262,8 +271,18 @@ impl Model {
         self.workers.iter().find(of).map(|(w, _)| *w)
     }
 
+    /// Whether its evidence lets the worker work, under the policy in force.
     fn attested(&self, w: u32) -> bool {
-        self.workers[&w].evidence.is_some_and(|(until, policy)| self.now < until && policy == self.policy)
+        self.in_time(w) && self.workers[&w].capabilities & !self.trusted == 0
+    }
+
+    fn in_time(&self, w: u32) -> bool {
+        self.workers[&w].evidence.is_some_and(|(until, _)| self.now < until)
+    }
+
+    /// Whether another policy came into force since its evidence was judged.
+    fn unjudged(&self, w: u32) -> bool {
+        self.workers[&w].evidence.is_some_and(|(_, policy)| policy != self.policy)
     }
 
     fn heard(&self, w: u32) -> bool {
@@ -358,7 +377,7 @@ impl Model {
     }
 
     fn go_idle(&mut self, w: u32) {
-        self.at(w).doing = if self.attested(w) { Available } else { Registered };
+        self.at(w).doing = if self.in_time(w) { Available } else { Registered };
     }
 
     fn clean(&mut self, w: u32, cleanup: Did<()>) -> Verdict {
@@ -407,14 +426,14 @@ impl Model {
         let worker = &self.workers[&w];
         match worker.doing {
             Retired => worker.retired + self.rules.limits.retired_memory_ms.0 <= self.now,
-            _ if worker.taken_in < self.quarantines => true,
-            Available => !self.heard(w) || !self.attested(w),
+            _ if worker.taken_in < self.quarantines || self.unjudged(w) => true,
+            Available => !self.heard(w) || !self.in_time(w),
             _ => self.lapsed(w).is_some(),
         }
     }
 
     fn pass(&mut self, w: u32) {
-        let (heard, attested) = (self.heard(w), self.attested(w));
+        let (heard, in_time) = (self.heard(w), self.in_time(w));
         let worker = self.at(w);
         match worker.doing {
             Retired => {
@@ -422,7 +441,7 @@ impl Model {
                 return;
             }
             Available if !heard => (worker.doing, worker.silent) = (Offline, true),
-            Available if !attested => (worker.doing, worker.evidence) = (Registered, None),
+            Available if !in_time => (worker.doing, worker.evidence) = (Registered, None),
             _ => {
                 if let Some(reason) = self.lapsed(w) {
                     self.lose_hard(w, reason);
@@ -435,7 +454,23 @@ impl Model {
         if self.workers[&w].taken_in < self.quarantines {
             self.quarantine(w, QuarantineReason::Operator);
         }
+        if self.unjudged(w) {
+            self.judge_again(w);
+        }
         self.touched(w);
+    }
+
+    /// Another policy came into force: a worker that it does not let in has no evidence any more, and no lease.
+    fn judge_again(&mut self, w: u32) {
+        let (passes, policy) = (self.attested(w), self.policy);
+        if !passes && matches!(self.workers[&w].doing, Assigned | Running) {
+            self.take_back(w, LossReason::Evidence);
+        }
+        let worker = self.at(w);
+        worker.evidence = worker.evidence.filter(|_| passes).map(|(until, _)| (until, policy));
+        if !passes && worker.doing == Available {
+            worker.doing = Registered;
+        }
     }
 
     /// The coordinator dies and comes back: everybody counts as heard, and nonces of before are void.

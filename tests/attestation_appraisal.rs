@@ -108,11 +108,12 @@ fn a4_a_workers_own_word_for_its_egress_is_malformed() {
         let payload = serde_json::to_vec(&statement).unwrap();
         codes(&case.judge_bytes(EvidenceForm::Dsse, &seal(PAYLOAD_TYPE, &payload, &[&launcher()]).unwrap()))
     };
-    for word in [json!(true), json!(1), json!(-1), json!(0.5), json!("yes!"), json!([]), json!([true])] {
+    let said = json!({"attested": true});
+    for word in [json!(true), json!(1), json!(-1), json!(0.5), json!("yes!"), json!([]), json!([true]), said]
+    {
         assert_eq!(signed(word.clone()), ["attestation.egress.malformed"], "{word}");
     }
     assert_eq!(signed(Value::Null), ["attestation.egress.missing"]);
-    assert_eq!(signed(json!({"attested": true})), ["json.shape"]);
     // The envelope may also stand there as an object.
     let envelope = case.binding.as_ref().unwrap().seal(&[&proxy()]).unwrap();
     assert_eq!(signed(serde_json::from_slice(&envelope).unwrap()), [""; 0]);
@@ -532,7 +533,7 @@ fn accepted_evidence_dies_with_what_it_stood_on() {
     let again = |now: u64, change: fn(&mut Case)| {
         let mut case = Case::default();
         change(&mut case);
-        let failures = reappraise(facts, &policy(case.form), Wall(now));
+        let failures = reappraise(facts, &policy(case.form), Wall(now)).err().unwrap_or_default();
         failures.iter().map(|failure| leasehold::code::Coded::code(failure).as_str()).collect::<Vec<_>>()
     };
     assert_eq!(again(NOW, |_| ()), [""; 0]);

@@ -9,13 +9,14 @@ use leasehold::{
     code::{self, Coded},
     digest::Sha256Digest,
     dispatch::{
-        DeviceMessage, DispatchCommand, DispatchEffect, Incarnation, Outcome, Payload, RejectReason,
-        RequestState, Target,
+        DeviceMessage, DispatchCommand, DispatchEffect, FailReason, Incarnation, Outcome, Payload,
+        RejectReason, RequestState, Target,
     },
     fleet::{
         CommandError, ConfirmUse, Effect, Principal, RecoverError, RevokeSelf, SetPolicy, WorkerFleetManager,
         WorkerFleetPolicy, WorkerFleetPolicyForm,
     },
+    id::RequestId,
     identity::{
         DeviceCertificate, DeviceCommand, DeviceKind, OverlapEnd, RevocationReason, RevocationSubject,
         pairing::{
@@ -282,6 +283,35 @@ fn recovery_believes_nothing_that_can_be_checked() {
     for cut in 0..snapshot.len() {
         assert!(WorkerFleetManager::recover(Some(&snapshot[..cut]), &[], setup(), Epoch(2), START).is_err());
     }
+}
+
+/// A restore that has lost the latest events: what was open is lost, streams are closed, and no number comes again.
+#[test]
+fn a_stale_restore_loses_what_was_open() {
+    let mut host = Host::new();
+    let leaf = registered(&mut host, "a", 0);
+    host.request(&ask("r", Target::Any)).unwrap();
+    host.poll();
+    let snapshot = host.fleet.snapshot().unwrap();
+    host.request(&ask("later", Target::Any)).unwrap();
+    host.poll();
+    let number = |host: &Host, name: &str| {
+        let dispatch = host.fleet.state().nodes().dispatch();
+        dispatch.record(&RequestId::new(name).unwrap()).unwrap().number()
+    };
+    let highest = number(&host, "later");
+
+    host.now = host.now.plus(Millis(10));
+    host.fleet = WorkerFleetManager::restore_stale(&snapshot, setup(), Epoch(2), 0, host.now).unwrap();
+    host.write();
+    host.fleet.state().check_invariants().unwrap();
+    assert_eq!(host.state_of("r"), RequestState::Failed(FailReason::Lost));
+    let beat = DeviceMessage::Heartbeat { incarnation: Incarnation(7) };
+    assert_eq!(host.say(leaf, &beat).unwrap_err(), code::DISPATCH_DEVICE_NOT_CONNECTED);
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(7), claims: cam(), window: 1 };
+    host.say(leaf, &hello).unwrap();
+    host.request(&ask("new", Target::Any)).unwrap();
+    assert!(number(&host, "new") > highest, "the agent has not forgotten it");
 }
 
 /// Invariant 7: a line that goes back is refused, and a wall that leaps neither revives nor bricks a certificate.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use leasehold::{
-    attestation::signature::DefaultVerifier,
+    attestation::{policy::AttestationPolicyForm, signature::DefaultVerifier},
     code::Coded,
     digest::Sha256Digest,
     fleet::*,

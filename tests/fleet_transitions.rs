@@ -6,6 +6,8 @@
 use std::{fs, path::Path};
 
 use leasehold::{
+    attestation::policy::AttestationPolicyForm,
+    capability::CapabilitySet,
     code::{Code, Coded},
     fleet::*,
     lease::{Epoch, Fence, WorkerLease},
@@ -248,7 +250,12 @@ fn every_deadline_in_every_condition_does_what_the_table_says() {
                 }
                 Act::SilenceDeadline => scene.world.pass(20_001),
                 _ => {
-                    let policy = scene.world.fleet.state().policy().clone();
+                    // A policy that trusts no capability lets no worker go on.
+                    let mut form = WorkerFleetPolicyForm::from(scene.world.fleet.state().policy().clone());
+                    let mut attestation = AttestationPolicyForm::from(form.attestation);
+                    attestation.capabilities.trusted = CapabilitySet::default();
+                    form.attestation = attestation.try_into().unwrap();
+                    let policy = form.try_into().unwrap();
                     operate(&mut scene.world, &SetPolicy { policy }).unwrap();
                 }
             }

@@ -188,6 +188,7 @@ impl Model {
     }
 
     pub fn set_policy(&mut self, rules: WorkerFleetPolicyForm) {
+        self.trusted = trusted(&rules);
         self.rules = rules;
         self.policy += 1;
         self.turn += 1;

@@ -55,7 +55,7 @@ impl Model {
             return Err("attest.nonce_spent");
         }
         let runs = self.by_device(device);
-        if !evidence.good {
+        if !evidence.good || evidence.capabilities & !self.trusted != 0 {
             let known = runs.ok_or("attest.refused")?;
             self.hear(device);
             self.quarantine(known, QuarantineReason::FailedEvidence);
@@ -176,10 +176,14 @@ impl Model {
         let lease = self.holds(LeaseAct::Renew, from, fence)?;
         if !self.attested(from.worker) {
             return Err("evidence.not_in_force");
-        } else if lease.expires >= lease.horizon {
+        }
+        // Evidence that came in between may end sooner than what the lease was granted on.
+        let until = self.workers[&from.worker].evidence.map_or(0, |(until, _)| until);
+        let horizon = lease.horizon.min(until);
+        if lease.expires >= horizon {
             return Err("lease.horizon");
         }
-        let most = (self.now + self.rules.lease.ttl_max_ms.0).min(lease.horizon).max(lease.expires);
+        let most = (self.now + self.rules.lease.ttl_max_ms.0).min(horizon).max(lease.expires);
         self.heard_now(from.worker);
         self.at(from.worker).lease.as_mut().expect("a lease").expires = most;
         self.touched(from.worker);

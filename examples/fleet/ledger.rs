@@ -89,6 +89,10 @@ impl Ledger {
                     notes.push(Note::Joined { worker, slot, incarnation });
                 }
             }
+            FleetEvent::PolicySet { generation, .. } => notes.push(Note::Policy { generation: *generation }),
+            FleetEvent::EvidenceKept { slot, .. } => {
+                notes.extend(self.workers.get(slot).map(|worker| Note::Kept { worker: worker.clone() }));
+            }
             FleetEvent::LeaseGranted { lease, .. } => {
                 let (run, worker) = (lease.terms.run.clone(), lease.worker.clone());
                 self.leases.insert(lease.fence, (run.clone(), worker.clone()));

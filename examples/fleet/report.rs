@@ -37,6 +37,8 @@ pub struct Report {
     renewed: u64,
     killed: u64,
     joined: u64,
+    policies: u64,
+    kept: u64,
     fences: Option<(Fence, Fence)>,
     refusals: BTreeMap<String, u64>,
     egress_allowed: u64,
@@ -88,6 +90,8 @@ impl Report {
             renewed: 0,
             killed: 0,
             joined: 0,
+            policies: 0,
+            kept: 0,
             fences: None,
             refusals: BTreeMap::new(),
             egress_allowed: 0,
@@ -126,6 +130,8 @@ impl Report {
         }
         match note {
             Note::Joined { .. } => self.joined += 1,
+            Note::Policy { .. } => self.policies += 1,
+            Note::Kept { .. } => self.kept += 1,
             Note::Leased { run, worker, attempt, fence, .. } => {
                 self.leases += 1;
                 self.again += u64::from(*attempt > 1);
@@ -203,6 +209,7 @@ impl Report {
         let fences = self.fences.map_or("none".into(), |(first, last)| format!("{first} to {last}"));
         table.row("fences", fences);
         table.row("workers", format!("joined {}, killed {}", self.joined, self.killed));
+        table.row("policy changes", format!("{}, evidence kept {} times", self.policies, self.kept));
         table.row("scratch", format!("{} entries removed, {} left", self.removed, self.remaining));
         table.codes("refusals", &self.refusals);
         table.row("egress allowed", self.egress_allowed.to_string());

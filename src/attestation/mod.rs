@@ -7,7 +7,7 @@
 //! * [`evidence`]: what a worker states, and its two wire forms
 //! * [`EgressBinding`]: what an egress proxy signs about a worker
 //! * [`policy`]: which evidence lets a worker join
-//! * [`appraise`]: the verdict, with every failure; [`reappraise`] when the policy changed
+//! * [`appraise`]: the verdict, with every failure; [`reappraise`] and [`reappraise_all`] when the policy changed
 //! * [`seal_summary`]: the verdict as a signed document for others
 //!
 //! # Who vouches for what
@@ -37,9 +37,9 @@ mod version;
 pub use self::{
     appraisal::{
         AcceptedEvidence, Appraisal, AppraisalReport, CoarseAppraisal, Dimension, EgressFacts,
-        EvidenceContext, EvidenceFacts, Failure, FailureReport, Field, MAX_ATTACHMENTS, Measurement,
-        PROVENANCE_PREDICATE, SignerFacts, Submission, Tier, TrustVector, WaivedReport, appraise,
-        appraise_submission, reappraise,
+        EvidenceContext, EvidenceFacts, EvidenceProfile, Failure, FailureReport, Field, MAX_ATTACHMENTS,
+        Measurement, PROVENANCE_PREDICATE, SignerFacts, Submission, Tier, TrustVector, WaivedReport,
+        appraise, appraise_submission, reappraise, reappraise_all,
     },
     challenge::NonceError,
     egress_binding::{BindingError, EGRESS_PAYLOAD_TYPE, EgressBinding},

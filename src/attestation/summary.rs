@@ -144,7 +144,8 @@ pub fn seal_summary(
     signers: &[&dyn Signer],
 ) -> Result<Vec<u8>, SummaryError> {
     let facts = accepted.facts();
-    let measured = [("image", facts.image), ("build", facts.build), ("artifact", facts.artifact)];
+    let measured =
+        [("image", accepted.image()), ("build", accepted.build()), ("artifact", accepted.artifact())];
     let subject: Vec<_> =
         measured.iter().filter_map(|(name, digest)| Some(SubjectForm::new(name, (*digest)?))).collect();
     if subject.is_empty() {

@@ -67,7 +67,7 @@ codes! { FLEET:
     WORKER_DRAINING = "worker.draining", "the worker is draining";
     WORKER_NOT_DRAINING = "worker.not_draining", "the worker is not draining";
     WORKER_CAPABILITIES = "worker.capabilities", "the worker does not have the capabilities";
-    EVIDENCE_NOT_IN_FORCE = "evidence.not_in_force", "the worker's evidence is missing, over, or of an older policy";
+    EVIDENCE_NOT_IN_FORCE = "evidence.not_in_force", "the worker's evidence is missing, over, or does not pass under the policy in force";
     LEASE_NONE = "lease.none", "the worker holds no lease";
     LEASE_STALE_FENCE = "lease.stale_fence", "the fence is not that of the worker's lease";
     LEASE_FENCE_MALFORMED = "lease.fence_malformed", "the text is not EPOCH.COUNTER";

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     device::{Device, Session},
     error::DispatchError,
-    event::{DeviceStanding, DispatchEvent, StoredDispatchEvent},
+    event::{DeviceStanding, DisconnectReason, DispatchEvent, StoredDispatchEvent},
+    payload::Payload,
     policy::DispatchPolicy,
-    record::{CapabilityRequestRecord, Incarnation, Mediation, RequestState},
+    record::{CapabilityRequestRecord, FailReason, Incarnation, Mediation, RequestState},
     state::DispatchState,
 };
 use crate::{
     capability::CapabilitySet,
     id::{DeviceId, RequestId},
-    time::Mono,
+    time::{Mono, Now},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -131,6 +132,25 @@ impl DispatchState {
             }
         }
         Ok(state)
+    }
+
+    /// What a restore means that has lost the latest events: every open request is lost, and every stream closed.
+    pub(crate) fn lose_everything(&self, now: Now) -> Vec<DispatchEvent> {
+        let at = self.at(now);
+        let open = self.requests.sorted().into_iter().filter(|record| !record.state.is_final());
+        let lost = RequestState::Failed(FailReason::Lost);
+        let ended = open.map(|record| self.ended(record, lost, Payload::default(), at));
+        let streams = self.devices.sorted().into_iter().filter(|device| device.session.is_some());
+        let closed = streams.map(|device| DispatchEvent::DeviceDisconnected {
+            device: device.id.clone(),
+            reason: DisconnectReason::Closed,
+        });
+        ended.chain(closed).collect()
+    }
+
+    /// Numbers that may have been given out since are not given out again: an agent takes a lower one for forgotten.
+    pub(crate) fn skip_numbers(&mut self) {
+        self.next_number = self.next_number.saturating_add(1 << 32);
     }
 
     /// Folds in an event that was read back, if it can have happened here.

@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
             return None;
         }
         let record = self.state.roster.by_handle(handle)?;
-        let same = record.evidence.as_ref()?.certificate == *certificate && record.device == *device;
+        let same = record.evidence.as_ref()?.record.certificate == *certificate && record.device == *device;
         same.then_some(record)
     }
 
@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
         authenticated: &AuthenticatedDevice<'_>,
     ) -> Option<Wall> {
         let certificate = authenticated.certificate();
-        let same = record.evidence.as_ref()?.certificate == certificate.fingerprint();
+        let same = record.evidence.as_ref()?.record.certificate == certificate.fingerprint();
         // The wall of accepted records never goes back, so that what has begun by then has begun.
         let begun = certificate.not_before() <= self.state.last.wall;
         (same && begun && authenticated.ends().is_none()).then_some(certificate.not_after())

@@ -1,6 +1,6 @@
 //! What happened, as it is journaled. Folding the events gives the hard state (invariant 8).
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use super::{
     principal::{CommandId, Principal},
 };
 use crate::{
+    attestation::EvidenceProfile,
     capability::CapabilitySet,
     digest::Sha256Digest,
     dispatch::{DispatchEvent, StoredDispatchEvent},
@@ -30,8 +31,14 @@ use crate::{
 pub struct EvidenceRecord {
     /// SHA-256 of the statement.
     pub sha256: Sha256Digest,
-    /// The policy generation that it was accepted under.
+    /// The policy generation that it was accepted under, or last judged again.
     pub generation: u64,
+    /// When it was issued.
+    pub issued: Wall,
+    /// When it expires by its own word.
+    pub expires: Wall,
+    /// When its egress binding expires; `None` where the policy waived that.
+    pub egress_expires: Option<Wall>,
     /// When it is over, on the wall.
     pub valid_until: Wall,
     /// When it is over, on the fleet's line, as it stood when the evidence was accepted: a wall clock that is set
@@ -123,6 +130,8 @@ events! {
         slot: u32,
         /// The evidence.
         evidence: EvidenceRecord,
+        /// What runs there, and who says so: what another policy is held against.
+        profile: Arc<EvidenceProfile>,
         /// What the worker can do, by that evidence.
         capabilities: CapabilitySet,
         /// The nonce that it spent, and until when that is remembered.
@@ -138,6 +147,17 @@ events! {
         slot: u32,
         /// The code of every failed check.
         failures: Vec<String>,
+    }
+    /// Another policy came into force, and the evidence passes under that too.
+    EvidenceKept {
+        /// The worker's slot.
+        slot: u32,
+        /// The generation of that policy.
+        generation: u64,
+        /// When it is over from now on; never later than before.
+        valid_until: Wall,
+        /// See `valid_until`.
+        valid_until_mono: Mono,
     }
     /// The evidence is no longer in force.
     EvidenceWithdrawn {
@@ -307,6 +327,7 @@ impl FleetEvent {
             | Self::IncarnationBegan { slot, .. }
             | Self::EvidenceAccepted { slot, .. }
             | Self::EvidenceRefused { slot, .. }
+            | Self::EvidenceKept { slot, .. }
             | Self::EvidenceWithdrawn { slot }
             | Self::WorkerHeard { slot }
             | Self::WorkerSilent { slot }

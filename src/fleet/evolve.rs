@@ -5,8 +5,9 @@ use alloc::boxed::Box;
 use super::{
     condition::{Activity, Debt, HeldLease, LeaseStage, LossReason, Quarantine, QuarantineReason},
     event::FleetEvent,
+    evidence::Evidence,
     policy::WorkerFleetPolicy,
-    roster::{self, Roster, WorkerRecord},
+    roster::{Roster, WorkerRecord},
     runs::Runs,
     session::Sessions,
     spent::Spent,
@@ -56,6 +57,7 @@ impl FleetState {
                 self.fence_counter = 0;
             }
             FleetEvent::RestoredStale { quiet_until, floor } => {
+                self.nodes.dispatch.skip_numbers();
                 self.quiet_until = *quiet_until;
                 self.floor = *floor;
             }
@@ -93,7 +95,6 @@ impl FleetState {
 
     fn evolve_worker(&mut self, at: Now, event: &FleetEvent) {
         let version = self.version;
-        let generation = self.policy_generation;
         match event {
             FleetEvent::WorkerRegistered { slot, worker, device } => {
                 // The registry's own copy of the id: one allocation for both, and equal at a glance.
@@ -113,6 +114,7 @@ impl FleetState {
             FleetEvent::EvidenceAccepted {
                 slot,
                 evidence,
+                profile,
                 capabilities,
                 nonce,
                 nonce_until,
@@ -120,12 +122,23 @@ impl FleetState {
             } => {
                 self.nonces.insert(*nonce, nonce_until.0, at.mono.0);
                 self.roster.set_capabilities(*slot, capabilities);
+                let evidence =
+                    Evidence { record: evidence.clone(), profile: self.roster.profiles.share(profile) };
                 self.roster.change(*slot, |record| {
-                    record.evidence = Some(evidence.clone());
+                    record.evidence = Some(evidence);
                     accept_evidence(record, *nonce_version);
                 });
             }
             FleetEvent::EvidenceRefused { .. } => {}
+            FleetEvent::EvidenceKept { slot, generation, valid_until, valid_until_mono } => {
+                self.roster.change(*slot, |record| {
+                    if let Some(evidence) = &mut record.evidence {
+                        evidence.record.generation = *generation;
+                        evidence.record.valid_until = *valid_until;
+                        evidence.record.valid_until_mono = *valid_until_mono;
+                    }
+                });
+            }
             FleetEvent::EvidenceWithdrawn { slot } => self.roster.change(*slot, |record| {
                 record.evidence = None;
                 if matches!(record.activity, Activity::Available) {
@@ -135,7 +148,7 @@ impl FleetState {
             FleetEvent::WorkerHeard { slot } => self.roster.change(*slot, |record| {
                 record.silent = false;
                 if matches!(record.activity, Activity::Registered | Activity::Offline) {
-                    record.activity = idle(record, generation, at);
+                    record.activity = idle(record, at);
                 }
             }),
             FleetEvent::WorkerSilent { slot } => self.roster.change(*slot, |record| {
@@ -187,7 +200,7 @@ impl FleetState {
     }
 
     fn evolve_lease(&mut self, at: Now, event: &FleetEvent) {
-        let (version, generation) = (self.version, self.policy_generation);
+        let version = self.version;
         match event {
             FleetEvent::LeaseGranted { slot, lease } => {
                 let terms = &lease.terms;
@@ -215,7 +228,7 @@ impl FleetState {
             FleetEvent::LeaseReturned { slot, fence } => {
                 let memory = at.mono.plus(self.policy.runs.grant_lifetime_max_ms);
                 self.free_run(*slot, *fence, None, at.mono, memory);
-                self.roster.change(*slot, |record| record.activity = idle(record, generation, at));
+                self.roster.change(*slot, |record| record.activity = idle(record, at));
             }
             FleetEvent::LeaseLost { slot, fence, reason, run_held_until } => {
                 let memory = run_held_until.plus(self.policy.runs.grant_lifetime_max_ms);
@@ -254,9 +267,8 @@ impl FleetState {
 }
 
 /// What a worker without a lease does: available where its evidence lets it work, else registered.
-fn idle(record: &WorkerRecord, generation: u64, at: Now) -> Activity {
-    let able = record.evidence.as_ref().is_some_and(|evidence| roster::in_force(evidence, generation, at));
-    if able { Activity::Available } else { Activity::Registered }
+fn idle(record: &WorkerRecord, at: Now) -> Activity {
+    if FleetState::evidence_in_time(record, at) { Activity::Available } else { Activity::Registered }
 }
 
 /// Evidence over a nonce issued at `nonce_version` pays what was owed since that version or before (invariant 5).

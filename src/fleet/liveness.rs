@@ -225,7 +225,7 @@ pub(crate) fn deadline(state: &FleetState, record: &WorkerRecord, heard: Mono) -
     match &record.activity {
         Activity::Available => {
             let evidence = record.evidence.as_ref().map_or(Mono::NEVER, |evidence| {
-                evidence.valid_until_mono.min(evidence.certificate_until_mono)
+                evidence.record.valid_until_mono.min(evidence.record.certificate_until_mono)
             });
             evidence.min(heard.plus(policy.liveness.offline_after_ms))
         }

@@ -19,6 +19,7 @@ mod counts;
 mod decide;
 mod effect;
 mod event;
+mod evidence;
 mod evolve;
 mod invariants;
 mod journal;

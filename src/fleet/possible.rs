@@ -100,6 +100,18 @@ impl FleetState {
                     "evidence of another policy is accepted",
                 )
             }
+            FleetEvent::EvidenceKept { generation, valid_until, valid_until_mono, .. } => {
+                let held = record.evidence.as_ref().map(|evidence| &evidence.record);
+                let held = held.ok_or("evidence is kept that is not there")?;
+                ensure(
+                    held.generation < *generation && *generation == self.policy_generation,
+                    "evidence is judged under another policy than the next",
+                )?;
+                ensure(
+                    *valid_until <= held.valid_until && *valid_until_mono <= held.valid_until_mono,
+                    "evidence lasts longer when it is judged again",
+                )
+            }
             FleetEvent::WorkerSilent { .. } => ensure(
                 matches!(record.activity, Activity::Available),
                 "a worker that is not idle falls silent",

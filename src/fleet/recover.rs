@@ -154,12 +154,18 @@ impl WorkerFleetManager {
         let mut events = Vec::from([
             FleetEvent::EpochBegan { epoch },
             FleetEvent::RestoredStale { quiet_until, floor: now.wall },
-            // A new generation: evidence accepted before is no longer in force.
             FleetEvent::PolicySet { policy: state.policy.clone(), generation },
         ]);
         events.extend(state.lost_codes());
+        // Nobody knows any more how far a device got with what it had.
+        let lost = state.nodes.dispatch.lose_everything(now);
+        events.extend(lost.into_iter().map(|change| FleetEvent::DispatchChanged { change }));
         for slot in 0..state.roster.slots() {
-            if let Some(held) = state.roster.get(slot).and_then(state::held) {
+            let Some(record) = state.roster.get(slot) else { continue };
+            if record.evidence.is_some() {
+                events.push(FleetEvent::EvidenceWithdrawn { slot });
+            }
+            if let Some(held) = state::held(record) {
                 let fence = held.lease.fence;
                 let reason = LossReason::Restored;
                 events.push(FleetEvent::LeaseLost { slot, fence, reason, run_held_until: quiet_until });

@@ -1,21 +1,22 @@
 //! The workers: records in slots, found by id or by device, counted by what the public sees of them.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     condition::{Activity, ActivityKind, Quarantine, WorkerLifecycleState},
     event::EvidenceRecord,
+    evidence::{Evidence, ProfileList, Profiles, StoredProfile},
     operation::WorkerHandle,
     ready::{ClassId, ReadyQueues},
 };
 use crate::{
+    attestation::EvidenceProfile,
     capability::CapabilitySet,
     id::{DeviceId, WorkerId},
     index::KeyedIndex,
     slab::Chunks,
-    time::Now,
 };
 
 /// One worker, on all its axes.
@@ -31,7 +32,7 @@ pub(crate) struct WorkerRecord {
     pub(crate) draining: bool,
     /// Fell silent, and was not heard since.
     pub(crate) silent: bool,
-    pub(crate) evidence: Option<EvidenceRecord>,
+    pub(crate) evidence: Option<Evidence>,
     pub(crate) class: Option<ClassId>,
 }
 
@@ -77,6 +78,7 @@ pub(crate) struct Roster {
     by_id: KeyedIndex,
     by_device: KeyedIndex,
     pub(crate) ready: ReadyQueues,
+    pub(crate) profiles: Profiles,
     counts: [u64; VIEWS],
     /// Workers that fell silent and were not heard since.
     pub(crate) silent: u32,
@@ -112,6 +114,7 @@ impl Roster {
             by_id: KeyedIndex::new(index_key),
             by_device: KeyedIndex::new(index_key),
             ready: ReadyQueues::new(index_key),
+            profiles: Profiles::default(),
             counts: [0; VIEWS],
             silent: 0,
             quarantine_generation: 0,
@@ -331,7 +334,7 @@ pub(crate) struct StoredWorker {
     quarantine_generation: u64,
     draining: bool,
     silent: bool,
-    evidence: Option<EvidenceRecord>,
+    evidence: Option<(EvidenceRecord, StoredProfile)>,
     capabilities: Option<CapabilitySet>,
     stamp: u64,
 }
@@ -342,7 +345,8 @@ pub(crate) type StoredPlace = (u32, Option<StoredWorker>);
 impl Roster {
     /// Every slot in order, one at a time.
     pub(crate) fn stored_places(&self) -> impl Iterator<Item = StoredPlace> {
-        (0_u32..).zip(self.places.iter()).map(|(slot, place)| {
+        let mut profiles = ProfileList::default();
+        (0_u32..).zip(self.places.iter()).map(move |(slot, place)| {
             let store = |record: &WorkerRecord| StoredWorker {
                 id: record.id.clone(),
                 device: record.device.clone(),
@@ -351,7 +355,10 @@ impl Roster {
                 quarantine_generation: record.quarantine_generation,
                 draining: record.draining,
                 silent: record.silent,
-                evidence: record.evidence.clone(),
+                evidence: record
+                    .evidence
+                    .as_ref()
+                    .map(|evidence| (evidence.record.clone(), profiles.store(&evidence.profile))),
                 capabilities: record.class.and_then(|class| self.ready.capabilities(class)).cloned(),
                 stamp: self.ready.stamp(slot),
             };
@@ -369,12 +376,13 @@ impl Roster {
 pub(crate) struct RosterLoader {
     roster: Roster,
     queued: Vec<(u64, ClassId, u32)>,
+    profiles: Vec<Arc<EvidenceProfile>>,
 }
 
 impl RosterLoader {
     pub(crate) fn new(index_key: [u8; 16], quarantine_generation: u64) -> Self {
         let roster = Roster { quarantine_generation, ..Roster::new(index_key) };
-        Self { roster, queued: Vec::new() }
+        Self { roster, queued: Vec::new(), profiles: Vec::new() }
     }
 
     /// The next slot.
@@ -386,6 +394,17 @@ impl RosterLoader {
         if worker.stamp != 0 {
             self.queued.push((worker.stamp, class?, slot));
         }
+        let evidence = match worker.evidence {
+            Some((record, StoredProfile::First(profile))) => {
+                let profile = self.roster.profiles.share(&profile);
+                self.profiles.push(Arc::clone(&profile));
+                Some(Evidence { record, profile })
+            }
+            Some((record, StoredProfile::Again(place))) => {
+                Some(Evidence { record, profile: Arc::clone(self.profiles.get(index(place))?) })
+            }
+            None => None,
+        };
         let record = WorkerRecord {
             id: worker.id,
             device: worker.device,
@@ -394,7 +413,7 @@ impl RosterLoader {
             quarantine_generation: worker.quarantine_generation,
             draining: worker.draining,
             silent: worker.silent,
-            evidence: worker.evidence,
+            evidence,
             class,
         };
         if self.roster.by_id(&record.id).is_some() {
@@ -459,16 +478,6 @@ impl PartialEq for Roster {
 }
 
 impl Eq for Roster {}
-
-/// Whether `evidence` lets its worker work at `now`, under this generation of the policy (invariants 3 and 4).
-///
-/// Wall and monotonic line must both agree, so that a wall clock that was set back extends nothing (invariant 7).
-pub(crate) fn in_force(evidence: &EvidenceRecord, generation: u64, now: Now) -> bool {
-    evidence.generation == generation
-        && now.wall < evidence.valid_until
-        && now.mono < evidence.valid_until_mono
-        && now.mono < evidence.certificate_until_mono
-}
 
 /// Which activity kinds hold a lease.
 pub(crate) const fn holds_lease(kind: ActivityKind) -> bool {

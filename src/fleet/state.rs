@@ -4,10 +4,11 @@ use super::{
     condition::{Activity, Debt, HeldLease, LeaseStage, WorkerLifecycleState},
     counts::WorkerFleetCounts,
     event::EvidenceRecord,
+    evidence::Evidence,
     operation::WorkerHandle,
     policy::WorkerFleetPolicy,
     rejection::TimeError,
-    roster::{self, Roster, WorkerRecord},
+    roster::{Roster, WorkerRecord},
     runs::{RunRecord, Runs},
     session::Sessions,
     spent::Spent,
@@ -198,7 +199,7 @@ impl FleetState {
             stage: held.map(|held| held.stage),
             owes: debt(record),
             capabilities: self.roster.capabilities(slot),
-            evidence: record.evidence.as_ref(),
+            evidence: record.evidence.as_ref().map(|evidence| &evidence.record),
         })
     }
 
@@ -206,12 +207,15 @@ impl FleetState {
         WorkerHandle { slot, generation: self.roster.generation(slot) }
     }
 
-    /// Whether the worker's evidence lets it work at `now`.
+    /// Whether the worker's evidence was judged under the policy in force, and its time is not over at `now`.
     pub(crate) fn evidence_in_force(&self, record: &WorkerRecord, now: Now) -> bool {
-        record
-            .evidence
-            .as_ref()
-            .is_some_and(|evidence| roster::in_force(evidence, self.policy_generation, now))
+        let judged = |evidence: &Evidence| evidence.record.generation == self.policy_generation;
+        Self::evidence_in_time(record, now) && record.evidence.as_ref().is_some_and(judged)
+    }
+
+    /// Whether the worker has evidence whose time is not over at `now`, under whatever policy it was judged.
+    pub(crate) fn evidence_in_time(record: &WorkerRecord, now: Now) -> bool {
+        record.evidence.as_ref().is_some_and(|evidence| evidence.is_in_time(now))
     }
 
     /// Whether so many workers are silent that the coordinator suspects itself.
@@ -269,7 +273,8 @@ impl FleetState {
             return true;
         };
         let now = self.discipline(now).map_or(now, |(now, _)| now);
-        !self.evidence_in_force(record, now)
+        // Where the policy changed, the sweep that is under way judges what there is.
+        !Self::evidence_in_time(record, now)
             || record.quarantine().evidence_since.is_some()
             || debt(record).is_some_and(|debt| debt.evidence_since.is_some())
     }

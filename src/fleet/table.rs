@@ -47,7 +47,7 @@ pub enum Act {
     LeaseDeadline,
     /// An idle worker was not heard in time.
     SilenceDeadline,
-    /// The evidence is no longer in force.
+    /// The evidence is no longer in force: its time is over, or it does not pass under another policy.
     EvidenceDeadline,
 }
 
@@ -214,6 +214,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Act::LeaseDeadline, &[Assigned, Running, CleaningUp, Revoking], &[Orphaned]),
     row(Act::SilenceDeadline, &[Available], &[Offline]),
     row(Act::EvidenceDeadline, &[Available], &[Registered]),
+    row(Act::EvidenceDeadline, &[Assigned, Running], &[Revoking]),
 ];
 
 /// The row of each act and activity; a pair has one at most.

@@ -15,7 +15,7 @@ pub const WORKERS: u32 = 5;
 /// How many runs are asked for.
 pub const RUNS: u32 = 8;
 /// How many policies [`FleetStep::SetPolicy`] chooses from.
-pub const POLICIES: u8 = 2;
+pub const POLICIES: u8 = 3;
 
 /// Who sends a message of a worker, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,7 +309,7 @@ pub fn fleet_step() -> impl Strategy<Value = FleetStep> {
         3 => (0..WORKERS, rarely(8))
             .prop_map(|(worker, former_fence)| FleetStep::ForceCleanup { worker, former_fence }),
         1 => Just(FleetStep::QuarantineAll),
-        1 => (0..POLICIES).prop_map(FleetStep::SetPolicy),
+        2 => (0..POLICIES).prop_map(FleetStep::SetPolicy),
         1 => (0..DEVICES).prop_map(FleetStep::RevokeDevice),
         2 => Just(FleetStep::Checkpoint),
         3 => Just(FleetStep::Crash),

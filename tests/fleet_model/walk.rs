@@ -23,7 +23,15 @@ pub(super) fn shorter(form: &mut WorkerFleetPolicyForm) {
     form.runs.max_attempts = 2;
 }
 
-const RULES: [fn(&mut WorkerFleetPolicyForm); strategies::POLICIES as usize] = [rules, shorter];
+/// Another policy: workers with one of the capabilities are not let in any more.
+pub(super) fn narrower(form: &mut WorkerFleetPolicyForm) {
+    rules(form);
+    let mut attestation = AttestationPolicyForm::from(form.attestation.clone());
+    attestation.capabilities.trusted = World::capabilities("acdefgh");
+    form.attestation = attestation.try_into().expect("a policy");
+}
+
+const RULES: [fn(&mut WorkerFleetPolicyForm); strategies::POLICIES as usize] = [rules, shorter, narrower];
 
 pub(super) fn policy(number: u8) -> WorkerFleetPolicy {
     World::policy(RULES[usize::from(number)])

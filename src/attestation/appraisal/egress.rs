@@ -23,7 +23,7 @@ pub(super) fn check(
     context: &EvidenceContext<'_>,
     verifier: &dyn SignatureVerifier,
     judge: &mut Judge,
-) -> Option<EgressFacts> {
+) -> Option<(EgressFacts, Wall)> {
     let mut facts = None;
     required(judge, Dimension::Egress, &form.egress, |rule, failures, until| {
         if rule.policies.is_empty() {
@@ -42,7 +42,7 @@ pub(super) fn check(
         times(&binding, form, context.now, failures);
         let expires = binding.expires.plus(form.times.expiry_skew_ms);
         *until = (*until).min(end).min(expires);
-        facts = Some(EgressFacts { proxies, policy: binding.policy, expires });
+        facts = Some((EgressFacts { proxies, policy: binding.policy }, expires));
     });
     facts
 }

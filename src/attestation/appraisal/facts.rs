@@ -30,8 +30,26 @@ pub struct EvidenceFacts {
     pub certificate: Sha256Digest,
     /// The capabilities: claimed, granted and trusted.
     pub capabilities: CapabilitySet,
-    /// Who granted them.
-    pub authority: Sha256Digest,
+    /// What runs there, and who says so.
+    pub profile: Arc<EvidenceProfile>,
+    /// When the evidence was issued.
+    pub issued: Wall,
+    /// When it expires by its own word.
+    pub expires: Wall,
+    /// When its egress binding expires. `None` only where the policy waives it.
+    pub egress_expires: Option<Wall>,
+    /// Until when the acceptance holds.
+    pub valid_until: Wall,
+    /// SHA-256 of the payload's bytes.
+    pub evidence: Sha256Digest,
+    /// The policy that accepted it.
+    pub policy: Sha256Digest,
+}
+
+/// The part of the facts that workers of one image under one launcher have in common: kept once for all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceProfile {
     /// Digest of the image. `None` only where the policy waives it and nothing is stated.
     pub image: Option<Sha256Digest>,
     /// Digest of the build. `None` as for the image.
@@ -42,17 +60,9 @@ pub struct EvidenceFacts {
     pub protocol: Option<ProtocolRange>,
     /// The WIT interfaces. Empty only where the policy waives them.
     pub wit: Vec<WitInterface>,
-    /// When the evidence was issued.
-    pub issued: Wall,
-    /// When it expires by its own word.
-    pub expires: Wall,
-    /// Until when the acceptance holds.
-    pub valid_until: Wall,
-    /// SHA-256 of the payload's bytes.
-    pub evidence: Sha256Digest,
-    /// The policy that accepted it.
-    pub policy: Sha256Digest,
-    /// Who signed it. Empty for a plain document.
+    /// Who granted the capabilities.
+    pub authority: Sha256Digest,
+    /// Who signed. Empty for a plain document.
     pub signers: Vec<SignerFacts>,
     /// The egress binding. `None` only where the policy waives it.
     pub egress: Option<EgressFacts>,
@@ -61,7 +71,7 @@ pub struct EvidenceFacts {
 }
 
 /// Who signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerFacts {
     /// The key's fingerprint.
@@ -71,15 +81,13 @@ pub struct SignerFacts {
 }
 
 /// What an egress binding established.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EgressFacts {
     /// The proxies' keys that signed it.
     pub proxies: Vec<Sha256Digest>,
     /// Digest of the policy that they enforce.
     pub policy: Sha256Digest,
-    /// When it expires.
-    pub expires: Wall,
 }
 
 /// Evidence that passed. Only an appraisal makes one; it cannot be read from anywhere.
@@ -133,17 +141,17 @@ impl AcceptedEvidence {
 
     /// Digest of the image; `None` only where the policy waives it and nothing is stated.
     pub fn image(&self) -> Option<Sha256Digest> {
-        self.0.image
+        self.0.profile.image
     }
 
     /// Digest of the build; `None` only where the policy waives it and nothing is stated.
     pub fn build(&self) -> Option<Sha256Digest> {
-        self.0.build
+        self.0.profile.build
     }
 
     /// Digest of the artifact; `None` only where the policy waives it and nothing is stated.
     pub fn artifact(&self) -> Option<Sha256Digest> {
-        self.0.artifact
+        self.0.profile.artifact
     }
 
     /// The policy that accepted it. Another digest in force means: judge again.
@@ -163,7 +171,7 @@ pub(super) struct Parts<'a, 'c> {
     pub(super) policy: Sha256Digest,
     pub(super) evidence: Sha256Digest,
     pub(super) signers: Vec<SignerFacts>,
-    pub(super) egress: Option<EgressFacts>,
+    pub(super) egress: Option<(EgressFacts, Wall)>,
     pub(super) builders: Vec<SignerFacts>,
     pub(super) claims: &'a WorkerAttestation,
 }
@@ -172,26 +180,31 @@ impl Parts<'_, '_> {
     /// The facts. `None` where a claim without which nothing can be accepted is not there after all.
     pub(super) fn gather(self, valid_until: Wall) -> Option<EvidenceFacts> {
         let claims = self.claims;
+        let (egress, egress_expires) = self.egress.unzip();
+        let profile = EvidenceProfile {
+            image: claims.image.stated().copied(),
+            build: claims.build.stated().copied(),
+            artifact: claims.artifact.stated().copied(),
+            protocol: claims.protocol.stated().copied(),
+            wit: claims.wit.stated().cloned().unwrap_or_default(),
+            authority: *claims.authority.stated()?,
+            signers: self.signers,
+            egress,
+            builders: self.builders,
+        };
         Some(EvidenceFacts {
             worker: claims.worker.stated()?.clone(),
             device: self.context.device.clone(),
             audience: self.context.audience.clone(),
             certificate: self.context.certificate,
             capabilities: claims.capabilities.stated()?.clone(),
-            authority: *claims.authority.stated()?,
-            image: claims.image.stated().copied(),
-            build: claims.build.stated().copied(),
-            artifact: claims.artifact.stated().copied(),
-            protocol: claims.protocol.stated().copied(),
-            wit: claims.wit.stated().cloned().unwrap_or_default(),
+            profile: Arc::new(profile),
             issued: *claims.issued.stated()?,
             expires: *claims.expires.stated()?,
+            egress_expires,
             valid_until,
             evidence: self.evidence,
             policy: self.policy,
-            signers: self.signers,
-            egress: self.egress,
-            builders: self.builders,
         })
     }
 }

@@ -19,10 +19,10 @@ mod verdict;
 
 pub use self::{
     dimension::{Dimension, Field, Measurement},
-    facts::{AcceptedEvidence, EgressFacts, EvidenceFacts, SignerFacts},
+    facts::{AcceptedEvidence, EgressFacts, EvidenceFacts, EvidenceProfile, SignerFacts},
     failure::Failure,
     provenance::{MAX_ATTACHMENTS, PROVENANCE_PREDICATE},
-    reappraise::reappraise,
+    reappraise::{reappraise, reappraise_all},
     report::{AppraisalReport, CoarseAppraisal, FailureReport, WaivedReport},
     verdict::{Appraisal, Tier, TrustVector},
 };

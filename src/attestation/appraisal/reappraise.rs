@@ -13,16 +13,23 @@ use crate::{
     time::{Millis, Wall},
 };
 
-/// What would fail if `facts`, accepted before, were judged under `policy` at `now`. Empty where they still pass.
+/// Judges again: whether `facts`, accepted before, pass under `policy` at `now`, and until when. Never longer than before.
 ///
 /// The challenge is not asked for again: it proved at its time that the evidence was fresh. Everything else counts as
 /// if it were new: references, versions, capabilities, keys, revocations, the egress binding, the time left.
 /// Cost: O(claims + log references + keys).
-pub fn reappraise(facts: &EvidenceFacts, policy: &AttestationPolicy, now: Wall) -> Vec<Failure> {
-    let form = policy.form();
+///
+/// # Errors
+/// Every check that would fail.
+pub fn reappraise(
+    facts: &EvidenceFacts,
+    policy: &AttestationPolicy,
+    now: Wall,
+) -> Result<Wall, Vec<Failure>> {
+    let (form, profile) = (policy.form(), &*facts.profile);
     let mut judge = Judge::new(policy.digest());
     let claims = claims(facts);
-    judge.check(Dimension::Authenticity, |failures, _| signers(facts, form, now, failures));
+    judge.check(Dimension::Authenticity, |failures, until| signers(facts, form, now, failures, until));
     judge.check(Dimension::Identity, |failures, _| {
         if form.revoked.workers.contains(&facts.worker) {
             failures.push(Failure::WorkerRevoked(facts.worker.clone()));
@@ -36,7 +43,7 @@ pub fn reappraise(facts: &EvidenceFacts, policy: &AttestationPolicy, now: Wall) 
             failures.push(Failure::CertificateRevoked(facts.certificate));
         }
     });
-    judge.check(Dimension::Freshness, |failures, _| {
+    judge.check(Dimension::Freshness, |failures, until| {
         let end = facts.valid_until.min(facts.expires.plus(form.times.expiry_skew_ms));
         if end <= now {
             failures.push(Failure::Expired(end));
@@ -45,35 +52,59 @@ pub fn reappraise(facts: &EvidenceFacts, policy: &AttestationPolicy, now: Wall) 
         if lifetime == Millis::ZERO || lifetime > form.times.max_lifetime_ms {
             failures.push(Failure::Lifetime(lifetime));
         }
+        *until = (*until).min(end);
     });
     measure::all(&claims, form, now, &mut judge);
-    measure::required(&mut judge, Dimension::Egress, &form.egress, |rule, failures, _| {
-        let Some(egress) = &facts.egress else {
+    measure::required(&mut judge, Dimension::Egress, &form.egress, |rule, failures, until| {
+        let (Some(egress), Some(expires)) = (&profile.egress, facts.egress_expires) else {
             return failures.push(Failure::Missing(super::Field::Egress));
         };
-        let trusted = |key: &Sha256Digest| {
-            counts(form, *key, KeyRole::EgressProxy, now, |scoped| scoped.covers(Some(&facts.worker)))
+        let entry = |key: &Sha256Digest| {
+            live(form, *key, KeyRole::EgressProxy, now, |scoped| scoped.covers(Some(&facts.worker)))
         };
-        if !egress.proxies.iter().any(trusted) {
-            failures.push(Failure::EgressUntrusted(DsseError::Untrusted));
+        match egress.proxies.iter().filter_map(entry).map(|scoped| scoped.window.end()).min() {
+            Some(end) => *until = (*until).min(end),
+            None => failures.push(Failure::EgressUntrusted(DsseError::Untrusted)),
         }
         if !rule.policies.contains(&egress.policy) {
             failures.push(Failure::EgressPolicy(egress.policy));
         }
-        if egress.expires <= now {
-            failures.push(Failure::EgressExpired(egress.expires));
+        if expires <= now {
+            failures.push(Failure::EgressExpired(expires));
         }
+        *until = (*until).min(expires);
     });
     if let Some(rule) = form.provenance {
-        let have = owners(form, &facts.builders, KeyRole::Builder, now, |_| true);
+        let (have, end) = owners(form, &profile.builders, KeyRole::Builder, now, |_| true);
         let need = usize::try_from(rule.threshold).unwrap_or(usize::MAX);
-        judge.check(Dimension::Provenance, |failures, _| {
+        judge.check(Dimension::Provenance, |failures, until| {
             if have < need {
                 failures.push(Failure::Provenance { have, need });
             }
+            *until = (*until).min(end);
         });
     }
-    judge.into_failures()
+    let until = judge.until();
+    let failures = judge.into_failures();
+    if failures.is_empty() { Ok(until) } else { Err(failures) }
+}
+
+/// Judges everything that is kept again, one item for each step of the iterator: take as many as there is time for,
+/// and go on later. Each comes with what [`reappraise`] says of it.
+///
+/// ```
+/// use leasehold::{attestation::{AttestationPolicy, EvidenceFacts, reappraise_all}, time::Wall};
+/// fn lost(kept: &[EvidenceFacts], policy: &AttestationPolicy, now: Wall) -> usize {
+///     let judged = reappraise_all(kept.iter().map(|facts| (&facts.worker, facts)), policy, now);
+///     judged.filter(|(_, standing)| standing.is_err()).count()
+/// }
+/// ```
+pub fn reappraise_all<'a, K>(
+    kept: impl IntoIterator<Item = (K, &'a EvidenceFacts)>,
+    policy: &AttestationPolicy,
+    now: Wall,
+) -> impl Iterator<Item = (K, Result<Wall, Vec<Failure>>)> {
+    kept.into_iter().map(move |(key, facts)| (key, reappraise(facts, policy, now)))
 }
 
 fn claims(facts: &EvidenceFacts) -> WorkerAttestation {
@@ -84,13 +115,13 @@ fn claims(facts: &EvidenceFacts) -> WorkerAttestation {
         worker: Claim::Stated(facts.worker.clone()),
         device: Claim::Stated(facts.device.clone()),
         audience: Claim::Absent,
-        image: maybe(facts.image),
-        build: maybe(facts.build),
-        artifact: maybe(facts.artifact),
-        protocol: maybe(facts.protocol),
-        wit: Claim::Stated(facts.wit.clone()),
+        image: maybe(facts.profile.image),
+        build: maybe(facts.profile.build),
+        artifact: maybe(facts.profile.artifact),
+        protocol: maybe(facts.profile.protocol),
+        wit: Claim::Stated(facts.profile.wit.clone()),
         capabilities: Claim::Stated(facts.capabilities.clone()),
-        authority: Claim::Stated(facts.authority),
+        authority: Claim::Stated(facts.profile.authority),
         egress: Claim::Absent,
         nonce: Claim::Absent,
         issued: Claim::Stated(facts.issued),
@@ -99,9 +130,16 @@ fn claims(facts: &EvidenceFacts) -> WorkerAttestation {
     }
 }
 
-fn signers(facts: &EvidenceFacts, form: &AttestationPolicyForm, now: Wall, failures: &mut Vec<Failure>) {
+fn signers(
+    facts: &EvidenceFacts,
+    form: &AttestationPolicyForm,
+    now: Wall,
+    failures: &mut Vec<Failure>,
+    until: &mut Wall,
+) {
     use crate::attestation::evidence::EvidenceForm;
-    if facts.signers.is_empty() {
+    let signers = &facts.profile.signers;
+    if signers.is_empty() {
         if !form.accept.contains(&EvidenceForm::Json) {
             failures.push(Failure::Form(EvidenceForm::Json));
         }
@@ -110,44 +148,46 @@ fn signers(facts: &EvidenceFacts, form: &AttestationPolicyForm, now: Wall, failu
     if !form.accept.contains(&EvidenceForm::Dsse) {
         failures.push(Failure::Form(EvidenceForm::Dsse));
     }
-    for signer in facts.signers.iter().filter(|signer| keys::is_revoked(form, signer.key)) {
+    for signer in signers.iter().filter(|signer| keys::is_revoked(form, signer.key)) {
         failures.push(Failure::KeyRevoked(alloc::format!("{}", signer.key)));
     }
-    let have = owners(form, &facts.signers, KeyRole::Evidence, now, |scoped| {
+    let (have, end) = owners(form, signers, KeyRole::Evidence, now, |scoped| {
         scoped.covers(Some(&facts.worker)) && scoped.allows_predicate(EVIDENCE_PREDICATE)
     });
     let need = usize::try_from(form.threshold).unwrap_or(usize::MAX);
     if have < need {
         failures.push(DsseError::Threshold { have, need }.into());
     }
+    *until = (*until).min(end);
 }
 
-fn counts(
+/// The entry by which `key` counts, where it still does.
+fn live(
     form: &AttestationPolicyForm,
     key: Sha256Digest,
     role: KeyRole,
     now: Wall,
     allows: impl Fn(&ScopedKey) -> bool,
-) -> bool {
-    !keys::is_revoked(form, key) && keys::entry(form, key, role, now, allows).is_some()
+) -> Option<&ScopedKey> {
+    keys::entry(form, key, role, now, allows).filter(|_| !keys::is_revoked(form, key))
 }
 
-/// How many owners are behind the signers that still count. All keys of the paired node have one owner.
+/// How many owners are behind the signers that still count, and the earliest end of their keys. All keys of the paired
+/// node have one owner.
 fn owners(
     form: &AttestationPolicyForm,
     signers: &[SignerFacts],
     role: KeyRole,
     now: Wall,
     allows: impl Fn(&ScopedKey) -> bool,
-) -> usize {
-    let live = |signer: &&SignerFacts| !keys::is_revoked(form, signer.key);
-    let paired = signers.iter().filter(live).any(|signer| signer.paired);
-    let named: BTreeSet<&str> = signers
+) -> (usize, Wall) {
+    let paired = signers.iter().any(|signer| signer.paired && !keys::is_revoked(form, signer.key));
+    let entries: Vec<&ScopedKey> = signers
         .iter()
-        .filter(live)
         .filter(|signer| !signer.paired)
-        .filter_map(|signer| keys::entry(form, signer.key, role, now, &allows))
-        .map(|scoped| scoped.key.owner())
+        .filter_map(|signer| live(form, signer.key, role, now, &allows))
         .collect();
-    named.len().saturating_add(usize::from(paired))
+    let named: BTreeSet<&str> = entries.iter().map(|scoped| scoped.key.owner()).collect();
+    let end = entries.iter().map(|scoped| scoped.window.end()).min().unwrap_or(Wall::NEVER);
+    (named.len().saturating_add(usize::from(paired)), end)
 }

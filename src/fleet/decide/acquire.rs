@@ -41,7 +41,7 @@ impl Decide for Acquire {
         self.judge_grant(context)?;
         let attempt = self.judge_run(context)?;
         let terms = self.request.terms();
-        let (slot, horizon) = match self.request.worker() {
+        let (slot, fit) = match self.request.worker() {
             Some(worker) => {
                 let slot = state.roster.by_id(worker).ok_or(WorkerError::Unknown)?;
                 (slot, self.judge_named(context, slot)?)
@@ -57,17 +57,26 @@ impl Decide for Acquire {
             incarnation: state.roster.generation(slot),
             attempt,
             granted: now.mono,
-            horizon,
+            horizon: fit.horizon,
             terms: Arc::clone(terms),
         };
-        let lease = WorkerLease::new(facts, now.mono.plus(Millis(ttl)).min(horizon));
+        let lease = WorkerLease::new(facts, now.mono.plus(Millis(ttl)).min(fit.horizon));
         let worker = state.handle(slot);
         let mut steps = Steps::with_room(1);
+        steps.events.extend(fit.kept);
         steps.events.push(FleetEvent::LeaseGranted { slot, lease: lease.clone() });
         steps.effects.push(Effect::LeaseLive { lease: lease.clone() });
         steps.effects.push(Effect::Assign { worker, lease: lease.clone() });
         Ok(steps.with_answer(Acquired { worker, lease }))
     }
+}
+
+/// A worker that passed every check.
+struct Fit {
+    /// The end of the longest lease that it can have.
+    horizon: Mono,
+    /// What has to happen first, where its evidence was accepted under a former policy.
+    kept: Option<FleetEvent>,
 }
 
 impl Acquire {
@@ -139,7 +148,7 @@ impl Acquire {
     }
 
     /// The named worker, by the same checks that the choice among all makes.
-    fn judge_named(&self, context: &Context<'_>, slot: u32) -> Result<Mono, AcquireError> {
+    fn judge_named(&self, context: &Context<'_>, slot: u32) -> Result<Fit, AcquireError> {
         let state = context.state;
         let record = state.roster.get(slot).ok_or(WorkerError::Unknown)?;
         context.admit(Act::Acquire, record)?;
@@ -156,14 +165,13 @@ impl Acquire {
         context: &Context<'_>,
         slot: u32,
         record: &WorkerRecord,
-    ) -> Result<Mono, AcquireError> {
+    ) -> Result<Fit, AcquireError> {
         let (state, now) = (context.state, context.now);
         context.admit(Act::Acquire, record)?;
         if !context.liveness.is_heard(state, slot, now.mono) {
             return Err(AcquireError::NotHeard);
         }
-        let evidence = record.evidence.as_ref().filter(|_| state.evidence_in_force(record, now));
-        let evidence = evidence.ok_or(AcquireError::Evidence)?;
+        let evidence = context.standing(slot, record).ok_or(AcquireError::Evidence)?;
         let certificate_ends = context.certificate_ends(slot, evidence.certificate)?;
         // Invariant 3: the earliest of the longest lease, the grant, the evidence and the certificate.
         let horizon = now
@@ -178,22 +186,22 @@ impl Acquire {
         if left < state.policy.lease.ttl_min_ms {
             return Err(AcquireError::TooShort { left });
         }
-        Ok(horizon)
+        Ok(Fit { horizon, kept: evidence.kept })
     }
 
     /// The worker that has the capabilities, passes every check, and was used longest ago.
-    fn pick(&self, context: &Context<'_>, terms: &LeaseTerms) -> Result<(u32, Mono), AcquireError> {
+    fn pick(&self, context: &Context<'_>, terms: &LeaseTerms) -> Result<(u32, Fit), AcquireError> {
         let roster = &context.state.roster;
         let judge = |slot| Some((slot, self.judge_worker(context, slot, roster.get(slot)?)));
         let queues = roster.ready.serving(&terms.capabilities);
         // The first is nearly always the one, and finding it costs nothing but a look at each head.
-        if let Some((slot, Ok(horizon))) = queues.first().and_then(judge) {
-            return Ok((slot, horizon));
+        if let Some((slot, Ok(fit))) = queues.first().and_then(judge) {
+            return Ok((slot, fit));
         }
         let mut too_short = None;
         for (slot, judged) in queues.candidates(LOOK_AHEAD).filter_map(judge) {
             match judged {
-                Ok(horizon) => return Ok((slot, horizon)),
+                Ok(fit) => return Ok((slot, fit)),
                 Err(error @ AcquireError::TooShort { .. }) => too_short = Some(error),
                 Err(_) => {}
             }

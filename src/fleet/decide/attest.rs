@@ -1,6 +1,6 @@
 //! May this worker join, and may it go on?
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec::Vec};
 
 use crate::{
     attestation::{
@@ -105,6 +105,9 @@ impl Decide for Attest {
         let evidence = EvidenceRecord {
             sha256: accepted.evidence(),
             generation: state.policy_generation,
+            issued: accepted.issued(),
+            expires: accepted.facts().expires,
+            egress_expires: accepted.facts().egress_expires,
             valid_until,
             valid_until_mono: FleetState::mono_at(context.now, valid_until),
             certificate,
@@ -128,6 +131,7 @@ impl Decide for Attest {
         steps.events.push(FleetEvent::EvidenceAccepted {
             slot,
             evidence,
+            profile: Arc::clone(&accepted.facts().profile),
             capabilities: accepted.capabilities().clone(),
             nonce: nonce.id(),
             nonce_until: nonce.issued().mono.plus(state.policy.challenge_ttl_ms),
@@ -288,7 +292,7 @@ fn preview(
 /// A heartbeat of the worker in `slot`: the events that follow where it changes something.
 pub(crate) fn heard(context: &Context<'_>, slot: u32, record: &WorkerRecord) -> Option<Steps> {
     let changes = match &record.activity {
-        Activity::Registered => record.silent || context.state.evidence_in_force(record, context.now),
+        Activity::Registered => record.silent || FleetState::evidence_in_time(record, context.now),
         Activity::Offline => true,
         _ => record.silent,
     };

@@ -4,12 +4,14 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::reappraise::reappraise;
 use crate::fleet::{
     condition::{Activity, HeldLease, LeaseStage, LossReason, QuarantineReason},
     context::{Context, Draft, Steps},
     event::FleetEvent,
     liveness::deadline,
     roster::WorkerRecord,
+    state::FleetState,
 };
 
 /// How many slots a sweep visits in one call, whether they need a transition or not.
@@ -92,7 +94,7 @@ fn pass(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &WorkerReco
         Activity::Available if !context.liveness.is_heard(state, slot, now) => {
             steps.events.push(FleetEvent::WorkerSilent { slot });
         }
-        Activity::Available if !state.evidence_in_force(record, context.now) => {
+        Activity::Available if !FleetState::evidence_in_time(record, context.now) => {
             steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
         }
         Activity::Retired { since } if since.plus(state.policy.limits.retired_memory_ms) <= now => {
@@ -139,7 +141,10 @@ fn sweep_one(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &Worke
         context.quarantine(steps, slot, record, QuarantineReason::Operator);
         return true;
     }
-    if matches!(record.activity, Activity::Available) && !state.evidence_in_force(record, context.now) {
+    if reappraise(context, steps, slot, record) {
+        return true;
+    }
+    if matches!(record.activity, Activity::Available) && !FleetState::evidence_in_time(record, context.now) {
         steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
         return true;
     }

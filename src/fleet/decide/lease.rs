@@ -82,15 +82,16 @@ impl Decide for Renew {
 
     fn decide(&self, context: &Context<'_>) -> Result<Draft<Remaining>, LeaseError> {
         let Holder { slot, record, held } = holder(context, Act::Renew, self.worker, self.fence)?;
-        if !context.state.evidence_in_force(record, context.now) {
-            return Err(LeaseError::Evidence);
-        }
+        let standing = context.standing(slot, record).ok_or(LeaseError::Evidence)?;
         let now = context.now.mono;
-        let expires = now.plus(context.state.policy.lease.ttl_max_ms).min(held.lease.horizon);
-        if held.lease.expires >= held.lease.horizon {
-            return Err(LeaseError::Horizon { horizon: held.lease.horizon });
+        // Judged again, evidence may end sooner than when the lease was granted.
+        let horizon = held.lease.horizon.min(standing.valid_until_mono);
+        let expires = now.plus(context.state.policy.lease.ttl_max_ms).min(horizon);
+        if held.lease.expires >= horizon {
+            return Err(LeaseError::Horizon { horizon });
         }
         let mut steps = Steps::of(slot, 1);
+        steps.events.extend(standing.kept);
         // A renewal never takes anything away: the ttl of the request may have been shorter than the policy's.
         if expires > held.lease.expires {
             steps.events.push(FleetEvent::LeaseRenewed { slot, fence: self.fence, expires });

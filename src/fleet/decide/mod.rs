@@ -7,6 +7,7 @@ mod device;
 mod dispatch;
 mod lease;
 mod manage;
+mod reappraise;
 
 pub(crate) use attest::{heard, is_steady};
 pub use deadline::Expired;
