@@ -44,7 +44,9 @@ fn story() -> (Vec<(u64, Vec<u8>)>, World) {
         match turn % 3 {
             0 => drop(world.acquire(turn, "a").unwrap()),
             1 => drop(world.ask(&Drain { worker: World::worker_id(turn) }, &World::operator()).unwrap()),
-            _ => drop(world.ask(&QuarantineWorker { worker: World::worker_id(turn) }, &World::operator()).unwrap()),
+            _ => drop(
+                world.ask(&QuarantineWorker { worker: World::worker_id(turn) }, &World::operator()).unwrap(),
+            ),
         }
         batches.push((world.fleet.state().index(), world.journal[from..].to_vec()));
         from = world.journal.len();
