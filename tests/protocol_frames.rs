@@ -88,10 +88,11 @@ fn a_bad_header_is_refused_at_its_first_bad_byte() {
         (header(b"LH", 0, 1, 0), 3, code::FRAME_VERSION),
         (header(b"LH", 2, 1, 0), 3, code::FRAME_VERSION),
         (header(b"LH", 1, 0, 0), 4, code::FRAME_KIND),
-        (header(b"LH", 1, 6, 0), 4, code::FRAME_KIND),
+        (header(b"LH", 1, 9, 0), 4, code::FRAME_KIND),
         (header(b"LH", 1, 255, 0), 4, code::FRAME_KIND),
         (header(b"LH", 1, 4, u32::MAX), 8, code::FRAME_TOO_LARGE),
         (header(b"LH", 1, 4, (1 << 10) + 1), 8, code::FRAME_TOO_LARGE),
+        (header(b"LH", 1, 6, (20 << 10) + 1), 8, code::FRAME_TOO_LARGE),
     ];
     for (bytes, shown_by, want) in cases {
         let mut decoder = FrameDecoder::new();
