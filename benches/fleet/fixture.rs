@@ -195,6 +195,11 @@ impl Fixture {
         fixture.world.pass(1);
         fixture.drain();
         fixture.world.expire();
+        // Everybody was heard once as they are now: what follows is the steady state.
+        for n in 0..size {
+            let (handle, principal) = (fixture.peers[n].handle, fixture.peers[n].principal.clone());
+            fixture.beat_at_once(handle, &principal);
+        }
         fixture
     }
 
