@@ -255,3 +255,20 @@ fn a_wall_clock_that_was_wrong_for_a_while_bricks_nothing() {
     world.beat(1, handle).unwrap();
     world.acquire(1, "a").unwrap();
 }
+
+#[test]
+fn a_repeat_is_recognised_by_what_the_worker_said() {
+    // F19: a coordinator that was restarted in between looks again, and may see less.
+    let mut world = World::default();
+    let handle = world.join(1, "a");
+    let lease = running(&mut world, 1, 1).lease;
+    let mut completion = World::completion(handle, &lease);
+    completion.cleanup = None;
+    world.ask(&completion, &World::device(1)).unwrap();
+    let command = CommandId { client: ClientId::new("device-1").unwrap(), sequence: 9 };
+    let seen = ReportCleanup::new(handle, World::clean(&lease), Some(Inspection::found(0)));
+    let first = world.ask_as(&seen, &World::device(1), Some(&command)).unwrap();
+    let unseen = ReportCleanup::new(handle, World::clean(&lease), None);
+    let again = world.ask_as(&unseen, &World::device(1), Some(&command)).unwrap();
+    assert_eq!((again.answer, again.events.len()), (first.answer, 0));
+}

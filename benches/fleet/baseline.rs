@@ -76,30 +76,24 @@ impl Baseline {
         });
     }
 
-    fn churn(&mut self) -> [Meter; 2] {
-        let mut meters = [Meter::default(); 2];
+    fn churn(&mut self, acquiring: &mut Meter, completing: &mut Meter) {
         self.runs += 1;
         let (run, grant, capabilities) = (self.runs, u64::from(self.runs), bits(&letters(0)));
         let ask = Ask { run, grant, grant_ends: 10_000_000, capabilities, ttl: 1_000_000, on: None };
-        let (worker, lease) = meters[0].measure(1, || self.model.acquire(&ask).unwrap());
+        let (worker, lease) = acquiring.measure(1, || self.model.acquire(&ask).unwrap());
         let from = self.peers[usize::try_from(worker).unwrap()];
         self.model.start(from, lease.fence).unwrap();
-        meters[1].measure(1, || {
+        completing.measure(1, || {
             self.model.complete(from, lease.fence, RunOutcome::Succeeded, true, Some(Ok(()))).unwrap();
         });
-        meters
     }
 
     fn acquire(&mut self, meter: &mut Meter) {
-        let [acquiring, _] = self.churn();
-        meter.spent += acquiring.spent;
-        meter.operations += acquiring.operations;
+        self.churn(meter, &mut Meter::aside());
     }
 
     fn complete(&mut self, meter: &mut Meter) {
-        let [_, completing] = self.churn();
-        meter.spent += completing.spent;
-        meter.operations += completing.operations;
+        self.churn(&mut Meter::aside(), meter);
     }
 
     fn nothing_due(&mut self, meter: &mut Meter) {

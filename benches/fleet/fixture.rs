@@ -55,13 +55,21 @@ impl Random {
 }
 
 /// What the measured parts took.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Meter {
     /// What is run here only prepares a measurement.
     aside: bool,
     pub spent: Duration,
     pub allocations: u64,
     pub operations: u64,
+    /// Nanoseconds for each operation, batch by batch.
+    each: Vec<f64>,
+}
+
+/// Callgrind counts what happens in here and nothing else.
+#[inline(never)]
+fn measured_region<T>(act: impl FnOnce() -> T) -> T {
+    act()
 }
 
 impl Meter {
@@ -71,19 +79,25 @@ impl Meter {
 
     /// Runs `act`, which is `operations` operations.
     pub fn measure<T>(&mut self, operations: usize, act: impl FnOnce() -> T) -> T {
-        if self.aside { act() } else { self.measured_region(operations, act) }
-    }
-
-    /// Runs `act`, which is `operations` operations. Callgrind counts what happens in here and nothing else.
-    #[inline(never)]
-    fn measured_region<T>(&mut self, operations: usize, act: impl FnOnce() -> T) -> T {
+        if self.aside {
+            return act();
+        }
         let calls = allocator::calls();
         let began = Instant::now();
-        let out = act();
-        self.spent += began.elapsed();
+        let out = measured_region(act);
+        let spent = began.elapsed();
         self.allocations += allocator::calls() - calls;
+        self.spent += spent;
         self.operations += operations as u64;
+        self.each.push(spent.as_secs_f64() * 1e9 / operations as f64);
         out
+    }
+
+    /// What an operation takes in the batch in the middle: one that was interrupted says nothing about the fleet.
+    pub fn median(&self) -> f64 {
+        let mut each = self.each.clone();
+        each.sort_by(f64::total_cmp);
+        each.get(each.len() / 2).copied().unwrap_or_default()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The table of `benches/README.md`: the least of several measurements, in nanoseconds for each operation.
+//! The table of `benches/README.md`: for each operation the least of several measurements, each of which is the batch
+//! in its middle.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -10,10 +11,6 @@ use crate::{
 
 /// Measurements of each operation; the least counts, since other work on the machine only ever adds.
 const ROUNDS: usize = 12;
-
-fn nanoseconds(meter: Meter) -> f64 {
-    meter.spent.as_secs_f64() * 1e9 / meter.operations as f64
-}
 
 fn show(value: f64) -> String {
     match value {
@@ -32,7 +29,7 @@ fn empty() -> f64 {
     let measure = |_| {
         let mut meter = Meter::default();
         (0..1_000).for_each(|_| meter.measure(1, || ()));
-        nanoseconds(meter)
+        meter.median()
     };
     (0..ROUNDS).map(measure).fold(f64::MAX, f64::min)
 }
@@ -58,7 +55,7 @@ pub fn print(sizes: &[usize]) {
             for _ in 0..ROUNDS {
                 let meter = operation.run(&mut fixture, operation.least);
                 let alone = if operation.name.ends_with("_accept") { empty } else { 0.0 };
-                best = best.min(nanoseconds(meter) - alone);
+                best = best.min(meter.median() - alone);
                 allocations = allocations.min(meter.allocations as f64 / meter.operations as f64);
             }
             ours.insert((operation.name, size), best);
@@ -68,7 +65,7 @@ pub fn print(sizes: &[usize]) {
         let sweep = quarantine_all(&mut fixture);
         notes.push(format!(
             "{name}: quarantine all: the act {}, then {} calls, the longest {}, {} for each worker",
-            show(nanoseconds(sweep.act)),
+            show(sweep.act.median()),
             sweep.calls,
             show(sweep.longest.as_secs_f64() * 1e9),
             show(sweep.spent.as_secs_f64() * 1e9 / size as f64),
@@ -78,7 +75,7 @@ pub fn print(sizes: &[usize]) {
             let mut baseline = Baseline::new(size);
             for operation in OPERATIONS {
                 let count = if size < LARGEST { 64 } else { 16 };
-                let measure = |_| baseline.run(operation.name, count).map(nanoseconds);
+                let measure = |_| baseline.run(operation.name, count).map(|meter| meter.median());
                 let Some(best) = (0..ROUNDS).filter_map(measure).reduce(f64::min) else { continue };
                 let ratio = best / ours[&(operation.name, size)];
                 notes.push(format!("{name}: the model's {}: {}, {ratio:.0} x", operation.name, show(best)));

@@ -1,17 +1,24 @@
 //! Boot documents: what each process is told on the first line of its standard input.
 
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use leasehold::{
     digest::Sha256Digest,
     id::{DeviceId, WorkerId},
 };
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Failure,
+    fetch::Route,
     hexed::Bytes,
     jobs::{Job, Ports},
-    tls::{Identity, Root},
+    tls::{self, Identity, Root},
 };
 
 /// A server of the fleet, as its clients know it.
@@ -47,6 +54,18 @@ impl Paired {
     }
 }
 
+/// The enforcement point of egress, as the coordinator knows it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// The certificate of the proxy, which may follow the leases, as DER.
+    pub proxy: Bytes,
+    /// The public half of the key that the proxy signs bindings with.
+    pub key: Bytes,
+    /// Where the local origin is, which the egress policy names.
+    pub origin: Ports,
+}
+
 /// What the coordinator is told.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,12 +76,10 @@ pub struct Coordinator {
     pub clients: Root,
     /// The devices of the fleet.
     pub devices: Vec<Paired>,
-    /// The certificate of the egress proxy, which may follow the leases, as DER.
-    pub proxy: Bytes,
-    /// The public half of the key that the proxy signs bindings with.
-    pub proxy_key: Bytes,
-    /// Where the local origin is, which the egress policy names.
-    pub origin: Ports,
+    /// Who enforces egress; where nobody does, leases have none, and the policy says so.
+    pub egress: Option<Egress>,
+    /// Devices may pair while it runs.
+    pub pairing: bool,
     /// The executable that workers must be, as the supervisor measured it.
     pub image: Sha256Digest,
     /// What is to be done.
@@ -105,12 +122,42 @@ pub struct Worker {
     pub evidence_seed: Bytes,
     /// The executable that it is, as the supervisor measured it before it started it.
     pub image: Sha256Digest,
-    /// What the certificates of the fleet chain to.
-    pub root: Root,
-    /// What the certificates of origins chain to.
-    pub origins: Root,
+    /// What the certificates of the fleet's servers chain to. A device that was paired knows its coordinator's
+    /// certificate, and no chain.
+    pub root: Option<Root>,
     /// Whom it works for.
     pub coordinator: Server,
-    /// Its way to the network.
+    /// Its way to the network, where it has one.
+    pub network: Option<Network>,
+}
+
+/// A worker's way to the network.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The proxy.
     pub proxy: Server,
+    /// What the certificates of origins chain to.
+    pub origins: Root,
+}
+
+impl Worker {
+    /// How somebody with `identity` calls the servers of the fleet. Their fingerprints are compared in any case.
+    pub fn config_of(&self, identity: &Identity) -> Result<Arc<ClientConfig>, Failure> {
+        match &self.root {
+            Some(root) => tls::client(Some(identity), root),
+            None => tls::pinning_client(Some(identity)),
+        }
+    }
+
+    /// The way to the network.
+    pub fn route(&self) -> Result<Option<Route>, Failure> {
+        let Some(network) = &self.network else { return Ok(None) };
+        Ok(Some(Route {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, network.proxy.port)),
+            config: self.config_of(&self.identity)?,
+            fingerprint: network.proxy.fingerprint,
+            origins: tls::client(None, &network.origins)?,
+        }))
+    }
 }

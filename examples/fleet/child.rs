@@ -13,10 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leasehold::id::{DeviceId, GrantId, WorkerId};
+use leasehold::{
+    digest::Sha256Digest,
+    id::{DeviceId, GrantId, SessionId, WorkerId},
+    identity::pairing::PairingMethod,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Failure, note::Note};
+use crate::{Failure, jobs::Job, note::Note};
 
 /// The longest line between our processes: a boot document carries the whole job file.
 const MAX_LINE: u64 = 64 << 20;
@@ -29,6 +33,14 @@ pub enum Order {
     Drain,
     /// End now, in order.
     Stop,
+    /// Offer a pairing.
+    Offer { method: PairingMethod },
+    /// The operator approves the pairing with this transcript.
+    Approve { session: SessionId, transcript: Sha256Digest },
+    /// The operator says no.
+    Reject { session: SessionId },
+    /// Another job.
+    Submit { job: Box<Job> },
     /// As an operator: close the latch of this worker.
     Quarantine(WorkerId),
     /// As an operator: revoke this device.

@@ -19,10 +19,9 @@ use leasehold::{
         LocalAnswer, OperatorCommand, RequestTag, ServiceRequest,
     },
     digest::Sha256Digest,
-    egress::EgressProxyPolicyService,
     fleet::{
-        FleetRecord, FleetState, ManageDevice, QuarantineWorker, Replay, SetPolicy, Setup,
-        WorkerFleetManager, WorkerFleetPolicy,
+        FleetRecord, ManageDevice, QuarantineWorker, Replay, SetPolicy, Setup, WorkerFleetManager,
+        WorkerFleetPolicy,
     },
     id::{ClientId, DeviceId, WorkerId},
     identity::{DeviceCertificate, DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
@@ -36,19 +35,26 @@ use crate::{
     Failure, boot,
     child::{self, Order},
     hexed::Bytes,
-    keeper::{Care, Keeper, Keeping},
+    keeper::{Care, Keeper, Keeping, picture},
     link::{Heard, Link},
     note::{Note, tell},
+    pairing::{self, Pairing},
     policy, scratch,
     server::{self, Arrival, Seat},
     service::{self, Delivery, Service},
     tls,
 };
 
+mod pairs;
+
 /// The longest that the core's thread sleeps.
 const LOOK: Duration = Duration::from_millis(100);
 /// The tags of requests whose answers nobody waits for begin here; the service counts from 1.
 const UNWATCHED: u64 = 1 << 60;
+/// And those of pairing here.
+const PAIRING: u64 = 1 << 61;
+/// Who gives the operator's commands.
+const OPERATOR: &str = "fleet-example-operator";
 
 enum Event {
     Arrived(Arrival),
@@ -67,6 +73,8 @@ struct Open {
 struct Process {
     coordinator: Coordinator,
     service: Service,
+    /// Where devices may pair.
+    pairing: Option<Pairing>,
     clock: SystemClock,
     events: SyncSender<Event>,
     open: BTreeMap<ConnectionId, Open>,
@@ -116,9 +124,7 @@ fn begin(
 /// The coordinator's process.
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Coordinator = child::boot()?;
-    let Bytes(proxy_key) = &boot.proxy_key;
-    let egress = EgressProxyPolicyService::compile(&policy::egress(boot.origin)?).map_err(Failure::coded)?;
-    let policy = policy::fleet_policy(boot.image, &boot.devices, proxy_key, egress.digest())?;
+    let policy = policy::at_start(&boot)?;
     let policy = if boot.drill { policy::patient(policy)? } else { policy };
     let roll_out = Some(policy::roll_out(&policy)?);
     let ttl = policy::longest_ttl(&policy);
@@ -130,7 +136,7 @@ pub fn run() -> Result<(), Failure> {
     let mut epochs = FileEpochStore::open(boot.state.join("epochs")).map_err(Failure::coded)?;
     let (clock, manager) = begin(replay, &mut epochs, &policy, setup(entropy, certificate))?;
     let config = CoordinatorConfig::new()
-        .inspect(true)
+        .inspect(boot.egress.is_some())
         .max_connections(256)
         .frame_patience(Millis(3000))
         .silence(Millis(10_000))
@@ -142,9 +148,16 @@ pub fn run() -> Result<(), Failure> {
     });
     let (service, notes) = Service::new(boot.jobs, manager.state(), ttl, clock.now().mono)?;
     notes.iter().for_each(tell);
+    let mut coordinator = Coordinator::new(config, manager);
+    let mut pairing = None;
+    if boot.pairing {
+        coordinator = coordinator.with_pairing(Pairing::port()?);
+        pairing = Some(Pairing::new(boot.image, PAIRING)?);
+    }
     let mut process = Process {
-        coordinator: Coordinator::new(config, manager),
+        coordinator,
         service,
+        pairing,
         clock,
         journal: keeper.start(events.clone(), Event::Written)?,
         events: events.clone(),
@@ -169,11 +182,17 @@ pub fn run() -> Result<(), Failure> {
     for paired in &boot.devices {
         process.register(paired.device.clone(), DeviceKind::Worker, &paired.certificate)?;
     }
-    let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
-    process.register(proxy, DeviceKind::EgressProxy, &boot.proxy)?;
+    if let Some(egress) = &boot.egress {
+        let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
+        process.register(proxy, DeviceKind::EgressProxy, &egress.proxy)?;
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, boot.port.unwrap_or(0)))?;
     let port = listener.local_addr()?.port();
-    server::listen(listener, tls::mutual_server(&boot.identity, &boot.clients)?, events, Event::Arrived)?;
+    let config = match boot.pairing {
+        true => tls::pairing_server(&boot.identity)?,
+        false => tls::mutual_server(&boot.identity, &boot.clients)?,
+    };
+    server::listen(listener, config, events, Event::Arrived)?;
     tell(&Note::Listening { port });
     process.serve(&heard)?;
     process.recover(setup(entropy, certificate), index_key, &mut epochs)
@@ -210,7 +229,10 @@ impl Process {
                 let link =
                     Link::start(duplex, self.events.clone(), move |heard| Event::Link(connection, heard))?;
                 self.open.insert(connection, Open { link, _seat: seat });
-                self.give(CoordinatorInput::Connected { connection, leaf: &leaf })
+                match &leaf {
+                    Some(leaf) => self.give(CoordinatorInput::Connected { connection, leaf }),
+                    None => self.give(CoordinatorInput::Stranger { connection }),
+                }
             }
             Event::Arrived(Arrival::Stranger { why }) => {
                 let (peer, act) = ("a stranger".into(), "TLS handshake".into());
@@ -264,6 +286,9 @@ impl Process {
                 self.coordinator.handle(input, self.clock.now()).map_err(Failure::coded)?;
                 continue;
             }
+            if self.pairs()? {
+                continue;
+            }
             let Some(mut delivery) = self.deliveries.pop_front() else { return Ok(()) };
             let Some((path, content)) = delivery.piece() else { continue };
             let input = CoordinatorInput::Deliver { fence: delivery.fence, path, content };
@@ -296,6 +321,13 @@ impl Process {
                     self.writing = true;
                     self.unspoken.extend(batch.records);
                     self.journal.append(batch.last, batch.bytes);
+                }
+                CoordinatorOutput::Answer { tag, answer } if tag.0 > PAIRING => {
+                    self.pairing_answered(tag, answer);
+                }
+                CoordinatorOutput::ApprovalWanted(ask) => tell(&pairing::asks(&ask)),
+                CoordinatorOutput::CertificateWanted { wanted, device, request } => {
+                    self.certificate_wanted(wanted, &device, &request);
                 }
                 CoordinatorOutput::Answer { tag, answer } if tag.0 > UNWATCHED => {
                     self.managed(tag, &answer)?;
@@ -343,14 +375,17 @@ impl Process {
             if let Some(record) = self.unspoken.pop_front() {
                 let notes = self.service.lasting(&record);
                 notes.iter().for_each(tell);
-                if notes.iter().any(|note| matches!(note, Note::Ended { .. }))
-                    && let Some(policy) = self.roll_out.take()
-                {
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.lasting(&record).iter().for_each(tell);
+                }
+                // A roll-out belongs to the job that shows it; a fleet that pairs sets its own policies.
+                let ended = notes.iter().any(|note| matches!(note, Note::Ended { .. }));
+                if ended && let Some(policy) = self.roll_out.take_if(|_| self.pairing.is_none()) {
                     self.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
                 }
             }
         }
-        Ok(())
+        self.settle()
     }
 
     /// Asks for leases, as long as there are jobs and workers for them.
@@ -380,7 +415,7 @@ impl Process {
         self.tags += 1;
         self.give(CoordinatorInput::Operator {
             tag: RequestTag(self.tags),
-            client: ClientId::new("fleet-example-operator").map_err(Failure::coded)?,
+            client: ClientId::new(OPERATOR).map_err(Failure::coded)?,
             sequence: None,
             command,
         })
@@ -388,7 +423,9 @@ impl Process {
 
     /// What the supervisor wants of a coordinator that it kills now and then.
     fn order(&mut self, order: Order) -> Result<(), Failure> {
-        self.ordered.insert(RequestTag(self.tags + 1), order.clone());
+        if matches!(order, Order::Quarantine(_) | Order::Revoke(_) | Order::SpendAgain(_)) {
+            self.ordered.insert(RequestTag(self.tags + 1), order.clone());
+        }
         match order {
             Order::Quarantine(worker) => {
                 self.command(OperatorCommand::QuarantineWorker(QuarantineWorker { worker }))
@@ -406,7 +443,16 @@ impl Process {
                 let tag = RequestTag(self.tags);
                 self.give(CoordinatorInput::Service { tag, client, sequence: None, request })
             }
-            Order::Drain | Order::Stop => Ok(()),
+            Order::Submit { job } => {
+                tell(&self.service.submit(*job, self.clock.now().mono)?);
+                Ok(())
+            }
+            order => {
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.order(order);
+                }
+                self.settle()
+            }
         }
     }
 
@@ -441,19 +487,4 @@ impl Process {
         tell(&Note::Recovered { live, replayed });
         Ok(())
     }
-}
-
-/// A digest of everything about a fleet that a change of coordinator does not change.
-fn picture(state: &FleetState) -> String {
-    let mut runs: Vec<String> = state.runs().map(|run| format!("{run:?}")).collect();
-    runs.sort();
-    let workers: Vec<String> = state
-        .workers()
-        .map(|worker| {
-            let lease = worker.lease.map(|lease| lease.fence);
-            format!("{} {:?} {:?} {lease:?} {:?}", worker.id, worker.handle, worker.quarantined, worker.owes)
-        })
-        .collect();
-    let devices: Vec<String> = state.devices().devices().map(|device| format!("{device:?}")).collect();
-    Sha256Digest::of(format!("{runs:?} {workers:?} {devices:?}").as_bytes()).to_string()
 }

@@ -18,7 +18,7 @@ const LIFETIME: Millis = Millis::from_secs(1800);
 /// Signed evidence for `nonce`, with `image` as the executable that runs.
 pub fn make(
     boot: &boot::Worker,
-    route: &Route,
+    route: Option<&Route>,
     image: Sha256Digest,
     nonce: &[u8],
     now: Wall,
@@ -36,7 +36,7 @@ pub fn make(
         wit: vec![policy::wit()?],
         capabilities: policy::capabilities()?,
         authority: policy::authority(),
-        egress: Some(fetch::binding(route, nonce)?),
+        egress: route.map(|route| fetch::binding(route, nonce)).transpose()?,
         nonce: nonce.to_vec(),
         issued: now,
         expires: now.plus(LIFETIME),

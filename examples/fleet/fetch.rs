@@ -86,7 +86,8 @@ fn open(route: &Route) -> Result<Stream, Failure> {
 }
 
 /// Gets `url`. `lease` is the value that shows the proxy which lease this is for.
-pub fn get(route: &Route, lease: &str, url: &str) -> Result<Fetched, Failure> {
+pub fn get(route: Option<&Route>, lease: &str, url: &str) -> Result<Fetched, Failure> {
+    let route = route.ok_or_else(|| Failure::new("this worker has no way to the network"))?;
     let mut stream = open(route)?;
     let Some(rest) = url.strip_prefix("https://") else {
         // Whatever else it is, the proxy is who judges it.

@@ -27,7 +27,6 @@ use crate::{
     Failure, boot,
     duplex::Duplex,
     evidence,
-    fetch::Route,
     note::Note,
     tls::{self, Authority, Identity, Purpose},
 };
@@ -172,7 +171,7 @@ impl Intruder {
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        tls::client(Some(&self.boot.identity), &self.boot.root)
+        self.boot.config_of(&self.boot.identity)
     }
 
     fn session(&self) -> Result<Session, Failure> {
@@ -185,13 +184,12 @@ impl Intruder {
 
     fn other_authority(&self) -> Result<Outcome, Failure> {
         let stranger = Authority::new("leasehold fleet")?.issue("worker-1", Purpose::Client)?;
-        let mut session =
-            Session::open(self.boot.coordinator, tls::client(Some(&stranger), &self.boot.root)?)?;
+        let mut session = Session::open(self.boot.coordinator, self.boot.config_of(&stranger)?)?;
         Ok(outcome(session.ask(self.hello())))
     }
 
     fn unpaired(&self) -> Result<Outcome, Failure> {
-        let config = tls::client(Some(&self.unpaired), &self.boot.root)?;
+        let config = self.boot.config_of(&self.unpaired)?;
         let mut session = Session::open(self.boot.coordinator, config)?;
         Ok(outcome(session.ask(self.hello())))
     }
@@ -205,15 +203,9 @@ impl Intruder {
             Ok(WorkerAnswer::Challenged { nonce, .. }) => nonce,
             other => return Ok(outcome(Ok(other))),
         };
-        let route = Route {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.boot.proxy.port)),
-            config: self.config()?,
-            fingerprint: self.boot.proxy.fingerprint,
-            origins: tls::client(None, &self.boot.origins)?,
-        };
         let image = Sha256Digest::of(b"another executable");
         let wall = SystemClock::start().now().wall;
-        let evidence = evidence::make(&self.boot, &route, image, &nonce.0, wall)?;
+        let evidence = evidence::make(&self.boot, self.boot.route()?.as_ref(), image, &nonce.0, wall)?;
         let (form, evidence) = (EvidenceForm::Dsse, WireBytes(evidence));
         Ok(outcome(session.ask(WorkerMessage::Attest { nonce, form, evidence, resume: None })))
     }
@@ -243,7 +235,7 @@ fn header(version: u8, length: u32) -> Vec<u8> {
 /// A device that was revoked tries to come in.
 pub fn revoked(boot: &boot::Worker, tell: impl Fn(Note)) {
     let say = || -> Result<Outcome, Failure> {
-        let mut session = Session::open(boot.coordinator, tls::client(Some(&boot.identity), &boot.root)?)?;
+        let mut session = Session::open(boot.coordinator, boot.config_of(&boot.identity)?)?;
         let worker = boot.paired.worker.clone();
         Ok(outcome(session.ask(WorkerMessage::Hello { worker, resume: None, epoch: Epoch(0) })))
     };
@@ -257,7 +249,7 @@ pub fn revoked(boot: &boot::Worker, tell: impl Fn(Note)) {
 /// The old holder of a lease comes back with what it had to say, when the lease is over.
 pub fn late(boot: &boot::Worker, overheard: Overheard, tell: impl Fn(Note)) {
     let say = || -> Result<Outcome, Failure> {
-        let mut session = Session::open(boot.coordinator, tls::client(Some(&boot.identity), &boot.root)?)?;
+        let mut session = Session::open(boot.coordinator, boot.config_of(&boot.identity)?)?;
         let worker = boot.paired.worker.clone();
         let hello = WorkerMessage::Hello { worker, resume: Some(overheard.handle), epoch: Epoch(0) };
         if let Err(code) = session.ask(hello)? {

@@ -43,7 +43,7 @@ const MAX_INPUT: u64 = 4 << 20;
 const MAX_ID: usize = 64;
 
 /// One job, as the file states it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
     /// Names the run.
@@ -65,7 +65,7 @@ fn one() -> u32 {
 }
 
 /// What a job does. Input files are named here and travel as artifacts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Work {
     /// The SHA-256 of a file.
@@ -102,7 +102,7 @@ pub enum Work {
 }
 
 /// The built-in transformations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transform {
     /// Lines in byte order.

@@ -11,7 +11,8 @@ use std::{
 
 use leasehold::{
     code::Coded,
-    fleet::Replay,
+    digest::Sha256Digest,
+    fleet::{FleetState, Replay},
     shell::{Compacted, Directory, Disk, DiskFile, FileJournal, Journal, compact, replay},
 };
 
@@ -181,12 +182,12 @@ impl Disk for Slow {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        thread::sleep(Duration::from_micros(300));
+        thread::sleep(Duration::from_millis(3));
         self.inner.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        thread::sleep(Duration::from_micros(300));
+        thread::sleep(Duration::from_millis(3));
         if name.starts_with("journal-") && !name.ends_with(".draft") {
             match fs::hard_link(self.from.join(name), self.kept.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -218,4 +219,19 @@ impl DiskFile for SlowFile {
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync()
     }
+}
+
+/// A digest of everything about a fleet that a change of coordinator does not change.
+pub fn picture(state: &FleetState) -> String {
+    let mut runs: Vec<String> = state.runs().map(|run| format!("{run:?}")).collect();
+    runs.sort();
+    let workers: Vec<String> = state
+        .workers()
+        .map(|worker| {
+            let lease = worker.lease.map(|lease| lease.fence);
+            format!("{} {:?} {:?} {lease:?} {:?}", worker.id, worker.handle, worker.quarantined, worker.owes)
+        })
+        .collect();
+    let devices: Vec<String> = state.devices().devices().map(|device| format!("{device:?}")).collect();
+    Sha256Digest::of(format!("{runs:?} {workers:?} {devices:?}").as_bytes()).to_string()
 }

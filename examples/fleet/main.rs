@@ -31,12 +31,15 @@ mod fetch;
 mod gatekeeper;
 mod hexed;
 mod hostile;
+mod issuer;
 mod jobs;
 mod keeper;
 mod ledger;
 mod note;
 mod origin;
+mod pairing;
 mod policy;
+mod possession;
 #[path = "../egress_proxy/proxy/mod.rs"]
 #[allow(dead_code, reason = "the proxy of its own example, of which a fleet uses less")]
 mod proxy;

@@ -2,11 +2,16 @@
 //!
 //! Notes are for people, for the table and for the audit. Nothing is decided on them.
 
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use leasehold::{
+    digest::Sha256Digest,
     fleet::RunOutcome,
-    id::{GrantId, RunId, WorkerId},
+    id::{DeviceId, GrantId, RunId, SessionId, WorkerId},
+    identity::{DeviceKind, pairing::PairingMethod},
     lease::Fence,
 };
 use serde::{Deserialize, Serialize};
@@ -48,18 +53,69 @@ impl Outcome {
     }
 }
 
+/// The code of a pairing on its way to the operator's terminal. Not in `Debug`, and in no event log: pairing is only
+/// offered where there is none.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Unspoken(String);
+
+impl Unspoken {
+    /// A code.
+    pub fn new(code: &str) -> Self {
+        Self(code.to_owned())
+    }
+
+    /// The code, to be shown to the operator.
+    #[allow(dead_code, reason = "the pair example shows it")]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Unspoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unspoken(..)")
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
 pub enum Note {
     /// A server is ready on this port of loopback.
     Listening { port: u16 },
+    /// A worker says that the coordinator knows it by its certificate, and that it is bound.
+    Serving { worker: WorkerId },
+    /// A worker says that its connection ended. Turned away: before anything was said to it.
+    Parted { turned_away: bool },
     /// A worker was accepted into the fleet.
     Joined { worker: WorkerId, slot: u32, incarnation: u32 },
     /// Another policy came into force.
     Policy { generation: u64 },
     /// A worker's evidence was judged again, and still passes.
     Kept { worker: WorkerId },
+    /// A pairing is offered; the code is for the operator's eyes.
+    Offered { session: SessionId, method: PairingMethod, code: Unspoken },
+    /// A device proved the code: this is what the operator decides on.
+    Asks {
+        session: SessionId,
+        method: PairingMethod,
+        device: DeviceId,
+        kind: DeviceKind,
+        key: Sha256Digest,
+        digits: String,
+        transcript: Sha256Digest,
+    },
+    /// A pairing was rejected.
+    Rejected { session: SessionId },
+    /// A device is paired and has this certificate.
+    Paired { device: DeviceId, certificate: Sha256Digest },
+    /// A device has its next certificate, beside the one in force.
+    Rotating { device: DeviceId, certificate: Sha256Digest },
+    /// The next certificate was used, and the one before it stands for nothing any more.
+    Rotated { device: DeviceId },
+    /// A device is revoked.
+    Revoked { device: DeviceId },
     /// A job waits for its first lease.
     Submitted { run: RunId, kind: String },
     /// A lease was granted.

@@ -12,14 +12,14 @@ use leasehold::{
     },
     capability::CapabilitySet,
     digest::Sha256Digest,
-    egress::EgressPolicy,
+    egress::{EgressPolicy, EgressProxyPolicyService},
     fleet::{LeaseRules, WorkerFleetPolicy, WorkerFleetPolicyForm},
-    id::{FleetId, IssuerId, RuleId},
+    id::{FleetId, IssuerId, RuleId, WorkerId},
     lease::{CleanupRule, EgressScope},
     time::Millis,
 };
 
-use crate::{Failure, boot::Paired, jobs::Ports, origin};
+use crate::{Failure, boot, jobs::Ports, origin};
 
 /// Every kind of job, each of which a worker needs a capability for.
 const KINDS: [&str; 8] = ["hash", "words", "transform", "fetch", "sleep", "fail", "overrun", "kill"];
@@ -74,13 +74,30 @@ fn reference(digest: Sha256Digest, text: &str) -> Result<Rule<ReferenceSet>, Fai
     Ok(Rule::Require(ReferenceSet::new(vec![value], Vec::new()).map_err(Failure::coded)?))
 }
 
+/// A node that may run a worker, and the public key of its evidence.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// The worker.
+    pub worker: &'a WorkerId,
+    /// Ed25519.
+    pub key: &'a [u8],
+}
+
+/// Who enforces egress, and by which policy.
+#[derive(Clone, Copy)]
+pub struct Enforced<'a> {
+    /// The key that bindings are signed with, Ed25519.
+    pub key: &'a [u8],
+    /// The digest of the policy in force there.
+    pub policy: Sha256Digest,
+}
+
 /// Evidence is signed by the node's own key, names the image that the supervisor measured, and carries the proxy's
 /// word that this worker's traffic goes through it under the policy that is in force there.
 fn attestation(
     image: Sha256Digest,
-    devices: &[Paired],
-    proxy_key: &[u8],
-    egress: Sha256Digest,
+    devices: &[Node<'_>],
+    egress: Option<Enforced<'_>>,
 ) -> Result<AttestationPolicy, Failure> {
     let mut form = AttestationPolicyForm::new(TimeRules {
         max_age_ms: Millis::from_secs(60),
@@ -102,14 +119,17 @@ fn attestation(
         }],
         trusted: capabilities()?,
     };
-    form.egress = Rule::Require(EgressRule { policies: vec![egress] });
+    form.egress = match egress {
+        Some(enforced) => Rule::Require(EgressRule { policies: vec![enforced.policy] }),
+        None => Rule::Waived { reason: label("no lease of this fleet has egress")? },
+    };
     let key = |name: &str, bytes: &[u8]| {
         TrustedKey::new(name, Algorithm::Ed25519, bytes, name).map_err(Failure::coded)
     };
-    for paired in devices {
-        let name = paired.worker.as_str();
+    for node in devices {
+        let name = node.worker.as_str();
         form.keys.push(ScopedKey {
-            key: key(name, &paired.evidence_key.0)?,
+            key: key(name, node.key)?,
             roles: vec![KeyRole::Evidence],
             workers: vec![name.parse().map_err(Failure::coded)?],
             predicates: vec![EVIDENCE_PREDICATE.to_owned()],
@@ -117,14 +137,16 @@ fn attestation(
             window: Default::default(),
         });
     }
-    form.keys.push(ScopedKey {
-        key: key("proxy", proxy_key)?,
-        roles: vec![KeyRole::EgressProxy],
-        workers: vec!["*".parse().map_err(Failure::coded)?],
-        predicates: Vec::new(),
-        builders: Vec::new(),
-        window: Default::default(),
-    });
+    if let Some(enforced) = egress {
+        form.keys.push(ScopedKey {
+            key: key("proxy", enforced.key)?,
+            roles: vec![KeyRole::EgressProxy],
+            workers: vec!["*".parse().map_err(Failure::coded)?],
+            predicates: Vec::new(),
+            builders: Vec::new(),
+            window: Default::default(),
+        });
+    }
     AttestationPolicy::try_from(form).map_err(Failure::coded)
 }
 
@@ -141,19 +163,19 @@ pub fn leases() -> LeaseRules {
     rules.grace_ms = Millis(1000);
     rules.start_ms = Millis(3000);
     rules.acknowledge_ms = Millis(3000);
-    rules.cleanup = CleanupRule::Inspected;
     rules
 }
 
 /// The whole policy of the fleet.
 pub fn fleet_policy(
     image: Sha256Digest,
-    devices: &[Paired],
-    proxy_key: &[u8],
-    egress: Sha256Digest,
+    devices: &[Node<'_>],
+    egress: Option<Enforced<'_>>,
+    cleanup: CleanupRule,
 ) -> Result<WorkerFleetPolicy, Failure> {
-    let mut form = WorkerFleetPolicyForm::new(fleet()?, attestation(image, devices, proxy_key, egress)?);
+    let mut form = WorkerFleetPolicyForm::new(fleet()?, attestation(image, devices, egress)?);
     form.lease = leases();
+    form.lease.cleanup = cleanup;
     form.liveness.heartbeat_every_ms = Millis(300);
     form.liveness.offline_after_ms = Millis(2000);
     form.runs.max_attempts = 9;
@@ -177,6 +199,21 @@ pub fn roll_out(policy: &WorkerFleetPolicy) -> Result<WorkerFleetPolicy, Failure
     }
     form.attestation = AttestationPolicy::try_from(attestation).map_err(Failure::coded)?;
     WorkerFleetPolicy::try_from(form).map_err(Failure::coded)
+}
+
+/// The policy that a coordinator begins with.
+pub fn at_start(boot: &boot::Coordinator) -> Result<WorkerFleetPolicy, Failure> {
+    let nodes: Vec<_> = boot
+        .devices
+        .iter()
+        .map(|paired| Node { worker: &paired.worker, key: &paired.evidence_key.0 })
+        .collect();
+    let Some(boot::Egress { key, origin, .. }) = &boot.egress else {
+        return fleet_policy(boot.image, &nodes, None, CleanupRule::Reported);
+    };
+    let compiled = EgressProxyPolicyService::compile(&egress(*origin)?).map_err(Failure::coded)?;
+    let enforced = Enforced { key: &key.0, policy: compiled.digest() };
+    fleet_policy(boot.image, &nodes, Some(enforced), CleanupRule::Inspected)
 }
 
 /// The same policy with long times: whoever loses a lease under it has not been heard for very long.

@@ -109,7 +109,7 @@ fn code(fetched: Result<Fetched, Failure>) -> String {
 #[test]
 fn only_what_was_judged_leaves() -> Result<(), Failure> {
     let world = world()?;
-    let get = |lease: &str, url: &str| code(fetch::get(&world.route, lease, url));
+    let get = |lease: &str, url: &str| code(fetch::get(Some(&world.route), lease, url));
     let (http, https) = (world.origin.ports.http, world.origin.ports.https);
     let (live, plain) = ("Lease 1.7", format!("http://origin.test:{http}"));
     assert_eq!(get(live, &format!("{plain}/hello")), "200 22");
@@ -168,7 +168,7 @@ fn the_end_of_a_lease_cuts_its_tunnels() -> Result<(), Failure> {
     let world = world()?;
     let url = format!("https://origin.test:{}/slow", world.origin.ports.https);
     let fetched = thread::scope(|scope| {
-        let fetching = scope.spawn(|| code(fetch::get(&world.route, "Lease 1.7", &url)));
+        let fetching = scope.spawn(|| code(fetch::get(Some(&world.route), "Lease 1.7", &url)));
         while world.origin.served() == 0 {
             thread::sleep(Duration::from_millis(1));
         }

@@ -17,8 +17,8 @@ pub use crate::proxy::seats::Seat;
 
 /// Somebody came.
 pub enum Arrival {
-    /// With a certificate of our authority. Which device that is, the core says.
-    Connected { leaf: Vec<u8>, duplex: Duplex, seat: Seat },
+    /// With a certificate, or without where the port takes such. Which device that is, the core says.
+    Connected { leaf: Option<Vec<u8>>, duplex: Duplex, seat: Seat },
     /// And did not get through the handshake.
     Stranger { why: String },
 }
@@ -39,10 +39,9 @@ pub fn listen<E: Send + 'static>(
             // Without a thread the closure is dropped, and with it the socket and the place.
             let _ = thread::Builder::new().name("handshake".into()).spawn(move || {
                 let arrival = match Duplex::accept(socket, config) {
-                    Ok(duplex) => match duplex.leaf().map(<[u8]>::to_vec) {
-                        Some(leaf) => Arrival::Connected { leaf, duplex, seat },
-                        None => Arrival::Stranger { why: "no certificate".into() },
-                    },
+                    Ok(duplex) => {
+                        Arrival::Connected { leaf: duplex.leaf().map(<[u8]>::to_vec), duplex, seat }
+                    }
                     Err(error) => Arrival::Stranger { why: error.to_string() },
                 };
                 let _ = events.send(wrap(arrival));

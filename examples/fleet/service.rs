@@ -96,12 +96,17 @@ impl Service {
         };
         let mut notes = Vec::new();
         for job in jobs {
-            service.inputs.insert(job.id.clone(), request::inputs(&job)?);
-            notes.push(service.queue.submit(job, now));
+            notes.push(service.submit(job, now)?);
         }
         notes.extend(service.ledger.resume(state));
         notes.extend(service.queue.resume(state, now));
         Ok((service, notes))
+    }
+
+    /// Takes another job in.
+    pub fn submit(&mut self, job: Job, now: Mono) -> Result<Note, Failure> {
+        self.inputs.insert(job.id.clone(), request::inputs(&job)?);
+        Ok(self.queue.submit(job, now))
     }
 
     /// A request with a grant of this name, for a run that nobody knows.
@@ -243,6 +248,9 @@ pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
         }
         CoordinatorEvent::ArtifactRefused { device, fence, code, .. } => {
             refused(device.to_string(), "upload", code.to_string(), format!("under {fence}"))
+        }
+        CoordinatorEvent::PairingRefused { code, .. } => {
+            refused("a stranger".into(), "pair", code.to_string(), "a pairing message was refused".into())
         }
         CoordinatorEvent::Closed { device: None, code, .. } => {
             refused("a stranger".into(), "connect", code.to_string(), "the connection was closed".into())

@@ -151,9 +151,12 @@ impl Supervisor {
             identity: self.keys.coordinator.clone(),
             clients: self.keys.root.clone(),
             devices: self.keys.devices.iter().map(|device| device.paired.clone()).collect(),
-            proxy: self.keys.proxy.certificate(),
-            proxy_key: Bytes(Ed25519Signer::from_seed("proxy", &seed).public_key().to_vec()),
-            origin: self.origin.ports,
+            egress: Some(boot::Egress {
+                proxy: self.keys.proxy.certificate(),
+                key: Bytes(Ed25519Signer::from_seed("proxy", &seed).public_key().to_vec()),
+                origin: self.origin.ports,
+            }),
+            pairing: false,
             image: self.image,
             jobs: self.jobs.jobs.clone(),
             state: self.place.path.join("state"),
@@ -190,10 +193,9 @@ impl Supervisor {
                 identity,
                 evidence_seed,
                 image: self.image,
-                root: self.keys.root.clone(),
-                origins: self.origins.clone(),
+                root: Some(self.keys.root.clone()),
                 coordinator,
-                proxy,
+                network: Some(boot::Network { proxy, origins: self.origins.clone() }),
             };
             if name == INTRUDER {
                 self.intruder = Some(Intruder { boot, unpaired: self.keys.unpaired.clone() });

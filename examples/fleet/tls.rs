@@ -23,7 +23,11 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, hexed::Bytes};
+use crate::{
+    Failure,
+    hexed::Bytes,
+    possession::{self, Shown},
+};
 
 /// The names of the servers, as their certificates carry them.
 pub const COORDINATOR: &str = "coordinator.fleet.test";
@@ -42,6 +46,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A certificate and its key in PKCS #8, both DER.
+    pub fn new(certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        Self { certificate: Bytes(certificate), key: Bytes(key) }
+    }
+
     /// The SHA-256 over the certificate's DER.
     pub fn fingerprint(&self) -> Sha256Digest {
         Sha256Digest::of(&self.certificate.0)
@@ -54,6 +63,10 @@ impl Identity {
 
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![CertificateDer::from(self.certificate.0.clone())]
+    }
+
+    fn shown(&self) -> Shown {
+        (self.chain(), self.private_key())
     }
 
     fn private_key(&self) -> PrivateKeyDer<'static> {
@@ -123,7 +136,7 @@ impl Authority {
         };
         validity(&mut params);
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Identity { certificate: Bytes(certificate.der().to_vec()), key: Bytes(key.serialize_der()) })
+        Ok(Identity::new(certificate.der().to_vec(), key.serialize_der()))
     }
 }
 
@@ -193,6 +206,17 @@ pub fn client(identity: Option<&Identity>, servers: &Root) -> Result<Arc<ClientC
     };
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// The configuration of a client that knows its server by the fingerprint of a certificate and by nothing else: the
+/// caller compares, or pairs.
+pub fn pinning_client(identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Failure> {
+    Ok(Arc::new(possession::client(identity.map(Identity::shown), &[&TLS13])?))
+}
+
+/// The configuration of a server that devices pair with, too: it asks for a certificate and does without.
+pub fn pairing_server(identity: &Identity) -> Result<Arc<ServerConfig>, Failure> {
+    Ok(Arc::new(possession::server(identity.shown(), &[&TLS13])?))
 }
 
 /// `name` as the name that a server certificate must carry.

@@ -43,6 +43,8 @@ use crate::{
 
 /// How long a worker waits before it connects again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// And how long where it was turned away without a word: a certificate does not get better by itself.
+const LATER: Duration = Duration::from_secs(1);
 
 /// What the worker's thread hears of.
 enum Event {
@@ -73,10 +75,14 @@ struct Worker {
     clock: SystemClock,
     agent: Agent,
     config: Arc<ClientConfig>,
-    route: Route,
+    route: Option<Route>,
     events: SyncSender<Event>,
     link: Option<Link>,
     connection: u64,
+    /// Somebody answered on this connection.
+    welcomed: bool,
+    /// Nobody answered on the one before.
+    turned_away: bool,
     held: Option<Held>,
 }
 
@@ -84,13 +90,8 @@ struct Worker {
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Worker = child::boot()?;
     let clock = SystemClock::start();
-    let config = tls::client(Some(&boot.identity), &boot.root)?;
-    let route = Route {
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, boot.proxy.port)),
-        config: Arc::clone(&config),
-        fingerprint: boot.proxy.fingerprint,
-        origins: tls::client(None, &boot.origins)?,
-    };
+    let config = boot.config_of(&boot.identity)?;
+    let route = boot.route()?;
     let agent = AgentConfig::new(boot.paired.worker.clone(), boot.coordinator.fingerprint, clock.now().wall);
     let (events, heard) = sync_channel(256);
     let orders = events.clone();
@@ -98,7 +99,19 @@ pub fn run() -> Result<(), Failure> {
         let _ = orders.send(Event::Order(order));
     });
     let agent = Agent::new(agent);
-    let worker = Worker { boot, clock, agent, config, route, events, link: None, connection: 0, held: None };
+    let worker = Worker {
+        boot,
+        clock,
+        agent,
+        config,
+        route,
+        events,
+        link: None,
+        connection: 0,
+        welcomed: false,
+        turned_away: false,
+        held: None,
+    };
     worker.work(&heard)
 }
 
@@ -107,7 +120,7 @@ impl Worker {
         let mut connect_at = Instant::now();
         loop {
             if self.link.is_none() && Instant::now() >= connect_at {
-                connect_at = Instant::now() + AGAIN;
+                connect_at = Instant::now() + if self.turned_away { LATER } else { AGAIN };
                 self.connect()?;
             }
             let due = self.agent.next_deadline().map(|due| due.since(self.clock.now().mono));
@@ -142,6 +155,14 @@ impl Worker {
         self.give(Input::Connected { peer })
     }
 
+    /// The connection is over, by whosever will.
+    fn parted(&mut self) {
+        if self.link.take().is_some() {
+            self.turned_away = !std::mem::take(&mut self.welcomed);
+            tell(&Note::Parted { turned_away: self.turned_away });
+        }
+    }
+
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             // A connection that was given up may still have said something.
@@ -150,7 +171,7 @@ impl Worker {
             Event::Link(_, Heard::Sent(_)) => Ok(()),
             Event::Link(_, Heard::Bytes(bytes)) => self.give(Input::Received(&bytes)),
             Event::Link(_, Heard::Closed) => {
-                self.link = None;
+                self.parted();
                 self.give(Input::Closed)
             }
             Event::Evidence(nonce, Ok(evidence)) => {
@@ -187,7 +208,7 @@ impl Worker {
                         link.close();
                     }
                 }
-                Output::Close(_) => self.link = None,
+                Output::Close(_) => self.parted(),
                 Output::Event(event) => events.push_back(event),
                 Output::Wait(_) => break,
                 other => return Err(Failure::new(format!("an output that is not known: {other:?}"))),
@@ -198,6 +219,14 @@ impl Worker {
 
     fn event(&mut self, event: AgentEvent) -> Result<(), Failure> {
         match event {
+            AgentEvent::Welcome { .. } => {
+                self.welcomed = true;
+                Ok(())
+            }
+            AgentEvent::Bound { .. } => {
+                tell(&Note::Serving { worker: self.boot.paired.worker.clone() });
+                Ok(())
+            }
             AgentEvent::Challenged { nonce, .. } => self.make_evidence(nonce),
             AgentEvent::Assigned { lease } => {
                 tell(&Note::Holds { run: lease.terms.run.clone(), fence: lease.fence });
@@ -254,7 +283,7 @@ impl Worker {
         let (boot, route, events) = (self.boot.clone(), self.route.clone(), self.events.clone());
         let wall = self.clock.now().wall;
         thread::Builder::new().name("evidence".into()).spawn(move || {
-            let make = || evidence::make(&boot, &route, boot.image, &nonce, wall);
+            let make = || evidence::make(&boot, route.as_ref(), boot.image, &nonce, wall);
             // The proxy may be busy, or may not follow the leases yet.
             let evidence = make().or_else(|_| {
                 thread::sleep(AGAIN);
@@ -272,7 +301,7 @@ impl Worker {
         held.runs = true;
         let run = held.lease.terms.run.clone();
         let around = Surroundings {
-            get: Box::new(move |url| fetch::get(&route, &format!("Lease {fence}"), url)),
+            get: Box::new(move |url| fetch::get(route.as_ref(), &format!("Lease {fence}"), url)),
             attempt: held.lease.attempt,
             stop: Arc::clone(&held.stop),
             doomed: Box::new(move || tell(&Note::Doomed { run: run.clone(), fence })),

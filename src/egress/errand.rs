@@ -1,6 +1,9 @@
 //! An errand: a request and the redirects that it follows, as the loop of an HTTP client walks through them.
 
-use core::{net::IpAddr, time::Duration};
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{ConnectPlan, Denied, EgressVerdict, NextRequest, OutgoingHeaders, Outlet, Step};
 
@@ -112,6 +115,14 @@ impl Leg {
         &self.plan
     }
 
+    /// Checks the address that a connection reached; see [`ConnectPlan::confirm`].
+    ///
+    /// # Errors
+    /// [`Denied::Permit`] where it is none of the pinned ones.
+    pub fn confirm(&self, peer: SocketAddr) -> Result<(), Denied> {
+        Ok(self.plan.confirm(peer)?)
+    }
+
     /// The header fields to send. Host and framing are the client's to write.
     pub const fn headers(&self) -> &OutgoingHeaders {
         &self.headers
@@ -142,7 +153,7 @@ mod tests {
     use crate::{
         code::Coded,
         egress::{
-            RedirectError,
+            PermitError, RedirectError,
             outlet::tests::{End, outlet, public},
         },
         time::Mono,
@@ -161,6 +172,8 @@ mod tests {
         let leg = errand.plan(public).unwrap();
         assert_eq!(sent(&leg), ["accept: */*", "content-type: text/plain", "x-key: ***"], "the secret, once");
         assert_eq!((leg.has_body(), leg.time_left()), (true, Duration::from_millis(1_000)));
+        assert!(leg.confirm(leg.plan().addresses()[0]).is_ok());
+        assert_eq!(leg.confirm(([127, 0, 0, 1], 443).into()).unwrap_err(), Denied::Permit(PermitError::Peer));
         assert!(!errand.follow(&leg, 200, None).unwrap() && !errand.follow(&leg, 304, Some(b"/b")).unwrap());
         assert!(errand.follow(&leg, 303, Some(b"/b")).unwrap());
 

@@ -4,6 +4,9 @@
 //! says all that can be said without addresses; a [`PendingLookup`] takes the resolver's answers; an allowed
 //! [`EgressVerdict`] holds an [`EgressPermit`], which is checked against the lease again when it becomes a
 //! [`ConnectPlan`]. There is no other path from a name to a socket.
+//!
+//! Adapters to HTTP clients hold an [`Outlet`], which has all of this in one value, and carry out the [`Leg`]s of an
+//! [`Errand`], a request with the redirects that it follows.
 
 pub mod address;
 mod budget;

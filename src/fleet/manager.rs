@@ -293,7 +293,8 @@ impl WorkerFleetManager {
                 FleetEvent::EvidenceAccepted { slot, .. } => self.liveness.ask_again_for(*slot),
                 _ => {}
             }
-            if let Some(slot) = event.slot() {
+            // A renewal moves the one deadline that it concerns later, which is found when the earlier one comes.
+            if let Some(slot) = event.slot().filter(|_| !matches!(event, FleetEvent::LeaseRenewed { .. })) {
                 self.liveness.steady(slot, false);
                 self.liveness.arm(&self.state, slot, at.mono);
             }

@@ -30,8 +30,13 @@ impl Guard {
     /// # Errors
     /// [`Turned`].
     pub fn check(&self, fields: &HeaderMap, extensions: &Extensions) -> Result<Bearer, Turned> {
-        let certificate = certificate(extensions).ok_or(("service.no_certificate", String::new()))?;
-        let worker = self.workers.get(&certificate).ok_or(("service.unknown_worker", String::new()))?.clone();
+        let certificate = certificate(extensions)
+            .ok_or(("service.no_certificate", "a certificate is required".to_owned()))?;
+        let worker = self
+            .workers
+            .get(&certificate)
+            .ok_or(("service.unknown_worker", "no worker has this certificate".to_owned()))?
+            .clone();
         let mut fences = fields.get_all("leasehold-lease").iter().map(|value| value.to_str().unwrap_or(""));
         let coded = |refusal: &dyn Coded| (refusal.code().as_str(), refusal.to_string());
         let (fence, None) = (fences.next().unwrap_or(""), fences.next()) else {

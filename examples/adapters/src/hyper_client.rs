@@ -32,7 +32,7 @@ impl Service<http::Uri> for Pinned {
         let leg = Arc::clone(&self.0);
         Box::pin(async move {
             let stream = TcpStream::connect(leg.plan().addresses()).await?;
-            leg.plan().confirm(stream.peer_addr()?)?;
+            leg.confirm(stream.peer_addr()?)?;
             Ok(TokioIo::new(stream))
         })
     }

@@ -38,6 +38,7 @@ pub async fn execute(
         }
         let request = if leg.has_body() { request.body(bytes.to_vec()) } else { request };
         let response = request.send().await.map_err(io::Error::other)?;
+        leg.confirm(response.remote_addr().ok_or(io::ErrorKind::NotConnected)?)?;
         let location = response.headers().get("location").map(|value| value.as_bytes());
         if !errand.follow(&leg, response.status().as_u16(), location)? {
             let limit = usize::try_from(leg.max_response_bytes()).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
 //! `tonic`: `InterceptedService::new(service, guard)`. Methods get the bearer from the request's extensions.
 
+use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
@@ -14,7 +15,7 @@ impl Interceptor for Guard {
             }
             Err((code, words)) => {
                 let mut status = Status::permission_denied(words);
-                status.metadata_mut().insert("leasehold-code", code.parse().expect("codes are ASCII"));
+                status.metadata_mut().insert("leasehold-code", MetadataValue::from_static(code));
                 Err(status)
             }
         }

@@ -41,6 +41,7 @@ of_the_main_job! {
     keeper "../../fleet/keeper.rs"
     ledger "../../fleet/ledger.rs"
     note "../../fleet/note.rs"
+    possession "../../fleet/possession.rs"
     queue "../../fleet/queue.rs"
     request "../../fleet/request.rs"
     scratch "../../fleet/scratch.rs"

@@ -114,7 +114,8 @@ pub enum RunOutcome {
 
 /// The run is over.
 ///
-/// `received` and `inspection` are the coordinator's own, and no message of a worker carries them.
+/// `received` and `inspection` are the coordinator's own, and no message of a worker carries them. So a repeat is
+/// recognised without them: a coordinator that was restarted in between has seen less.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Complete {
@@ -127,10 +128,12 @@ pub struct Complete {
     /// What the worker says that it made.
     pub claim: OutputClaim,
     /// What arrived.
+    #[serde(skip_serializing)]
     pub received: ReceivedArtifacts,
     /// What was cleaned up, where that is known already; without it the cleanup is reported later.
     pub cleanup: Option<WorkerCleanupReport>,
     /// What somebody else saw when they looked.
+    #[serde(skip_serializing)]
     pub inspection: Option<Inspection>,
 }
 
@@ -179,6 +182,7 @@ pub struct ReportCleanup {
     /// The report, bound to its lease.
     pub report: WorkerCleanupReport,
     /// What somebody else saw when they looked.
+    #[serde(skip_serializing)]
     pub inspection: Option<Inspection>,
 }
 
@@ -204,6 +208,7 @@ pub struct AcknowledgeRevocation {
     /// What was cleaned up. Without it the worker is orphaned until it reports.
     pub cleanup: Option<WorkerCleanupReport>,
     /// What somebody else saw when they looked.
+    #[serde(skip_serializing)]
     pub inspection: Option<Inspection>,
 }
 

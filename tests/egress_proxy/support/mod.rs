@@ -122,7 +122,7 @@ pub fn names(name: &str, before: usize) -> Option<Vec<IpAddr>> {
             Some(vec![loopback(1)])
         }
         // DNS rebinding: every second answer is another one.
-        "rebind.test" => Some(vec![loopback(if before % 2 == 0 { 1 } else { 2 })]),
+        "rebind.test" => Some(vec![loopback(if before.is_multiple_of(2) { 1 } else { 2 })]),
         "both.test" => Some(vec![[93, 184, 216, 34].into(), [10, 0, 0, 1].into()]),
         "six.test" => Some(vec!["::ffff:10.0.0.1".parse().unwrap()]),
         "metadata.test" => Some(vec![[169, 254, 169, 254].into()]),
@@ -302,8 +302,8 @@ impl Answer {
 
 /// The status of the last head in `text`.
 pub fn status(text: &str) -> u16 {
-    let lines = text.lines().filter(|line| line.starts_with("HTTP/1."));
-    lines.last().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).unwrap_or(0)
+    let mut lines = text.lines().filter(|line| line.starts_with("HTTP/1."));
+    lines.next_back().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 /// The code of the proxy in `text`.

@@ -1,0 +1,93 @@
+//! The authority that signs certificates for paired devices, with rcgen.
+//!
+//! What it takes from a certificate request is the public key, once the request's signature has proved that its sender
+//! holds the private one. Names, uses and validity are the authority's own; whatever else a request asks for is not read.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use leasehold::{
+    id::DeviceId,
+    identity::{
+        DeviceCertificate,
+        pairing::{CertificateIssuer, IssueError, VerifiedPairing},
+        request_key,
+    },
+    time::Now,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    PublicKey, PublicKeyData,
+};
+
+/// The clock of a device may be this far behind.
+const BACK: Duration = Duration::from_secs(60);
+
+/// A certificate authority. Its key is made here and never leaves this value.
+pub struct DeviceAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    lifetime: Duration,
+}
+
+impl DeviceAuthority {
+    /// A new authority whose certificates are good for `lifetime`.
+    pub fn new(name: &str, lifetime: Duration) -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Ok(Self { issuer: Issuer::new(params, KeyPair::generate()?), lifetime })
+    }
+
+    /// A certificate for `device` over the key in `request`, DER.
+    ///
+    /// # Errors
+    /// [`IssueError::Request`] for a request that is not readable, not signed with its own key, or over a key of a kind
+    /// that this authority does not sign.
+    pub fn sign(&self, device: &DeviceId, request: &[u8], now: Now) -> Result<Vec<u8>, IssueError> {
+        let key = proved_key(request)?;
+        let mut params = CertificateParams::new(Vec::new()).map_err(|_| IssueError::Unavailable)?;
+        params.distinguished_name = named(device.as_str());
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let now = UNIX_EPOCH + Duration::from_millis(now.wall.0);
+        params.not_before = (now - BACK).into();
+        params.not_after = (now + self.lifetime).into();
+        let signed = params.signed_by(&key, &self.issuer).map_err(|_| IssueError::Unavailable)?;
+        let leaf = signed.der().to_vec();
+        // The certificate must be for exactly the key of the request, also where the two libraries read it differently.
+        let asked = request_key(request).map_err(|_| IssueError::Request)?;
+        match DeviceCertificate::from_der(&leaf) {
+            Ok(certificate) if certificate.key() == asked => Ok(leaf),
+            _ => Err(IssueError::Request),
+        }
+    }
+}
+
+impl CertificateIssuer for DeviceAuthority {
+    fn issue(&mut self, pairing: &VerifiedPairing, now: Now) -> Result<Vec<u8>, IssueError> {
+        self.sign(pairing.device(), pairing.request(), now)
+    }
+}
+
+/// The public half of the key in `request`, which its sender has proved to hold, where it is an Ed25519 key: 32 bytes.
+/// Evidence of the device is signed with the same key, so that pairing is what makes it trusted.
+pub fn evidence_key(request: &[u8]) -> Result<Vec<u8>, IssueError> {
+    let key = proved_key(request)?;
+    if *key.algorithm() == PKCS_ED25519 { Ok(key.der_bytes().to_vec()) } else { Err(IssueError::Request) }
+}
+
+/// The public key of a request, after its signature was checked.
+fn proved_key(request: &[u8]) -> Result<PublicKey, IssueError> {
+    // One outer SEQUENCE and nothing after it: the other reader does not mind trailing bytes.
+    request_key(request).map_err(|_| IssueError::Request)?;
+    let read = CertificateSigningRequestParams::from_der(&request.into()).map_err(|_| IssueError::Request)?;
+    let known = [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256].contains(&read.public_key.algorithm());
+    if known { Ok(read.public_key) } else { Err(IssueError::Request) }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
