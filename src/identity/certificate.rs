@@ -40,11 +40,13 @@ impl Coded for CertificateError {
 /// What identifies a device's certificate: digests and validity, never the certificate itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
+// What authentication reads comes first, so that it fits into a cache line of a device's record.
+#[repr(C)]
 pub struct DeviceCertificate {
     fingerprint: Sha256Digest,
-    key: Sha256Digest,
     not_before: Wall,
     not_after: Wall,
+    key: Sha256Digest,
 }
 
 #[derive(Serialize, Deserialize)]

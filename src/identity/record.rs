@@ -76,14 +76,17 @@ impl Rotation {
 }
 
 /// A registered device: its certificate, and the next one while a rotation is under way.
+///
+/// Authentication reads the rotation, the fingerprint and the validity: the first cache line, and no other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[repr(C, align(64))]
 pub struct DeviceRecord {
-    pub(super) device: DeviceId,
-    pub(super) kind: DeviceKind,
-    pub(super) registered: Now,
-    pub(super) current: DeviceCertificate,
     /// Boxed: most devices are not rotating, and there may be a million of them.
     pub(super) rotation: Option<Box<Rotation>>,
+    pub(super) current: DeviceCertificate,
+    pub(super) device: DeviceId,
+    pub(super) registered: Now,
+    pub(super) kind: DeviceKind,
 }
 
 impl DeviceRecord {

@@ -322,3 +322,11 @@ fn p3_an_existing_device_takes_another_key_only_by_named_replacement() {
     assert!(registry.authenticate_fingerprint(certificate(0).fingerprint(), now).is_err());
     assert!(registry.authenticate_fingerprint(certificate(6).fingerprint(), now).is_ok());
 }
+
+/// A look at a device is a look at one cache line, and a million of them are 128 MB.
+#[test]
+fn a_record_is_two_cache_lines_and_authentication_reads_the_first() {
+    use core::mem::{align_of, offset_of, size_of};
+    assert_eq!((size_of::<Option<DeviceRecord>>(), align_of::<DeviceRecord>()), (128, 64));
+    assert_eq!((offset_of!(DeviceRecord, rotation), offset_of!(DeviceRecord, current)), (0, 8));
+}
