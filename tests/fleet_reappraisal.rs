@@ -3,8 +3,17 @@
 #![cfg(feature = "testing")]
 
 use leasehold::{
-    attestation::policy::{AttestationPolicyForm, Window},
-    code::{Coded, EVIDENCE_NOT_IN_FORCE, LEASE_HORIZON},
+    attestation::{
+        EvidenceForm, PROVENANCE_PREDICATE,
+        dsse::seal,
+        evidence::PAYLOAD_TYPE,
+        policy::{AttestationPolicyForm, KeyRole, ProvenanceRule, ScopedKey, Window},
+        signature::Ed25519Signer,
+    },
+    code::{
+        ATTESTATION_PROVENANCE_MISSING, ATTESTATION_TOO_MANY_ATTACHMENTS, Coded, EVIDENCE_NOT_IN_FORCE,
+        LEASE_HORIZON,
+    },
     fleet::*,
     id::RunId,
     lease::WorkerLease,
@@ -193,4 +202,68 @@ fn a_revocation_takes_effect_before_the_sweep() {
     let run: RunId = World::run_id(1);
     assert!(world.fleet.state().run(&run).is_some(), "the run is not forgotten");
     assert!(world.now.wall > Wall::START);
+}
+
+/// Evidence and build provenance come in envelopes of their own, junk beside them denies nothing, and a builder that is
+/// not trusted any more takes the evidence with it (invariants 4 and 12).
+#[test]
+fn a_builder_vouches_beside_the_evidence_for_as_long_as_it_is_trusted() {
+    let builder = Ed25519Signer::from_seed("builder", &[3; 32]);
+    let mut world = World::default();
+    let asked = changed(&world, |form| {
+        form.provenance = Some(ProvenanceRule { threshold: 1 });
+        form.keys.push(ScopedKey {
+            key: builder.trusted_key("ci").unwrap(),
+            roles: vec![KeyRole::Builder],
+            workers: vec!["*".parse().unwrap()],
+            predicates: vec![PROVENANCE_PREDICATE.into()],
+            builders: vec!["https://ci.example/1".into()],
+            window: Window::default(),
+        });
+    });
+    set(&mut world, &asked);
+    let bring = |world: &mut World, n: u32, junk: &[&[u8]], vouched: bool| {
+        let nonce = world.challenge(n);
+        let claims = world.claims(n, "a", nonce.clone());
+        let digest = |digest: leasehold::digest::Sha256Digest| digest.to_string();
+        let statement = serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1", "predicateType": PROVENANCE_PREDICATE,
+            "subject": [{"name": "image", "digest": {"sha256": digest(claims.image)}},
+                        {"name": "build", "digest": {"sha256": digest(claims.build)}}],
+            "predicate": {"buildDefinition": {"buildType": "x", "externalParameters": {}},
+                          "runDetails": {"builder": {"id": "https://ci.example/1"}}},
+        });
+        let envelope = seal(PAYLOAD_TYPE, &serde_json::to_vec(&statement).unwrap(), &[&builder]).unwrap();
+        let mut attachments: Vec<Vec<u8>> = junk.iter().map(|junk| junk.to_vec()).collect();
+        attachments.extend(vouched.then_some(envelope));
+        let attest = Attest {
+            nonce,
+            form: EvidenceForm::Json,
+            evidence: claims.to_document(),
+            attachments,
+            resume: None,
+        };
+        world.ask(&attest, &World::device(n)).map(|outcome| outcome.answer).map_err(|error| match error {
+            AttestError::Refused { failures } => failures,
+            other => vec![other.code()],
+        })
+    };
+    world.register(1);
+    let junk: &[&[u8]] = &[b"junk", b"{}"];
+    assert_eq!(bring(&mut world, 1, junk, false).unwrap_err(), [ATTESTATION_PROVENANCE_MISSING]);
+    assert_eq!(
+        bring(&mut world, 1, &[&b"junk"[..]; 8], true).unwrap_err(),
+        [ATTESTATION_TOO_MANY_ATTACHMENTS]
+    );
+    let joined = bring(&mut world, 1, junk, true).unwrap();
+    assert!(joined.failures.is_empty());
+    world.beat(1, joined.handle).unwrap();
+    world.acquire(1, "a").unwrap();
+    let distrusted = changed(&world, |form| {
+        form.keys[0] = ScopedKey { builders: vec!["https://ci.example/2".into()], ..form.keys[0].clone() };
+    });
+    set(&mut world, &distrusted);
+    world.expire();
+    let view = world.fleet.state().worker(&World::worker_id(1)).unwrap();
+    assert_eq!((view.evidence, view.state), (None, WorkerLifecycleState::Revoking));
 }

@@ -222,7 +222,13 @@ impl Fixture {
         let mut claims = self.world.claims(0, &letters(n), nonce);
         (claims.worker, claims.device, claims.certificate) = (worker_id(n), device_id(n), certificate(n));
         self.world.journal.clear();
-        Attest { evidence: claims.to_document(), nonce: claims.nonce, form: EvidenceForm::Json, resume }
+        Attest {
+            evidence: claims.to_document(),
+            nonce: claims.nonce,
+            form: EvidenceForm::Json,
+            attachments: Vec::new(),
+            resume,
+        }
     }
 
     pub fn beat_at_once(&mut self, handle: WorkerHandle, principal: &Principal) {

@@ -207,7 +207,13 @@ impl Intruder {
         let wall = SystemClock::start().now().wall;
         let evidence = evidence::make(&self.boot, self.boot.route()?.as_ref(), image, &nonce.0, wall)?;
         let (form, evidence) = (EvidenceForm::Dsse, WireBytes(evidence));
-        Ok(outcome(session.ask(WorkerMessage::Attest { nonce, form, evidence, resume: None })))
+        Ok(outcome(session.ask(WorkerMessage::Attest {
+            nonce,
+            form,
+            evidence,
+            attachments: Vec::new(),
+            resume: None,
+        })))
     }
 
     fn replay(&self, overheard: Overheard) -> Result<Outcome, Failure> {

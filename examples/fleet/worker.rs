@@ -174,9 +174,12 @@ impl Worker {
                 self.parted();
                 self.give(Input::Closed)
             }
-            Event::Evidence(nonce, Ok(evidence)) => {
-                self.act(AgentAct::Evidence { nonce, form: EvidenceForm::Dsse, evidence })
-            }
+            Event::Evidence(nonce, Ok(evidence)) => self.act(AgentAct::Evidence {
+                nonce,
+                form: EvidenceForm::Dsse,
+                evidence,
+                attachments: Vec::new(),
+            }),
             // Another process of this worker begins from the beginning.
             Event::Evidence(_, Err(failure)) => Err(failure),
             Event::Ran(fence, made) => self.ran(fence, made),

@@ -202,13 +202,15 @@ impl Agent {
 
     fn act(&mut self, act: AgentAct, now: Now) -> Result<(), EndpointError> {
         match act {
-            AgentAct::Evidence { nonce, form, evidence } => {
+            AgentAct::Evidence { nonce, form, evidence, attachments } => {
                 if !matches!(self.attesting.step, Step::Making(_)) {
                     return Err(EndpointError::NotNow("no evidence is wanted"));
                 }
                 self.attesting.step = Step::Presenting;
                 let (nonce, evidence) = (WireBytes(nonce), WireBytes(evidence));
-                self.ask(WorkerMessage::Attest { nonce, form, evidence, resume: self.handle }, now);
+                let attachments = attachments.into_iter().map(WireBytes).collect();
+                let resume = self.handle;
+                self.ask(WorkerMessage::Attest { nonce, form, evidence, attachments, resume }, now);
                 Ok(())
             }
             AgentAct::Start { fence } => self.start(fence, now),

@@ -24,6 +24,8 @@ pub enum AgentAct {
         form: EvidenceForm,
         /// The evidence.
         evidence: Vec<u8>,
+        /// Envelopes that others signed about this worker, such as its build's provenance.
+        attachments: Vec<Vec<u8>>,
     },
     /// Everything is prepared, and the run may begin as soon as the coordinator says so.
     Start {

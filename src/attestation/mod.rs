@@ -36,7 +36,7 @@ mod version;
 
 pub use self::{
     appraisal::{
-        AcceptedEvidence, Appraisal, AppraisalReport, CoarseAppraisal, Dimension, EgressFacts,
+        AcceptedEvidence, Appraisal, AppraisalReport, BuilderFacts, CoarseAppraisal, Dimension, EgressFacts,
         EvidenceContext, EvidenceFacts, EvidenceProfile, Failure, FailureReport, Field, MAX_ATTACHMENTS,
         Measurement, PROVENANCE_PREDICATE, SignerFacts, Submission, Tier, TrustVector, WaivedReport,
         appraise, appraise_submission, reappraise, reappraise_all,

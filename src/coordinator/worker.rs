@@ -57,9 +57,10 @@ impl Coordinator {
                     self.submit(to, &Challenge {}, false, Held::Challenged, now);
                 }
             }
-            WorkerMessage::Attest { nonce, form, evidence, resume } => {
+            WorkerMessage::Attest { nonce, form, evidence, attachments, resume } => {
                 if self.admit(to, "attest", now) {
-                    let attest = Attest { nonce: nonce.0, form, evidence: evidence.0, resume };
+                    let attachments = attachments.into_iter().map(|envelope| envelope.0).collect();
+                    let attest = Attest { nonce: nonce.0, form, evidence: evidence.0, attachments, resume };
                     self.submit(to, &attest, true, Held::Attested, now);
                 }
             }

@@ -289,7 +289,13 @@ impl World {
         resume: Option<WorkerHandle>,
     ) -> Result<Outcome<Attested>, AttestError> {
         let evidence = claims.to_document();
-        let attest = Attest { nonce: claims.nonce.clone(), form: EvidenceForm::Json, evidence, resume };
+        let attest = Attest {
+            nonce: claims.nonce.clone(),
+            form: EvidenceForm::Json,
+            evidence,
+            attachments: Vec::new(),
+            resume,
+        };
         self.ask(&attest, &Self::device(n))
     }
 

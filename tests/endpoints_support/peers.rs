@@ -137,7 +137,12 @@ impl WorkerHost {
         match event {
             AgentEvent::Challenged { nonce, .. } => {
                 let evidence = self.evidence(&nonce, now);
-                vec![AgentAct::Evidence { nonce, form: EvidenceForm::Json, evidence }]
+                vec![AgentAct::Evidence {
+                    nonce,
+                    form: EvidenceForm::Json,
+                    evidence,
+                    attachments: Vec::new(),
+                }]
             }
             AgentEvent::Assigned { lease } => {
                 self.lease = Some(lease);

@@ -1,7 +1,7 @@
 //! The command documents: one member, named after the operation.
 //!
 //! As `worker` (each with `device`, and optionally `certificate_sha256`: the channel that it comes over):
-//! `challenge`, `attest` (`document` as an object whose nonce may be `"@challenge"`, or `evidence` as base64;
+//! `challenge`, `attest` (`document` as an object whose nonce may be `"@challenge"`, or `evidence` as base64; `attachments`;
 //! `form`; `resume`), `heartbeat`, `start`, `renew`, `complete` (`outcome`, `artifacts` and `log` as the bytes that
 //! arrive in base64, `claim` where it differs from them, `cleanup`), `report_cleanup`, `acknowledge_revocation`.
 //! As `service`: `acquire` (`grant`, `ttl_ms`, and optionally `capabilities`, `tool`, `worker`, `workspace`,
@@ -85,6 +85,8 @@ struct AttestForm {
     #[serde(default = "json_form")]
     form: EvidenceForm,
     document: Option<Value>,
+    #[serde(default)]
+    attachments: Vec<String>,
     evidence: Option<String>,
     nonce: Option<String>,
     #[serde(default)]
@@ -223,7 +225,8 @@ fn attest(peers: &mut Peers, form: &AttestForm) -> Result<Done, Rejection> {
         _ => return Err(Rejection::malformed("attest carries either document or evidence")),
     };
     let resume = form.resume.then(|| peers.handle(&form.device));
-    let attest = Attest { nonce, form: form.form, evidence, resume };
+    let attachments = form.attachments.iter().map(|text| bytes(text)).collect::<Result<_, _>>()?;
+    let attest = Attest { nonce, form: form.form, evidence, attachments, resume };
     let (events, answer) = peers.ask(&attest, &principal)?;
     let shown = peers.attested(&form.device, &answer);
     Ok((events, shown))

@@ -269,7 +269,7 @@ impl Worker {
         };
         let signer = Ed25519Signer::from_seed(boot.paired.worker.as_str(), seed);
         let evidence = claims.seal(&[&signer]).map_err(|error| Failure::new(error.to_string()))?;
-        self.act(AgentAct::Evidence { nonce, form: EvidenceForm::Dsse, evidence })
+        self.act(AgentAct::Evidence { nonce, form: EvidenceForm::Dsse, evidence, attachments: Vec::new() })
     }
 
     fn begin(&mut self, fence: Fence) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! What accepted evidence establishes: sealed for those who act on it, and as plain facts for records.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ pub struct EvidenceProfile {
     /// The egress binding. `None` only where the policy waives it.
     pub egress: Option<EgressFacts>,
     /// The builders that vouched for image and build, where the policy asks for that.
-    pub builders: Vec<SignerFacts>,
+    pub builders: Vec<BuilderFacts>,
 }
 
 /// Who signed.
@@ -78,6 +78,16 @@ pub struct SignerFacts {
     pub key: Sha256Digest,
     /// Whether it is the paired node's own, and not one of the policy's.
     pub paired: bool,
+}
+
+/// Who vouched for image and build.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuilderFacts {
+    /// The fingerprint of the key that signed.
+    pub key: Sha256Digest,
+    /// The builder that it signed for, one of those that the policy let the key speak for.
+    pub id: String,
 }
 
 /// What an egress binding established.
@@ -172,7 +182,7 @@ pub(super) struct Parts<'a, 'c> {
     pub(super) evidence: Sha256Digest,
     pub(super) signers: Vec<SignerFacts>,
     pub(super) egress: Option<(EgressFacts, Wall)>,
-    pub(super) builders: Vec<SignerFacts>,
+    pub(super) builders: Vec<BuilderFacts>,
     pub(super) claims: &'a WorkerAttestation,
 }
 

@@ -19,7 +19,7 @@ mod verdict;
 
 pub use self::{
     dimension::{Dimension, Field, Measurement},
-    facts::{AcceptedEvidence, EgressFacts, EvidenceFacts, EvidenceProfile, SignerFacts},
+    facts::{AcceptedEvidence, BuilderFacts, EgressFacts, EvidenceFacts, EvidenceProfile, SignerFacts},
     failure::Failure,
     provenance::{MAX_ATTACHMENTS, PROVENANCE_PREDICATE},
     reappraise::{reappraise, reappraise_all},

@@ -8,7 +8,7 @@ use alloc::{string::String, vec::Vec};
 
 use serde::Deserialize;
 
-use super::{Dimension, Failure, SignerFacts, keys, verdict::Judge};
+use super::{BuilderFacts, Dimension, Failure, keys, verdict::Judge};
 use crate::{
     attestation::{
         dsse::{Envelope, EnvelopeLimits, owners},
@@ -48,38 +48,51 @@ pub(super) fn check(
     now: Wall,
     verifier: &dyn SignatureVerifier,
     judge: &mut Judge,
-) -> Vec<SignerFacts> {
-    let mut builders: Vec<(&TrustedKey, Wall)> = Vec::new();
+) -> Vec<BuilderFacts> {
+    let mut builders: Vec<Voucher<'_>> = Vec::new();
     let Some(rule) = form.provenance else {
         judge.not_asked(Dimension::Provenance);
         return Vec::new();
     };
     judge.check(Dimension::Provenance, |failures, until| {
         for bytes in attachments {
-            for (key, end) in vouchers(bytes, claims, form, now, verifier) {
-                if builders.iter().all(|(held, _)| held.fingerprint() != key.fingerprint()) {
-                    builders.push((key, end));
+            for voucher in vouchers(bytes, claims, form, now, verifier) {
+                let held = |held: &Voucher<'_>| {
+                    held.key.fingerprint() == voucher.key.fingerprint() && held.builder == voucher.builder
+                };
+                if !builders.iter().any(held) {
+                    builders.push(voucher);
                 }
             }
         }
-        let have = owners(builders.iter().map(|(key, _)| *key));
+        let have = owners(builders.iter().map(|voucher| voucher.key));
         let need = usize::try_from(rule.threshold).unwrap_or(usize::MAX);
         if have < need {
             failures.push(Failure::Provenance { have, need });
         }
-        *until = builders.iter().map(|(_, end)| *end).fold(*until, Wall::min);
+        *until = builders.iter().map(|voucher| voucher.end).fold(*until, Wall::min);
     });
-    builders.into_iter().map(|(key, _)| keys::signer(key, false)).collect()
+    builders
+        .into_iter()
+        .map(|voucher| BuilderFacts { key: voucher.key.fingerprint(), id: voucher.builder })
+        .collect()
 }
 
-/// The builders that vouch for the claims in this envelope, each with the end of its key.
+/// A key that vouches, the builder that it speaks for, and until when the policy lets it.
+struct Voucher<'p> {
+    key: &'p TrustedKey,
+    builder: String,
+    end: Wall,
+}
+
+/// The keys that vouch for the claims in this envelope.
 fn vouchers<'p>(
     bytes: &[u8],
     claims: &WorkerAttestation,
     form: &'p AttestationPolicyForm,
     now: Wall,
     verifier: &dyn SignatureVerifier,
-) -> Vec<(&'p TrustedKey, Wall)> {
+) -> Vec<Voucher<'p>> {
     let Ok(envelope) = Envelope::parse(bytes, &EnvelopeLimits::DEFAULT) else { return Vec::new() };
     let candidates = keys::distinct(form, |scoped| scoped.has_role(KeyRole::Builder));
     let signed = envelope.signed_by(&candidates, verifier, &EnvelopeLimits::DEFAULT);
@@ -105,7 +118,7 @@ fn vouchers<'p>(
         let entry = keys::entry(form, fingerprint, KeyRole::Builder, now, |scoped| {
             scoped.allows_predicate(PROVENANCE_PREDICATE) && scoped.builders.contains(builder)
         })?;
-        Some((key, entry.window.end()))
+        Some(Voucher { key, builder: builder.clone(), end: entry.window.end() })
     };
     signed.into_iter().filter_map(|at| candidates.get(at).copied()).filter_map(scope).collect()
 }

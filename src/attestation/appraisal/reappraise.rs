@@ -2,7 +2,10 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::{Dimension, EvidenceFacts, Failure, SignerFacts, keys, measure, verdict::Judge};
+use super::{
+    BuilderFacts, Dimension, EvidenceFacts, Failure, PROVENANCE_PREDICATE, SignerFacts, keys, measure,
+    verdict::Judge,
+};
 use crate::{
     attestation::{
         dsse::DsseError,
@@ -75,7 +78,12 @@ pub fn reappraise(
         *until = (*until).min(expires);
     });
     if let Some(rule) = form.provenance {
-        let (have, end) = owners(form, &profile.builders, KeyRole::Builder, now, |_| true);
+        let entry = |builder: &BuilderFacts| {
+            live(form, builder.key, KeyRole::Builder, now, |scoped| {
+                scoped.allows_predicate(PROVENANCE_PREDICATE) && scoped.builders.contains(&builder.id)
+            })
+        };
+        let (have, end) = behind(profile.builders.iter().filter_map(entry));
         let need = usize::try_from(rule.threshold).unwrap_or(usize::MAX);
         judge.check(Dimension::Provenance, |failures, until| {
             if have < need {
@@ -182,12 +190,18 @@ fn owners(
     allows: impl Fn(&ScopedKey) -> bool,
 ) -> (usize, Wall) {
     let paired = signers.iter().any(|signer| signer.paired && !keys::is_revoked(form, signer.key));
-    let entries: Vec<&ScopedKey> = signers
-        .iter()
-        .filter(|signer| !signer.paired)
-        .filter_map(|signer| live(form, signer.key, role, now, &allows))
-        .collect();
-    let named: BTreeSet<&str> = entries.iter().map(|scoped| scoped.key.owner()).collect();
-    let end = entries.iter().map(|scoped| scoped.window.end()).min().unwrap_or(Wall::NEVER);
-    (named.len().saturating_add(usize::from(paired)), end)
+    let entries = signers.iter().filter(|signer| !signer.paired);
+    let (named, end) = behind(entries.filter_map(|signer| live(form, signer.key, role, now, &allows)));
+    (named.saturating_add(usize::from(paired)), end)
+}
+
+/// How many owners are behind these entries, and the earliest end.
+fn behind<'p>(entries: impl Iterator<Item = &'p ScopedKey>) -> (usize, Wall) {
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    let mut end = Wall::NEVER;
+    for scoped in entries {
+        named.insert(scoped.key.owner());
+        end = end.min(scoped.window.end());
+    }
+    (named.len(), end)
 }

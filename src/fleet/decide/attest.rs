@@ -4,7 +4,7 @@ use alloc::{string::ToString, sync::Arc, vec::Vec};
 
 use crate::{
     attestation::{
-        self, Appraisal, EvidenceContext,
+        self, Appraisal, EvidenceContext, Submission,
         challenge::{self, NonceBinding, NonceRole, OpenedNonce},
     },
     code::{Code, Coded},
@@ -77,10 +77,11 @@ impl Decide for Attest {
         }
         let nonce = self.open_nonce(context, device, &authenticated)?;
         let certificate = authenticated.certificate().fingerprint();
-        let appraisal = attestation::appraise(
-            self.form,
-            &self.evidence,
+        let attachments: Vec<&[u8]> = self.attachments.iter().map(Vec::as_slice).collect();
+        let appraisal = attestation::appraise_submission(
+            &Submission { form: self.form, bytes: &self.evidence, attachments: &attachments },
             &state.policy.attestation,
+            &[],
             &EvidenceContext {
                 now: context.now.wall,
                 nonce: &self.nonce,

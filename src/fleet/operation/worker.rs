@@ -50,6 +50,9 @@ pub struct Attest {
     pub form: EvidenceForm,
     /// The evidence's bytes, judged as they are.
     pub evidence: Vec<u8>,
+    /// Envelopes that others signed about the same worker, such as its build's provenance: at most
+    /// [`MAX_ATTACHMENTS`](crate::attestation::MAX_ATTACHMENTS). Junk among them is passed over.
+    pub attachments: Vec<Vec<u8>>,
     /// The incarnation that goes on. `None` joins as a new one, and the former one is over.
     pub resume: Option<WorkerHandle>,
 }

@@ -1,5 +1,7 @@
 //! What a worker may say. Nothing in here can name an operator's or a service's act (ATTACKS F24).
 
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Document, WireBytes};
@@ -55,6 +57,9 @@ pub enum WorkerMessage {
         form: EvidenceForm,
         /// The evidence, judged as these bytes.
         evidence: WireBytes,
+        /// What others signed about the same worker, each an envelope.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<WireBytes>,
         /// The incarnation that goes on, where there is one.
         resume: Option<WorkerHandle>,
     },
