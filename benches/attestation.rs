@@ -6,23 +6,30 @@
 //! * `signed`: the whole appraisal of an envelope, against the bare signature check, the decoding of the payload, and
 //!   the unsigned path. To reach: at most the check + 1.2 x (decoding + unsigned path).
 //! * `references`: 1, 10 and 1000 reference values. To reach: flat.
-#![allow(missing_docs)]
+//!
+//! ```text
+//! cargo bench --bench attestation             criterion, each by itself
+//! cargo bench --bench attestation -- --bars   what is compared, in turns, and whether the bars are met
+//! ```
+
+mod bars;
 
 use std::{collections::BTreeMap, hint::black_box};
 
+use bars::{least, row, time};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion};
 use leasehold::{
     attestation::{
-        AttestationPolicy, EvidenceContext, EvidenceForm, ProtocolRange, WitInterface, WorkerClaims,
-        appraise,
+        Appraisal, AttestationPolicy, EvidenceContext, EvidenceForm, ProtocolRange, WitInterface,
+        WorkerClaims, appraise,
         dsse::{pae, seal},
         evidence::{EVIDENCE_PREDICATE, PAYLOAD_TYPE},
         policy::{
             AttestationPolicyForm, Authority, CapabilityRules, KeyRole, Label, ProtocolRule, ReferenceSet,
             ReferenceValue, Rule, ScopedKey, TimeRules, Window, WitRequirement,
         },
-        signature::{DefaultVerifier, Ed25519Signer, SignatureVerifier, Signer},
+        signature::{DefaultVerifier, Ed25519Signer, SignatureVerifier, Signer, TrustedKey},
         strict::{self, Limits},
     },
     capability::CapabilitySet,
@@ -210,24 +217,92 @@ impl Peer {
     }
 }
 
+/// What the plain form of a size is measured on.
+struct Plain {
+    policy: AttestationPolicy,
+    peer: Peer,
+    document: Vec<u8>,
+}
+
+impl Plain {
+    fn new(references: usize, bytes: usize) -> Self {
+        let plain = Self {
+            policy: policy(EvidenceForm::Json, references),
+            peer: Peer::new(),
+            document: padded(&claims().to_document(), "", bytes),
+        };
+        assert!(plain.judge().accepted().is_some(), "{:?}", plain.judge().failures());
+        plain
+    }
+
+    fn judge(&self) -> Appraisal {
+        let context = self.peer.context();
+        appraise(EvidenceForm::Json, &self.document, &self.policy, &context, &DefaultVerifier)
+    }
+}
+
+/// What the signed form of a size is measured on.
+struct Signed {
+    policy: AttestationPolicy,
+    /// The same claims unsigned, filled up to the size of the payload.
+    plain: Plain,
+    envelope: Vec<u8>,
+    /// The payload, as it travels.
+    text: String,
+    message: Vec<u8>,
+    signature: Vec<u8>,
+    key: TrustedKey,
+}
+
+impl Signed {
+    fn new(kib: usize) -> Self {
+        // The envelope is the payload as base64: four bytes for three.
+        let bytes = (kib << 10) * 3 / 4 - 512;
+        let statement = padded(&claims().to_statement(), "/predicate", bytes);
+        let message = pae(PAYLOAD_TYPE, &statement);
+        let signed = Self {
+            policy: policy(EvidenceForm::Dsse, 10),
+            plain: Plain::new(10, bytes),
+            envelope: seal(PAYLOAD_TYPE, &statement, &[&signer()]).unwrap(),
+            text: STANDARD.encode(&statement),
+            signature: signer().sign(&message).unwrap(),
+            message,
+            key: signer().trusted_key("node").unwrap(),
+        };
+        assert!(signed.judge().accepted().is_some(), "{:?}", signed.judge().failures());
+        signed
+    }
+
+    fn judge(&self) -> Appraisal {
+        let context = self.plain.peer.context();
+        appraise(EvidenceForm::Dsse, &self.envelope, &self.policy, &context, &DefaultVerifier)
+    }
+
+    fn check(&self) -> bool {
+        DefaultVerifier.verify(self.key.key(), black_box(&self.message), &self.signature)
+    }
+
+    fn decode(&self) -> Vec<u8> {
+        STANDARD.decode(black_box(&self.text)).unwrap()
+    }
+}
+
+const KIBS: [usize; 3] = [1, 8, 64];
+
 fn plain(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("plain");
-    let (policy, peer) = (policy(EvidenceForm::Json, 10), Peer::new());
-    for kib in [1usize, 8, 64] {
-        let document = padded(&claims().to_document(), "", (kib << 10) - 256);
-        let context = peer.context();
-        let judge = || appraise(EvidenceForm::Json, &document, &policy, &context, &DefaultVerifier);
-        assert!(judge().accepted().is_some(), "{:?}", judge().failures());
-        group
-            .bench_function(BenchmarkId::new("appraise", kib), |bencher| bencher.iter(|| black_box(judge())));
-        group.bench_function(BenchmarkId::new("strict_check", kib), |bencher| {
-            bencher.iter(|| strict::check(black_box(&document), &Limits::DOCUMENT));
+    for kib in KIBS {
+        let plain = Plain::new(10, (kib << 10) - 256);
+        let document = &plain.document;
+        group.bench_function(BenchmarkId::new("appraise", kib), |b| b.iter(|| plain.judge()));
+        group.bench_function(BenchmarkId::new("strict_check", kib), |b| {
+            b.iter(|| strict::check(black_box(document), &Limits::DOCUMENT));
         });
-        group.bench_function(BenchmarkId::new("typed_serde_json", kib), |bencher| {
-            bencher.iter(|| serde_json::from_slice::<Typed>(black_box(&document)).unwrap());
+        group.bench_function(BenchmarkId::new("typed_serde_json", kib), |b| {
+            b.iter(|| serde_json::from_slice::<Typed>(black_box(document)).unwrap());
         });
-        group.bench_function(BenchmarkId::new("strings_serde_json", kib), |bencher| {
-            bencher.iter(|| serde_json::from_slice::<Strings>(black_box(&document)).unwrap());
+        group.bench_function(BenchmarkId::new("strings_serde_json", kib), |b| {
+            b.iter(|| serde_json::from_slice::<Strings>(black_box(document)).unwrap());
         });
     }
     group.finish();
@@ -235,53 +310,66 @@ fn plain(criterion: &mut Criterion) {
 
 fn signed(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("signed");
-    let (signed, unsigned) = (policy(EvidenceForm::Dsse, 10), policy(EvidenceForm::Json, 10));
-    let peer = Peer::new();
-    for kib in [1usize, 8, 64] {
-        // The envelope is the payload as base64: four bytes for three.
-        let bytes = (kib << 10) * 3 / 4 - 512;
-        let statement = padded(&claims().to_statement(), "/predicate", bytes);
-        let document = padded(&claims().to_document(), "", bytes);
-        let envelope = seal(PAYLOAD_TYPE, &statement, &[&signer()]).unwrap();
-        let context = peer.context();
-        let judge = || appraise(EvidenceForm::Dsse, &envelope, &signed, &context, &DefaultVerifier);
-        assert!(judge().accepted().is_some(), "{:?}", judge().failures());
-        group
-            .bench_function(BenchmarkId::new("appraise", kib), |bencher| bencher.iter(|| black_box(judge())));
-        let message = pae(PAYLOAD_TYPE, &statement);
-        let signature = signer().sign(&message).unwrap();
-        let key = signer().trusted_key("node").unwrap();
-        group.bench_function(BenchmarkId::new("bare_check", kib), |bencher| {
-            bencher.iter(|| DefaultVerifier.verify(key.key(), black_box(&message), &signature));
-        });
-        let text = STANDARD.encode(&statement);
-        group.bench_function(BenchmarkId::new("decode", kib), |bencher| {
-            bencher.iter(|| STANDARD.decode(black_box(&text)).unwrap());
-        });
-        group.bench_function(BenchmarkId::new("unsigned", kib), |bencher| {
-            bencher.iter(|| {
-                black_box(appraise(EvidenceForm::Json, &document, &unsigned, &context, &DefaultVerifier))
-            });
-        });
+    for kib in KIBS {
+        let signed = Signed::new(kib);
+        group.bench_function(BenchmarkId::new("appraise", kib), |b| b.iter(|| signed.judge()));
+        group.bench_function(BenchmarkId::new("bare_check", kib), |b| b.iter(|| signed.check()));
+        group.bench_function(BenchmarkId::new("decode", kib), |b| b.iter(|| signed.decode()));
+        group.bench_function(BenchmarkId::new("unsigned", kib), |b| b.iter(|| signed.plain.judge()));
     }
     group.finish();
 }
 
 fn references_flat(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("references");
-    let peer = Peer::new();
-    let document = claims().to_document();
-    for count in [1usize, 10, 1000] {
-        let policy = policy(EvidenceForm::Json, count);
-        let context = peer.context();
-        group.bench_function(BenchmarkId::new("appraise", count), |bencher| {
-            bencher.iter(|| {
-                black_box(appraise(EvidenceForm::Json, &document, &policy, &context, &DefaultVerifier))
-            });
-        });
+    for count in [1, 10, 1000] {
+        let plain = Plain::new(count, 0);
+        group.bench_function(BenchmarkId::new("appraise", count), |b| b.iter(|| plain.judge()));
     }
     group.finish();
 }
 
-criterion_group!(benches, plain, signed, references_flat);
-criterion_main!(benches);
+fn bars() {
+    for kib in KIBS {
+        let plain = Plain::new(10, (kib << 10) - 256);
+        let [ours, typed] = least([&mut || drop(black_box(plain.judge())), &mut || {
+            drop(serde_json::from_slice::<Typed>(black_box(&plain.document)).unwrap())
+        }]);
+        row(
+            &format!("plain, {kib} KiB"),
+            ours,
+            2.0 * typed,
+            &format!("{:.2} x typed serde_json", ours / typed),
+        );
+    }
+    for kib in KIBS {
+        let signed = Signed::new(kib);
+        let [ours, check, decode, unsigned] = least([
+            &mut || drop(black_box(signed.judge())),
+            &mut || assert!(signed.check()),
+            &mut || drop(black_box(signed.decode())),
+            &mut || drop(black_box(signed.plain.judge())),
+        ]);
+        let parts = [("check", check), ("decoding", decode), ("unsigned", unsigned)];
+        let parts = parts.map(|(name, ns)| format!("{name} {}", time(ns))).join(", ");
+        row(&format!("signed, {kib} KiB"), ours, check + 1.2 * (decode + unsigned), &parts);
+    }
+    let [one, ten, thousand] = [1, 10, 1000].map(|count| Plain::new(count, 0));
+    let [one, ten, thousand] =
+        least([&mut || drop(black_box(one.judge())), &mut || drop(black_box(ten.judge())), &mut || {
+            drop(black_box(thousand.judge()))
+        }]);
+    let figures = [("1", one), ("10", ten), ("1000", thousand)];
+    println!("references: {}", figures.map(|(count, ns)| format!("{count} in {}", time(ns))).join(", "));
+}
+
+fn main() {
+    if std::env::args().any(|word| word == "--bars") {
+        return bars();
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    plain(&mut criterion);
+    signed(&mut criterion);
+    references_flat(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,7 +1,11 @@
 //! Public keys and trusted keys as plain, comparable data.
 
 use alloc::{string::String, sync::Arc};
-use core::fmt;
+use core::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,10 +103,14 @@ const SMALL_ORDER_Y: [&str; 5] = [
 
 /// A public key in its one encoding, not weak. Whether it is a point of its curve is for the back end to say
 /// ([`SignatureVerifier::check_key`](super::SignatureVerifier::check_key)).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct PublicKey {
     algorithm: Algorithm,
     bytes: Arc<[u8]>,
+    /// The point that the bytes stand for, where they stand for one: finding it takes a square root, which every
+    /// verification would pay again.
+    #[cfg(feature = "ed25519")]
+    point: Option<Arc<ed25519_dalek::VerifyingKey>>,
 }
 
 impl PublicKey {
@@ -121,7 +129,26 @@ impl PublicKey {
                 }
             }
         }
-        Ok(Self { algorithm, bytes: Arc::from(bytes) })
+        Ok(Self {
+            algorithm,
+            bytes: Arc::from(bytes),
+            #[cfg(feature = "ed25519")]
+            point: match algorithm {
+                Algorithm::Ed25519 => ed25519_dalek::VerifyingKey::try_from(bytes).ok().map(Arc::new),
+                Algorithm::P256Der | Algorithm::P256P1363 => None,
+            },
+        })
+    }
+
+    /// The point of an Ed25519 key; none where the bytes are no point of the curve.
+    #[cfg(feature = "ed25519")]
+    pub(super) fn point(&self) -> Option<&ed25519_dalek::VerifyingKey> {
+        self.point.as_deref()
+    }
+
+    /// What a key is: the rest follows from it.
+    fn identity(&self) -> (Algorithm, &[u8]) {
+        (self.algorithm, &self.bytes)
     }
 
     /// The algorithm that this key signs with.
@@ -141,6 +168,32 @@ impl PublicKey {
             Algorithm::P256Der | Algorithm::P256P1363 => b"p256",
         };
         FieldHasher::new("public-key.v1").field(family).field(&self.bytes).finish()
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl PartialOrd for PublicKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PublicKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 

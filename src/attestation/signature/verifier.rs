@@ -37,7 +37,7 @@ impl SignatureVerifier for DefaultVerifier {
     fn check_key(&self, key: &PublicKey) -> Result<(), KeyError> {
         match key.algorithm() {
             #[cfg(feature = "ed25519")]
-            Algorithm::Ed25519 => ed25519::parse(key).map(drop),
+            Algorithm::Ed25519 => ed25519::check(key),
             #[cfg(feature = "p256")]
             Algorithm::P256Der | Algorithm::P256P1363 => p256_ecdsa::parse(key).map(drop),
             #[cfg(not(all(feature = "ed25519", feature = "p256")))]
@@ -62,18 +62,19 @@ impl SignatureVerifier for DefaultVerifier {
 
 #[cfg(feature = "ed25519")]
 mod ed25519 {
-    use ed25519_dalek::{Signature, VerifyingKey};
+    use ed25519_dalek::Signature;
 
     use super::{KeyError, PublicKey};
 
-    pub(super) fn parse(key: &PublicKey) -> Result<VerifyingKey, KeyError> {
-        let parsed = VerifyingKey::try_from(key.as_bytes()).map_err(|_| KeyError::NotOnCurve)?;
-        if parsed.is_weak() { Err(KeyError::Weak) } else { Ok(parsed) }
+    pub(super) fn check(key: &PublicKey) -> Result<(), KeyError> {
+        let point = key.point().ok_or(KeyError::NotOnCurve)?;
+        if point.is_weak() { Err(KeyError::Weak) } else { Ok(()) }
     }
 
     pub(super) fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-        let key = VerifyingKey::try_from(key.as_bytes());
-        let (Ok(key), Ok(signature)) = (key, Signature::from_slice(signature)) else { return false };
+        let (Some(key), Ok(signature)) = (key.point(), Signature::from_slice(signature)) else {
+            return false;
+        };
         // This refuses weak keys too, and signatures whose first half is a weak point.
         key.verify_strict(message, &signature).is_ok()
     }

@@ -1,0 +1,55 @@
+//! Costs beside each other, on a machine whose speed changes while it measures.
+//!
+//! Every subject has a short turn in each round, and the least of its turns counts: what is compared was measured
+//! within the same milliseconds, at the best that the machine gave any of them.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench looks at the clock")]
+
+use std::time::{Duration, Instant};
+
+/// How long one turn lasts, about.
+const TURN: Duration = Duration::from_micros(300);
+
+/// How often every subject has its turn.
+const ROUNDS: usize = 600;
+
+/// What is measured: one call of it.
+pub type Subject<'a> = &'a mut dyn FnMut();
+
+/// The nanoseconds that one call of each subject takes at least.
+pub fn least<const N: usize>(mut subjects: [Subject<'_>; N]) -> [f64; N] {
+    let calls = subjects.each_mut().map(|subject| {
+        let began = Instant::now();
+        let mut calls = 0_u32;
+        while began.elapsed() < 20 * TURN {
+            subject();
+            calls += 1;
+        }
+        (calls / 20).max(1)
+    });
+    let mut least = [f64::INFINITY; N];
+    for _ in 0..ROUNDS {
+        for ((subject, calls), least) in subjects.iter_mut().zip(calls).zip(&mut least) {
+            let began = Instant::now();
+            for _ in 0..calls {
+                subject();
+            }
+            *least = least.min(began.elapsed().as_secs_f64() * 1e9 / f64::from(calls));
+        }
+    }
+    least
+}
+
+/// Nanoseconds for people.
+pub fn time(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.1} ns"),
+        ns if ns < 1e6 => format!("{:.2} us", ns / 1e3),
+        ns => format!("{:.1} ms", ns / 1e6),
+    }
+}
+
+/// Prints one row: what was measured, against what it may be.
+pub fn row(name: &str, measured: f64, bar: f64, how: &str) {
+    let verdict = if measured <= bar { "met" } else { "MISSED" };
+    println!("{name:<34} {:>10} of {:>10}  {verdict:<6} {how}", time(measured), time(bar));
+}
