@@ -16,7 +16,13 @@ const ROUNDS: usize = 600;
 pub type Subject<'a> = &'a mut dyn FnMut();
 
 /// The nanoseconds that one call of each subject takes at least.
-pub fn least<const N: usize>(mut subjects: [Subject<'_>; N]) -> [f64; N] {
+pub fn least<const N: usize>(subjects: [Subject<'_>; N]) -> [f64; N] {
+    least_of(ROUNDS, subjects)
+}
+
+/// As [`least`], in so many rounds: for what takes long.
+#[allow(dead_code, reason = "not every bench has something that takes long")]
+pub fn least_of<const N: usize>(rounds: usize, mut subjects: [Subject<'_>; N]) -> [f64; N] {
     let calls = subjects.each_mut().map(|subject| {
         let began = Instant::now();
         let mut calls = 0_u32;
@@ -27,7 +33,7 @@ pub fn least<const N: usize>(mut subjects: [Subject<'_>; N]) -> [f64; N] {
         (calls / 20).max(1)
     });
     let mut least = [f64::INFINITY; N];
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for ((subject, calls), least) in subjects.iter_mut().zip(calls).zip(&mut least) {
             let began = Instant::now();
             for _ in 0..calls {

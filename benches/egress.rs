@@ -1,10 +1,16 @@
 //! Egress decisions: against the URL parser alone, over policy sizes, and against a matcher that scans every rule.
 //!
-//!     cargo bench --bench egress
+//! ```text
+//! cargo bench --bench egress             criterion, each by itself
+//! cargo bench --bench egress -- --bars   what is compared, in turns, and whether the bars are met
+//! ```
 
-use std::{hint::black_box, net::IpAddr};
+mod bars;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use std::{cell::Cell, hint::black_box, net::IpAddr};
+
+use bars::{least, least_of, row};
+use criterion::{BatchSize, BenchmarkId, Criterion};
 use leasehold::{
     egress::{
         Bearer, EgressPolicy, EgressProxyPolicyService, EgressRequest, EgressRule, LeaseCheck, LeaseRefusal,
@@ -142,25 +148,111 @@ fn compile(c: &mut Criterion) {
     group.finish();
 }
 
-fn addresses(c: &mut Criterion) {
-    let mut group = c.benchmark_group("egress_address");
+/// Addresses at random: of IPv4 any, of IPv6 those that look like the ones in use.
+fn random_addresses() -> [(&'static str, Vec<IpAddr>); 2] {
     let mut draw = Draw(7);
     let mut bits = || u32::try_from(draw.below(usize::MAX) & 0xffff_ffff).unwrap();
-    let v4: Vec<IpAddr> = (0..1024).map(|_| std::net::Ipv4Addr::from_bits(bits()).into()).collect();
-    let v6: Vec<IpAddr> = (0..1024)
+    let v4 = (0..1024).map(|_| std::net::Ipv4Addr::from_bits(bits()).into()).collect();
+    let v6 = (0..1024)
         .map(|_| {
             let low = u128::from(bits()) << 64 | u128::from(bits());
             std::net::Ipv6Addr::from_bits(0x2000_u128 << 112 | u128::from(bits()) << 93 | low).into()
         })
         .collect();
-    for (name, list) in [("random_v4", v4), ("random_v6", v6)] {
+    [("random_v4", v4), ("random_v6", v6)]
+}
+
+fn public(list: &[IpAddr]) -> usize {
+    list.iter().filter(|ip| classify(black_box(**ip)).public).count()
+}
+
+fn addresses(c: &mut Criterion) {
+    let mut group = c.benchmark_group("egress_address");
+    for (name, list) in random_addresses() {
         group.throughput(criterion::Throughput::Elements(1024));
-        group.bench_function(BenchmarkId::new("1024", name), |b| {
-            b.iter(|| list.iter().filter(|ip| classify(black_box(**ip)).public).count());
-        });
+        group.bench_function(BenchmarkId::new("1024", name), |b| b.iter(|| public(&list)));
     }
     group.finish();
 }
 
-criterion_group!(benches, decisions, naive, compile, addresses);
-criterion_main!(benches);
+/// A list that gives the next of its items at each call.
+struct Wheel<T> {
+    items: Vec<T>,
+    turn: Cell<usize>,
+}
+
+impl<T> Wheel<T> {
+    fn new(items: Vec<T>) -> Self {
+        Self { items, turn: Cell::new(0) }
+    }
+
+    fn next(&self) -> &T {
+        self.turn.set((self.turn.get() + 1) % self.items.len());
+        &self.items[self.turn.get()]
+    }
+}
+
+fn bars() {
+    let (bearer, leases) = bearer();
+    let answer: IpAddr = "93.184.216.34".parse().unwrap();
+    let allow = |service: &EgressProxyPolicyService, url: &str| {
+        let request = EgressRequest::url("GET", url);
+        assert!(service.decide(&request, &bearer, &leases, Mono(0), |_| [answer]).allowed());
+    };
+    let refuse = |service: &EgressProxyPolicyService, url: &str| {
+        let step = service.judge(&EgressRequest::url("GET", url), &bearer, &leases, Mono(0));
+        assert!(matches!(step, Step::Decided(_)));
+    };
+    let small = EgressProxyPolicyService::compile(&policy(10)).unwrap();
+    let small_hits = Wheel::new(urls(10, host));
+    for size in [10, 1_000, 100_000, 1_000_000] {
+        let service = EgressProxyPolicyService::compile(&policy(size)).unwrap();
+        let hits = Wheel::new(urls(size, host));
+        let misses = Wheel::new(urls(size, |n| format!("api-{n}.other.example.net")));
+        let [parse, allowed, refused, of_ten] = least([
+            &mut || drop(black_box(url::Url::parse(hits.next()).unwrap())),
+            &mut || allow(&service, hits.next()),
+            &mut || refuse(&service, misses.next()),
+            &mut || allow(&small, small_hits.next()),
+        ]);
+        let how = format!("{:.2} x Url::parse", allowed / parse);
+        row(&format!("allowed, {size} rules"), allowed, 2.5 * parse, &how);
+        row(
+            &format!("refused, {size} rules"),
+            refused,
+            2.5 * parse,
+            &format!("{:.2} x Url::parse", refused / parse),
+        );
+        if size == 1_000_000 {
+            let how = format!("{:.2} x that of 10 rules", allowed / of_ten);
+            row("from 10 to 1000000 rules", allowed, 4.0 * of_ten, &how);
+        }
+        if size == 100_000 {
+            let rules = policy(size);
+            let [ours, linear] = least([&mut || refuse(&service, misses.next()), &mut || {
+                assert!(!naive_allows(&rules, black_box("api-7.other.example.net")));
+            }]);
+            row("a miss at 100000 rules", ours, linear / 500.0, &format!("1/{:.0} of linear", linear / ours));
+        }
+    }
+    let rules = policy(100_000);
+    let [compiled] =
+        least_of(10, [&mut || drop(black_box(EgressProxyPolicyService::compile(&rules).unwrap()))]);
+    row("compiling 100000 rules", compiled, 1e8, "with the drop");
+    for (name, list) in random_addresses() {
+        let [all] = least([&mut || assert!(public(black_box(&list)) > 0)]);
+        row(&format!("address, {name}"), all / 1024.0, 10.0, "");
+    }
+}
+
+fn main() {
+    if std::env::args().any(|word| word == "--bars") {
+        return bars();
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    decisions(&mut criterion);
+    naive(&mut criterion);
+    compile(&mut criterion);
+    addresses(&mut criterion);
+    criterion.final_summary();
+}
