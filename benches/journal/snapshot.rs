@@ -24,12 +24,16 @@ use crate::{Scratch, fixture::Fixture};
 const KEY: [u8; 16] = [3; 16];
 /// Heartbeats between two operations that are written.
 const BEATS: usize = 32;
+/// A turn that is told by itself.
+const LONG: Duration = Duration::from_millis(3);
 
-/// How long the turns of the serving thread took, without what it waited for a core.
+/// How long the turns of the serving thread took, and without what it waited for a core.
 #[derive(Default)]
 struct Turns {
     wall: Vec<Duration>,
     own: Vec<Duration>,
+    /// Those beyond [`LONG`], with when they began and how often the thread had to fetch pages meanwhile.
+    long: Vec<(Duration, Duration, u64)>,
 }
 
 impl Turns {
@@ -46,7 +50,18 @@ impl Turns {
             at(&self.wall, 1.0),
             at(&self.own, 1.0),
         );
+        for (since, took, faults) in &self.long {
+            println!("  a turn of {took:?} after {since:?}, with {faults} page faults");
+        }
     }
+}
+
+/// How many pages this thread had to wait for, where the system says so.
+fn page_faults() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
+    // The name of the thread, in parentheses, may hold spaces; the eighth field after it counts minor faults.
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace().nth(7).and_then(|faults| faults.parse().ok()).unwrap_or(0)
 }
 
 /// How long this thread was ready and had no core, where the system says so.
@@ -82,6 +97,8 @@ fn serve(fixture: &mut Fixture, journal: FileJournal, stop: &dyn Fn() -> bool) -
         journal
     });
     let (operator, mut turns, mut writing) = (World::operator(), Turns::default(), false);
+    let start = Instant::now();
+    let mut faults = page_faults();
     while !stop() || writing {
         let peers: Vec<_> = (0..BEATS).map(|_| fixture.anybody()).collect();
         let at = fixture.random.below(fixture.peers.len());
@@ -110,7 +127,13 @@ fn serve(fixture: &mut Fixture, journal: FileJournal, stop: &dyn Fn() -> bool) -
         }
         let wall = began.elapsed();
         turns.wall.push(wall);
-        turns.own.push(wall.saturating_sub(waited().saturating_sub(before)));
+        let own = wall.saturating_sub(waited().saturating_sub(before));
+        turns.own.push(own);
+        if own > LONG {
+            let faults_now = page_faults();
+            turns.long.push((began.duration_since(start), own, faults_now - faults));
+            faults = faults_now;
+        }
         // A coordinator has some of its time left, too.
         if turns.wall.len().is_multiple_of(8) {
             thread::sleep(Duration::from_micros(200));
