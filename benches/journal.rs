@@ -14,35 +14,20 @@ mod allocator;
 #[allow(dead_code, reason = "made for the bench of the fleet")]
 #[path = "fleet/fixture.rs"]
 mod fixture;
+#[path = "journal/scratch.rs"]
+mod scratch;
 #[path = "journal/snapshot.rs"]
 mod snapshot;
 #[path = "journal/throughput.rs"]
 mod throughput;
 
-use std::{fs, path::PathBuf};
-
-/// A directory that is gone at the end.
-pub struct Scratch(pub PathBuf);
-
-impl Scratch {
-    pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("leasehold-bench-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use leasehold::shell::FileJournal;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let wants = |what: &str| words.is_empty() || words[0] == what;
     if wants("throughput") {
-        throughput::run();
+        throughput::run(|path| FileJournal::open(path.join("journal")).unwrap());
     }
     if wants("snapshot") {
         snapshot::run(words.get(1).and_then(|size| size.parse().ok()).unwrap_or(1_000_000));

@@ -19,7 +19,7 @@ use leasehold::{
     testing::World,
 };
 
-use crate::{Scratch, fixture::Fixture};
+use crate::{fixture::Fixture, scratch::Scratch};
 
 const KEY: [u8; 16] = [3; 16];
 /// Heartbeats between two operations that are written.

@@ -3,6 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::Write as _,
+    path::Path,
     sync::mpsc::channel,
     thread,
     time::{Duration, Instant},
@@ -10,11 +11,11 @@ use std::{
 
 use leasehold::{
     fleet::{Drain, Ticket, Undrain},
-    shell::{FileJournal, Journal as _},
+    shell::Journal,
+    testing::World,
 };
 
-use crate::{Scratch, fixture::Fixture};
-use leasehold::testing::World;
+use crate::{fixture::Fixture, scratch::Scratch};
 
 const WORKERS: usize = 1_000;
 const ROUND: Duration = Duration::from_millis(700);
@@ -29,12 +30,12 @@ struct Round {
 
 /// A closed loop of `in_flight` clients: each asks again when its answer lasts. All that are
 /// accepted by then share one write.
-fn fleet(
+fn fleet<J: Journal + Send + 'static>(
     fixture: &mut Fixture,
     in_flight: usize,
-    journal: FileJournal,
+    journal: J,
     turn: &mut usize,
-) -> (Round, FileJournal) {
+) -> (Round, J) {
     let (batches, waiting) = channel::<(u64, Vec<u8>)>();
     let (written, lasts) = channel::<u64>();
     let writer = thread::spawn(move || {
@@ -91,11 +92,12 @@ fn raw(scratch: &Scratch, round: &Round) -> Duration {
     began.elapsed()
 }
 
-pub fn run() {
+/// Measures the journal that `open` opens in a directory.
+pub fn run<J: Journal + Send + 'static>(open: impl FnOnce(&Path) -> J) {
     let mut fixture = Fixture::new(WORKERS);
     fixture.drain();
     let scratch = Scratch::new("throughput");
-    let mut journal = FileJournal::open(scratch.0.join("journal")).unwrap();
+    let mut journal = open(&scratch.0);
     let mut turn = 0;
     println!("in flight | operations/s | batches/s | bytes each | raw fdatasync, operations/s | of raw");
     for in_flight in [1, 16, 256] {
