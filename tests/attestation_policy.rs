@@ -2,10 +2,11 @@
 
 mod attestation_support;
 
-use attestation_support::{NOW, digest, form, launcher, policy, proxy, references, scoped};
+use attestation_support::{Case, NOW, codes, digest, form, launcher, policy, proxy, references, scoped};
 use leasehold::{
     attestation::{
         AttestationPolicy, EvidenceForm, ProtocolRange,
+        evidence::EvidenceLimits,
         policy::{
             AttestationPolicyForm, KeyRole, Label, ProtocolRule, ProvenanceRule, ReferenceSet, Rule, Window,
             WorkerPattern,
@@ -13,6 +14,7 @@ use leasehold::{
         signature::{DefaultVerifier, Ed25519Signer},
         strict::StrictErrorKind,
     },
+    capability::CapabilitySet,
     code::Coded as _,
     time::{Millis, Wall},
 };
@@ -25,6 +27,11 @@ fn a_policy_that_contradicts_itself_does_not_build() {
     let cases: &[(&str, Change)] = &[
         ("no form", |form| form.accept = Vec::new()),
         ("a form twice", |form| form.accept = vec![EvidenceForm::Dsse; 2]),
+        ("no signatures at all", |form| form.limits.signatures = 0),
+        ("longer ids than there are", |form| form.limits.id_bytes = 129),
+        ("larger envelopes than are read", |form| form.limits.bytes = (64 << 10) + 1),
+        ("deeper than is read", |form| form.limits.depth = 33),
+        ("more capabilities than there are", |form| form.limits.capabilities = 65),
         ("no age", |form| form.times.max_age_ms = Millis::ZERO),
         ("no lifetime", |form| form.times.max_lifetime_ms = Millis::ZERO),
         ("skew over lifetime", |form| form.times.future_skew_ms = form.times.max_lifetime_ms),
@@ -137,6 +144,45 @@ fn the_linter_names_what_is_useless_or_dangerous() {
     ];
     for (want, change) in cases {
         assert!(lint(*change).contains(want), "{want}: {:?}", lint(*change));
+    }
+}
+
+/// Every size is refused one above its limit and taken at it, with the limits where a policy puts them.
+#[test]
+fn a_policy_lowers_the_sizes_of_evidence() {
+    let mut case = Case::default();
+    case.claims.capabilities = CapabilitySet::parse(["tool:hash", "os:linux"]).unwrap();
+    let (second, third) = (Ed25519Signer::from_seed("x", &[8; 32]), Ed25519Signer::from_seed("y", &[9; 32]));
+    let envelope = case.claims().seal(&[&case.signer, &second, &third]).unwrap();
+    let mut judge = |limits| {
+        case.form.limits = limits;
+        codes(&case.judge_bytes(EvidenceForm::Dsse, &envelope))
+    };
+    type Limit = fn(&mut EvidenceLimits) -> &mut u32;
+    let bytes = u32::try_from(envelope.len()).unwrap();
+    let cases: &[(&str, Limit, u32, &[&str])] = &[
+        ("bytes", |limits| &mut limits.bytes, bytes, &["json.too_large"]),
+        // Statement, subjects, subject, digest.
+        ("depth", |limits| &mut limits.depth, 4, &["json.too_deep"]),
+        ("signatures", |limits| &mut limits.signatures, 3, &["dsse.too_many_signatures"]),
+        ("capabilities", |limits| &mut limits.capabilities, 2, &["attestation.capabilities.malformed"]),
+        (
+            "ids",
+            |limits| &mut limits.id_bytes,
+            2,
+            &[
+                "attestation.worker.malformed",
+                "attestation.device.malformed",
+                "attestation.audience.malformed",
+            ],
+        ),
+    ];
+    for (name, limit, most, refusal) in cases {
+        let mut limits = EvidenceLimits::DEFAULT;
+        *limit(&mut limits) = *most;
+        assert_eq!(judge(limits), Vec::<&str>::new(), "{name}");
+        *limit(&mut limits) = most - 1;
+        assert_eq!(judge(limits), *refusal, "{name}");
     }
 }
 

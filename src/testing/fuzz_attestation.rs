@@ -20,7 +20,7 @@ use crate::{
         AttestationPolicy, EgressBinding, EvidenceContext, EvidenceForm, ProtocolRange, Tier,
         WorkerAttestation, WorkerClaims, appraise,
         dsse::{Envelope, EnvelopeLimits, TrustRoot, pae},
-        evidence::{Claim, EVIDENCE_PREDICATE, reference},
+        evidence::{Claim, EVIDENCE_PREDICATE, EvidenceLimits, reference},
         signature::{DefaultVerifier, Ed25519Signer, Signer as _},
         strict::{self, Limits, StrictErrorKind},
     },
@@ -141,7 +141,7 @@ pub fn envelope(bytes: &[u8]) {
 
 /// Statements: refused or read, only strict JSON is read, and a second reader over serde_json says the same.
 pub fn statement(bytes: &[u8]) {
-    let claims = WorkerAttestation::from_statement(bytes);
+    let claims = WorkerAttestation::from_statement(bytes, &EvidenceLimits::DEFAULT);
     assert_eq!(claims.as_ref().ok(), reference::statement(bytes).as_ref(), "two readers");
     let Ok(claims) = claims else { return };
     assert!(strict::check(bytes, &Limits::DOCUMENT).is_ok());
@@ -150,7 +150,7 @@ pub fn statement(bytes: &[u8]) {
 
 /// Plain documents: refused or read, only strict JSON is read, and a second reader over serde_json says the same.
 pub fn document(bytes: &[u8]) {
-    let claims = WorkerAttestation::from_document(bytes);
+    let claims = WorkerAttestation::from_document(bytes, &EvidenceLimits::DEFAULT);
     assert_eq!(claims.as_ref().ok(), reference::document(bytes).as_ref(), "two readers");
     let Ok(claims) = claims else { return };
     assert!(strict::check(bytes, &Limits::DOCUMENT).is_ok());
@@ -161,8 +161,10 @@ pub fn document(bytes: &[u8]) {
 fn round_trip(claims: &WorkerAttestation) {
     let Some(complete) = complete(claims) else { return };
     let claims = WorkerAttestation { egress: Claim::Absent, ..claims.clone() };
-    let document = WorkerAttestation::from_document(&complete.to_document()).expect("a document of ours");
-    let statement = WorkerAttestation::from_statement(&complete.to_statement()).expect("a statement of ours");
+    let document = WorkerAttestation::from_document(&complete.to_document(), &EvidenceLimits::DEFAULT)
+        .expect("a document of ours");
+    let statement = WorkerAttestation::from_statement(&complete.to_statement(), &EvidenceLimits::DEFAULT)
+        .expect("a statement of ours");
     assert_eq!((&document, &statement), (&claims, &claims));
 }
 

@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use super::{EvidenceContext, Failure, SignerFacts, Submission, keys};
 use crate::{
     attestation::{
-        dsse::{DsseError, Envelope, EnvelopeLimits, owners},
+        dsse::{DsseError, Envelope, owners},
         evidence::{EVIDENCE_PREDICATE, EvidenceForm, PAYLOAD_TYPE, WorkerAttestation},
         policy::{AttestationPolicyForm, KeyRole, ScopedKey},
         signature::{SignatureVerifier, TrustedKey},
@@ -36,13 +36,13 @@ pub(super) fn establish(
     }
     match submission.form {
         EvidenceForm::Json => {
-            let claims =
-                WorkerAttestation::from_document(submission.bytes).map_err(|error| one(error.into()))?;
+            let claims = WorkerAttestation::from_document(submission.bytes, &form.limits)
+                .map_err(|error| one(error.into()))?;
             let digest = Sha256Digest::of(submission.bytes);
             Ok(Authentic { claims, digest, signers: Vec::new(), until: Wall::NEVER })
         }
         EvidenceForm::Dsse => {
-            let envelope = Envelope::parse(submission.bytes, &EnvelopeLimits::DEFAULT)
+            let envelope = Envelope::parse(submission.bytes, &form.limits.envelope())
                 .map_err(|error| one(error.into()))?;
             signed(&envelope, &Trust { form, paired, now: context.now, verifier })
         }
@@ -63,7 +63,7 @@ fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failu
             candidates.push(key);
         }
     }
-    let signed = envelope.signed_by(&candidates, trust.verifier, &EnvelopeLimits::DEFAULT);
+    let signed = envelope.signed_by(&candidates, trust.verifier, &trust.form.limits.envelope());
     let signers: Vec<&TrustedKey> = signed.iter().filter_map(|at| candidates.get(*at).copied()).collect();
     if signers.is_empty() {
         return Err([trust.nobody(envelope, &candidates)].into());
@@ -84,7 +84,8 @@ fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failu
         return Err([Failure::PayloadType].into());
     }
     let payload = envelope.unverified_payload();
-    let claims = WorkerAttestation::from_statement(payload).map_err(|error| [Failure::from(error)])?;
+    let claims = WorkerAttestation::from_statement(payload, &trust.form.limits)
+        .map_err(|error| [Failure::from(error)])?;
     // What the signers may speak of depends on the payload.
     let predicate =
         |scoped: Option<&ScopedKey>| scoped.is_none_or(|s| s.allows_predicate(EVIDENCE_PREDICATE));
@@ -155,7 +156,7 @@ impl Trust<'_> {
     /// Nobody who may sign evidence signed. Says so, or that somebody of another role did.
     fn nobody(&self, envelope: &Envelope, candidates: &[&TrustedKey]) -> Failure {
         let others = keys::distinct(self.form, |scoped| !scoped.has_role(KeyRole::Evidence));
-        let signed = envelope.signed_by(&others, self.verifier, &EnvelopeLimits::DEFAULT);
+        let signed = envelope.signed_by(&others, self.verifier, &self.form.limits.envelope());
         if let Some(key) = signed.first().and_then(|at| others.get(*at)) {
             return Failure::KeyRole(key.keyid().into());
         }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     attestation::{
-        dsse::{DsseError, Envelope, EnvelopeLimits},
+        dsse::{DsseError, Envelope},
         egress_binding::{EGRESS_PAYLOAD_TYPE, EgressBinding},
         evidence::WorkerAttestation,
         policy::{AttestationPolicyForm, EgressRule, KeyRole},
@@ -56,7 +56,7 @@ fn signers(
     verifier: &dyn SignatureVerifier,
 ) -> Result<(Vec<Sha256Digest>, Wall), DsseError> {
     let candidates = keys::distinct(form, |scoped| scoped.has_role(KeyRole::EgressProxy));
-    let signed = envelope.signed_by(&candidates, verifier, &EnvelopeLimits::DEFAULT);
+    let signed = envelope.signed_by(&candidates, verifier, &form.limits.envelope());
     let scope = |key: &&&TrustedKey| {
         let fingerprint = key.fingerprint();
         let worker = claims.worker.stated();

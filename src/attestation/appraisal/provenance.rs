@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{BuilderFacts, Dimension, Failure, keys, verdict::Judge};
 use crate::{
     attestation::{
-        dsse::{Envelope, EnvelopeLimits, owners},
+        dsse::{Envelope, owners},
         evidence::{PAYLOAD_TYPE, WorkerAttestation, statement::StatementForm},
         policy::{AttestationPolicyForm, KeyRole},
         signature::{SignatureVerifier, TrustedKey},
@@ -93,9 +93,10 @@ fn vouchers<'p>(
     now: Wall,
     verifier: &dyn SignatureVerifier,
 ) -> Vec<Voucher<'p>> {
-    let Ok(envelope) = Envelope::parse(bytes, &EnvelopeLimits::DEFAULT) else { return Vec::new() };
+    let limits = form.limits.envelope();
+    let Ok(envelope) = Envelope::parse(bytes, &limits) else { return Vec::new() };
     let candidates = keys::distinct(form, |scoped| scoped.has_role(KeyRole::Builder));
-    let signed = envelope.signed_by(&candidates, verifier, &EnvelopeLimits::DEFAULT);
+    let signed = envelope.signed_by(&candidates, verifier, &limits);
     if signed.is_empty() || envelope.unverified_type() != PAYLOAD_TYPE {
         return Vec::new();
     }

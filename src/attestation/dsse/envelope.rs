@@ -35,6 +35,13 @@ impl EnvelopeLimits {
         self
     }
 
+    /// At most `depth` nested containers in the envelope's own JSON; never more than before.
+    #[must_use]
+    pub const fn depth(mut self, depth: usize) -> Self {
+        self.json = self.json.depth(depth);
+        self
+    }
+
     /// At most `count` signatures; never more than before.
     #[must_use]
     pub const fn signatures(mut self, count: usize) -> Self {

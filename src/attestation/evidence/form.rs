@@ -5,10 +5,10 @@ use core::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Claim, MAX_WIT_INTERFACES, NONCE_BYTES, WorkerAttestation};
+use super::{Claim, EvidenceLimits, MAX_WIT_INTERFACES, NONCE_BYTES, WorkerAttestation};
 use crate::{
     attestation::{
-        dsse::{self, Envelope, EnvelopeLimits},
+        dsse::{self, Envelope},
         strict::{Node, StrictError},
         version::{ProtocolRange, RangeForm},
     },
@@ -57,7 +57,7 @@ type Shape<T> = Result<T, StrictError>;
 
 /// Reads the members of a document or of a predicate. One that is null is absent; one that is unknown, or of another
 /// type than is due, refuses the whole. `extensions` is the one place for others, and nothing in it is looked at.
-pub(super) fn read(node: Node<'_>) -> Shape<Members> {
+pub(super) fn read(node: Node<'_>, limits: &EvidenceLimits) -> Shape<Members> {
     let mut claims = WorkerAttestation::ABSENT;
     let (mut version, mut document) = (None, false);
     for (name, member) in node.members()? {
@@ -79,7 +79,7 @@ pub(super) fn read(node: Node<'_>) -> Shape<Members> {
             }
             "capabilities" => claims.capabilities = claim(member, capabilities)?,
             "capability_authority" => claims.authority = text(member)?,
-            "egress" => claims.egress = egress(member)?,
+            "egress" => claims.egress = egress(member, limits)?,
             "extensions" if member.is_null() || member.is_object() => {}
             _ => return Err(member.shape()),
         }
@@ -140,14 +140,14 @@ fn capabilities(node: Node<'_>) -> Shape<Option<CapabilitySet>> {
 
 /// The egress binding: an envelope as an object, or its bytes as base64. Anything else is malformed, so that it fails
 /// its own check and not the reading.
-fn egress(node: Node<'_>) -> Shape<Claim<Envelope>> {
-    const LIMITS: EnvelopeLimits = EnvelopeLimits::DEFAULT.bytes(16 << 10);
+fn egress(node: Node<'_>, limits: &EvidenceLimits) -> Shape<Claim<Envelope>> {
+    let limits = limits.envelope().bytes(16 << 10);
     claim(node, |node| {
         if node.is_object() {
-            return Ok(Envelope::from_node(node, &LIMITS).ok());
+            return Ok(Envelope::from_node(node, &limits).ok());
         }
         let bytes = node.text().ok().and_then(|text| dsse::decode(&text));
-        Ok(bytes.and_then(|bytes| Envelope::parse(&bytes, &LIMITS).ok()))
+        Ok(bytes.and_then(|bytes| Envelope::parse(&bytes, &limits).ok()))
     })
 }
 

@@ -7,6 +7,7 @@
 mod build;
 mod claims;
 mod form;
+mod limits;
 mod read;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod reference;
@@ -16,6 +17,7 @@ pub(crate) use self::form::parse_nonce;
 pub use self::{
     build::WorkerClaims,
     claims::{Claim, WorkerAttestation},
+    limits::EvidenceLimits,
     read::EvidenceError,
     statement::{PAYLOAD_TYPE, STATEMENT_TYPE, StatementError},
 };

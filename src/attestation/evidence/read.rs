@@ -1,11 +1,11 @@
 //! From bytes to claims, in both forms.
 
 use super::{
-    Claim, DOCUMENT_VERSION, EVIDENCE_PREDICATE, WorkerAttestation, form,
+    Claim, DOCUMENT_VERSION, EVIDENCE_PREDICATE, EvidenceLimits, WorkerAttestation, form,
     statement::{Statement, StatementError},
 };
 use crate::{
-    attestation::strict::{Limits, Outline, StrictError},
+    attestation::strict::{Outline, StrictError},
     code::{self, Code, Coded},
 };
 
@@ -47,23 +47,25 @@ impl WorkerAttestation {
     ///
     /// # Errors
     /// [`EvidenceError::Json`] and [`EvidenceError::Version`].
-    pub fn from_document(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let outline = Outline::read(bytes, &Limits::DOCUMENT)?;
-        let read = form::read(outline.top())?;
+    pub fn from_document(bytes: &[u8], limits: &EvidenceLimits) -> Result<Self, EvidenceError> {
+        let outline = Outline::read(bytes, &limits.json())?;
+        let read = form::read(outline.top(), limits)?;
         if read.version != Some(DOCUMENT_VERSION) {
             return Err(EvidenceError::Version);
         }
-        Ok(read.claims)
+        let mut claims = read.claims;
+        limits.bound(&mut claims);
+        Ok(claims)
     }
 
     /// Reads the statement, which is the payload of the signed form. Verify the envelope first.
     ///
     /// # Errors
     /// [`EvidenceError`] for anything but a Statement v1 of our predicate with exactly our subjects.
-    pub fn from_statement(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let outline = Outline::read(bytes, &Limits::DOCUMENT).map_err(StatementError::from)?;
+    pub fn from_statement(bytes: &[u8], limits: &EvidenceLimits) -> Result<Self, EvidenceError> {
+        let outline = Outline::read(bytes, &limits.json()).map_err(StatementError::from)?;
         let statement = Statement::read(outline.top(), EVIDENCE_PREDICATE)?;
-        let read = form::read(statement.predicate).map_err(StatementError::from)?;
+        let read = form::read(statement.predicate, limits).map_err(StatementError::from)?;
         if read.document {
             return Err(EvidenceError::Repeated);
         }
@@ -84,6 +86,7 @@ impl WorkerAttestation {
                 claim => claim,
             };
         }
+        limits.bound(&mut claims);
         Ok(claims)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{KeyRole, Label, MAX_POLICY_KEYS, PolicyError, ReferenceSet, Rule, ScopedKey, Window};
 use crate::{
     attestation::{
-        evidence::{EvidenceForm, MAX_WIT_INTERFACES},
+        evidence::{EvidenceForm, EvidenceLimits, MAX_WIT_INTERFACES},
         version::{ProtocolRange, Version, WitInterface},
     },
     capability::CapabilitySet,
@@ -19,7 +19,7 @@ use crate::{
 /// The content of an [`AttestationPolicy`](super::AttestationPolicy), not yet checked.
 ///
 /// Required are `accept` and `times`. What else is left out refuses, except `provenance`, which is not asked for,
-/// and `revoked`, which is empty.
+/// `revoked`, which is empty, and `limits`, which are as high as they can be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttestationPolicyForm {
@@ -60,6 +60,9 @@ pub struct AttestationPolicyForm {
     /// What authorises nothing any more.
     #[serde(default)]
     pub revoked: Revocations,
+    /// How large evidence may be.
+    #[serde(default)]
+    pub limits: EvidenceLimits,
 }
 
 const fn one() -> u32 {
@@ -184,6 +187,7 @@ impl AttestationPolicyForm {
             egress: Rule::default(),
             provenance: None,
             revoked: Revocations::default(),
+            limits: EvidenceLimits::DEFAULT,
         }
     }
 
@@ -200,6 +204,7 @@ impl AttestationPolicyForm {
         rule(times.max_lifetime_ms > Millis::ZERO, "max_lifetime_ms is more than 0")?;
         rule(times.future_skew_ms < times.max_lifetime_ms, "future_skew_ms is less than max_lifetime_ms")?;
         rule(times.expiry_skew_ms < times.max_lifetime_ms, "expiry_skew_ms is less than max_lifetime_ms")?;
+        rule(self.limits.is_possible(), "a limit is at least 1 and at most its default")?;
         self.check_keys()?;
         let protocol = self.protocol.required().and_then(Option::as_ref);
         rule(

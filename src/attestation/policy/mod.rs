@@ -39,7 +39,8 @@
 //!   "egress": {"require": {
 //!     "policies": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}},
 //!   "provenance": {"threshold": 1},
-//!   "revoked": {"workers": ["team-a-9"], "devices": [], "certificates": [], "keys": []}
+//!   "revoked": {"workers": ["team-a-9"], "devices": [], "certificates": [], "keys": []},
+//!   "limits": {"bytes": 65536, "depth": 32, "signatures": 16, "capabilities": 64, "id_bytes": 128}
 //! }
 //! # "#;
 //! # let policy = AttestationPolicy::from_json(text.as_bytes()).unwrap();

@@ -107,6 +107,11 @@ impl Limits {
     pub const fn max_bytes(&self) -> usize {
         self.bytes
     }
+
+    /// The most containers that may be open at once.
+    pub const fn max_depth(&self) -> usize {
+        self.depth
+    }
 }
 
 const fn least(a: usize, b: usize) -> usize {
