@@ -4,6 +4,7 @@
 
 use alloc::{
     collections::BTreeSet,
+    format,
     string::{String, ToString as _},
     vec::Vec,
 };
@@ -53,9 +54,22 @@ pub fn strict_reader(bytes: &[u8]) {
         }
         (Err(_), Err(_)) => {}
     }
+    if let Some(key) = bytes.get(..64.min(bytes.len())).and_then(|key| core::str::from_utf8(key).ok()) {
+        spelled_twice(key);
+    }
     // A document that passes the tighter limits passes the general ones.
     assert!(strict::check(bytes, &Limits::DOCUMENT).is_err() || verdict.is_ok());
     assert!(strict::check(bytes, &Limits::POLICY).is_err() || verdict.is_ok());
+}
+
+/// However a key is spelled, it is the same key the second time.
+fn spelled_twice(key: &str) {
+    let plain = serde_json::to_string(key).expect("a text");
+    let escaped: String = key.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    for text in [format!("{{{plain}:0,\"{escaped}\":0}}"), format!("{{\"{escaped}\":0,{plain}:0}}")] {
+        let verdict = strict::check(text.as_bytes(), &Limits::GENERAL);
+        assert_eq!(verdict.map_err(|error| error.kind), Err(StrictErrorKind::DuplicateKey), "{text}");
+    }
 }
 
 /// How many keys a document has in all, and how many after each object's repeats are taken away.
@@ -314,6 +328,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("statement-bare", bare.to_statement()),
         ("binding", binding),
         ("empty", Vec::new()),
+        ("twins", br#"{"a":1,"\u0062":2,"c\u0064":{"e":0,"\u0065f":0},"ce":[]}"#.to_vec()),
         ("escapes", br#"{"a\u0062":[1,-2.5e+3,"\ud83d\ude00\n"],"c":{"d":null,"e":true}}"#.to_vec()),
         ("wide", br#"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"j":0,"k":1,"l":2,"m":3,"n":4,"o":5,"p":6,"q":7}"#.to_vec()),
         ("deep", [&b"["[..]; 127].concat().into_iter().chain([b']'; 127]).collect()),
