@@ -19,7 +19,14 @@ mod snapshot;
 #[path = "journal/throughput.rs"]
 mod throughput;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread::{self, JoinHandle},
+};
+
+use leasehold::shell::{FileJournal, Journal as _};
 
 /// A directory that is gone at the end.
 pub struct Scratch(pub PathBuf);
@@ -36,6 +43,20 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The journal's thread: takes batches, and says how far they last. It gives the journal back when no more can come.
+pub fn writer(mut journal: FileJournal) -> (Sender<(u64, Vec<u8>)>, Receiver<u64>, JoinHandle<FileJournal>) {
+    let (batches, waiting) = channel::<(u64, Vec<u8>)>();
+    let (written, lasts) = channel();
+    let thread = thread::spawn(move || {
+        while let Ok((last, bytes)) = waiting.recv() {
+            journal.append(last, &bytes).unwrap();
+            written.send(last).unwrap();
+        }
+        journal
+    });
+    (batches, lasts, thread)
 }
 
 fn main() {

@@ -3,17 +3,15 @@
 use std::{
     fs::OpenOptions,
     io::Write as _,
-    sync::mpsc::channel,
-    thread,
     time::{Duration, Instant},
 };
 
 use leasehold::{
     fleet::{Drain, Ticket, Undrain},
-    shell::{FileJournal, Journal as _},
+    shell::FileJournal,
 };
 
-use crate::{Scratch, fixture::Fixture};
+use crate::{Scratch, fixture::Fixture, writer};
 use leasehold::testing::World;
 
 const WORKERS: usize = 1_000;
@@ -35,16 +33,7 @@ fn fleet(
     journal: FileJournal,
     turn: &mut usize,
 ) -> (Round, FileJournal) {
-    let (batches, waiting) = channel::<(u64, Vec<u8>)>();
-    let (written, lasts) = channel::<u64>();
-    let writer = thread::spawn(move || {
-        let mut journal = journal;
-        while let Ok((last, bytes)) = waiting.recv() {
-            journal.append(last, &bytes).unwrap();
-            written.send(last).unwrap();
-        }
-        journal
-    });
+    let (batches, lasts, writer) = writer(journal);
     let (operator, now) = (World::operator(), fixture.world.now);
     let mut held: Vec<Ticket<_>> = Vec::new();
     let mut round = Round { operations: 0, spent: Duration::ZERO, batches: Vec::new() };
