@@ -20,6 +20,8 @@ mod scratch;
 mod snapshot;
 #[path = "journal/throughput.rs"]
 mod throughput;
+#[path = "journal/writer.rs"]
+mod writer;
 
 use leasehold::shell::FileJournal;
 

@@ -29,6 +29,17 @@ fn registry() -> DeviceRegistry {
 
 const NOW: Now = Now::new(0, 1_764_100_000_000);
 
+/// A registry with one device, that device's leaf, and what was read of it.
+fn registered() -> (DeviceRegistry, Vec<u8>, DeviceCertificate) {
+    let (leaf, _) = made(&KeyPair::generate().unwrap());
+    let certificate = DeviceCertificate::from_der(&leaf).unwrap();
+    let mut registry = registry();
+    let device = DeviceId::new("press-1").unwrap();
+    let register = DeviceCommand::Register { device, kind: DeviceKind::Worker, certificate };
+    registry.apply(&register, NOW).unwrap();
+    (registry, leaf, certificate)
+}
+
 #[test]
 fn certificates_of_every_key_type_are_read() {
     for algorithm in [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384] {
@@ -110,12 +121,7 @@ fn p8_nothing_revoked_authenticates_and_the_generation_says_so() {
 /// A device may take itself out, and needs no operator for it; nobody can do it without its certificate.
 #[test]
 fn a_device_revokes_itself() {
-    let (leaf, _) = made(&KeyPair::generate().unwrap());
-    let certificate = DeviceCertificate::from_der(&leaf).unwrap();
-    let mut registry = registry();
-    let device = DeviceId::new("press-1").unwrap();
-    let register = DeviceCommand::Register { device, kind: DeviceKind::Worker, certificate };
-    registry.apply(&register, NOW).unwrap();
+    let (mut registry, leaf, certificate) = registered();
     let stranger = DeviceCommand::RevokeSelf { fingerprint: Sha256Digest::of(b"other") };
     assert_eq!(registry.apply(&stranger, NOW).unwrap_err().code().as_str(), "certificate.unknown");
     let itself = DeviceCommand::RevokeSelf { fingerprint: certificate.fingerprint() };
@@ -126,12 +132,7 @@ fn a_device_revokes_itself() {
 /// The validity is judged on the wall clock, both ends.
 #[test]
 fn certificates_count_from_not_before_until_before_not_after() {
-    let (leaf, _) = made(&KeyPair::generate().unwrap());
-    let certificate = DeviceCertificate::from_der(&leaf).unwrap();
-    let mut registry = registry();
-    let device = DeviceId::new("press-1").unwrap();
-    let register = DeviceCommand::Register { device, kind: DeviceKind::Worker, certificate };
-    registry.apply(&register, NOW).unwrap();
+    let (registry, leaf, certificate) = registered();
     let (begin, end) = (certificate.not_before().0, certificate.not_after().0);
     let code =
         |wall| registry.authenticate(&leaf, Now::new(0, wall)).map_err(|error| error.code().as_str()).err();

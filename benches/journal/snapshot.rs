@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{TryRecvError, channel},
+        mpsc::TryRecvError,
     },
     thread,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use leasehold::{
     testing::World,
 };
 
-use crate::{fixture::Fixture, scratch::Scratch};
+use crate::{fixture::Fixture, scratch::Scratch, writer::writer};
 
 const KEY: [u8; 16] = [3; 16];
 /// Heartbeats between two operations that are written.
@@ -86,16 +86,7 @@ fn timed<T>(name: &str, act: impl FnOnce() -> T) -> T {
 
 /// Serves until `stop`, and says how long each turn took: heartbeats, one operation, and its way to the journal.
 fn serve(fixture: &mut Fixture, journal: FileJournal, stop: &dyn Fn() -> bool) -> (Turns, FileJournal) {
-    let (batches, waiting) = channel::<(u64, Vec<u8>)>();
-    let (written, lasts) = channel::<u64>();
-    let writer = thread::spawn(move || {
-        let mut journal = journal;
-        while let Ok((last, bytes)) = waiting.recv() {
-            journal.append(last, &bytes).unwrap();
-            written.send(last).unwrap();
-        }
-        journal
-    });
+    let (batches, lasts, writer) = writer(journal);
     let (operator, mut turns, mut writing) = (World::operator(), Turns::default(), false);
     let start = Instant::now();
     let mut faults = page_faults();

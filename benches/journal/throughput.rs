@@ -4,8 +4,6 @@ use std::{
     fs::OpenOptions,
     io::Write as _,
     path::Path,
-    sync::mpsc::channel,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +13,7 @@ use leasehold::{
     testing::World,
 };
 
-use crate::{fixture::Fixture, scratch::Scratch};
+use crate::{fixture::Fixture, scratch::Scratch, writer::writer};
 
 const WORKERS: usize = 1_000;
 const ROUND: Duration = Duration::from_millis(700);
@@ -36,16 +34,7 @@ fn fleet<J: Journal + Send + 'static>(
     journal: J,
     turn: &mut usize,
 ) -> (Round, J) {
-    let (batches, waiting) = channel::<(u64, Vec<u8>)>();
-    let (written, lasts) = channel::<u64>();
-    let writer = thread::spawn(move || {
-        let mut journal = journal;
-        while let Ok((last, bytes)) = waiting.recv() {
-            journal.append(last, &bytes).unwrap();
-            written.send(last).unwrap();
-        }
-        journal
-    });
+    let (batches, lasts, writer) = writer(journal);
     let (operator, now) = (World::operator(), fixture.world.now);
     let mut held: Vec<Ticket<_>> = Vec::new();
     let mut round = Round { operations: 0, spent: Duration::ZERO, batches: Vec::new() };

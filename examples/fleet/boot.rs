@@ -1,10 +1,6 @@
 //! Boot documents: what each process is told on the first line of its standard input.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use leasehold::{
     digest::Sha256Digest,
@@ -15,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    fetch::Route,
     hexed::Bytes,
     jobs::{Job, Ports},
     tls::{self, Identity, Root},
@@ -148,16 +143,5 @@ impl Worker {
             Some(root) => tls::client(Some(identity), root),
             None => tls::pinning_client(Some(identity)),
         }
-    }
-
-    /// The way to the network.
-    pub fn route(&self) -> Result<Option<Route>, Failure> {
-        let Some(network) = &self.network else { return Ok(None) };
-        Ok(Some(Route {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, network.proxy.port)),
-            config: self.config_of(&self.identity)?,
-            fingerprint: network.proxy.fingerprint,
-            origins: tls::client(None, &network.origins)?,
-        }))
     }
 }

@@ -1,4 +1,5 @@
-//! The evidence of a worker, over a challenge: what it runs, by the supervisor's measurement, with the proxy's word.
+//! The evidence of a worker, over a challenge: what it runs, by the supervisor's measurement, with the word of an egress
+//! proxy where there is one.
 
 use leasehold::{
     attestation::{WorkerClaims, signature::Ed25519Signer},
@@ -6,19 +7,15 @@ use leasehold::{
     time::{Millis, Wall},
 };
 
-use crate::{
-    Failure, boot,
-    fetch::{self, Route},
-    policy,
-};
+use crate::{Failure, boot, policy};
 
 /// How long evidence claims to be good for.
 const LIFETIME: Millis = Millis::from_secs(1800);
 
-/// Signed evidence for `nonce`, with `image` as the executable that runs.
+/// Signed evidence for `nonce`, with `image` as the executable that runs and `egress` as the proxy's signed word.
 pub fn make(
     boot: &boot::Worker,
-    route: Option<&Route>,
+    egress: Option<Vec<u8>>,
     image: Sha256Digest,
     nonce: &[u8],
     now: Wall,
@@ -36,7 +33,7 @@ pub fn make(
         wit: vec![policy::wit()?],
         capabilities: policy::capabilities()?,
         authority: policy::authority(),
-        egress: route.map(|route| fetch::binding(route, nonce)).transpose()?,
+        egress,
         nonce: nonce.to_vec(),
         issued: now,
         expires: now.plus(LIFETIME),

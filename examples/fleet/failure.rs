@@ -4,8 +4,6 @@ use std::fmt;
 
 use leasehold::code::Coded;
 
-use crate::proxy::wire::{BodyError, HeadError};
-
 /// A failure that somebody will read.
 #[derive(Debug)]
 pub struct Failure(String);
@@ -28,23 +26,16 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Errors that are failures by their own words. Each is named, so that no refusal of the library loses its code.
 macro_rules! from {
     ($($error:ty),+ $(,)?) => {$(
-        impl From<$error> for Failure {
+        impl From<$error> for $crate::Failure {
             fn from(error: $error) -> Self {
-                Self(error.to_string())
+                Self::new(error.to_string())
             }
         }
     )+};
 }
+pub(crate) use from;
 
-from!(
-    std::io::Error,
-    rcgen::Error,
-    rustls::Error,
-    rustls::server::VerifierBuilderError,
-    serde_json::Error,
-    HeadError,
-    BodyError,
-    leasehold::egress::http1::HttpError,
-);
+from!(std::io::Error, rcgen::Error, rustls::Error, rustls::server::VerifierBuilderError, serde_json::Error,);

@@ -5,21 +5,30 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
 
 use leasehold::{
     digest::Sha256Digest,
-    egress::http1::{Field, ResponseHead},
+    egress::http1::{Field, HttpError, ResponseHead},
 };
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde::Deserialize;
 
 use crate::{
-    Failure, duplex::Duplex, escape::shown, gatekeeper::BINDING_PATH, proxy::wire, tls, work::Fetched,
+    Failure, boot,
+    duplex::Duplex,
+    escape::shown,
+    failure,
+    gatekeeper::BINDING_PATH,
+    proxy::wire::{self, BodyError, HeadError},
+    tls,
+    work::Fetched,
 };
+
+failure::from!(HeadError, BodyError, HttpError);
 
 /// The largest body that a worker takes.
 const MAX_BODY: u64 = 1 << 20;
@@ -37,6 +46,19 @@ pub struct Route {
     pub fingerprint: Sha256Digest,
     /// What the worker trusts beyond the proxy, inside of tunnels.
     pub origins: Arc<ClientConfig>,
+}
+
+impl Route {
+    /// The way of this worker, where it has one.
+    pub fn of(worker: &boot::Worker) -> Result<Option<Self>, Failure> {
+        let Some(network) = &worker.network else { return Ok(None) };
+        Ok(Some(Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, network.proxy.port)),
+            config: worker.config_of(&worker.identity)?,
+            fingerprint: network.proxy.fingerprint,
+            origins: tls::client(None, &network.origins)?,
+        }))
+    }
 }
 
 /// The proxy's refusals.

@@ -20,7 +20,7 @@ use crate::{
     escape::shown,
     hexed::Bytes,
     note::{Note, tell},
-    origin, policy,
+    policy,
     proxy::{
         Identities, OwnRequest, Proxy, Record, Refused, Setup, Times,
         feed::{Feed, Leases},
@@ -49,7 +49,7 @@ pub fn setup(
     Setup {
         policy,
         names: Box::new(|name| match name {
-            origin::NAME => vec![Ipv4Addr::LOCALHOST.into()],
+            policy::ORIGIN => vec![Ipv4Addr::LOCALHOST.into()],
             _ => Vec::new(),
         }),
         identities,

@@ -27,6 +27,7 @@ use crate::{
     Failure, boot,
     duplex::Duplex,
     evidence,
+    fetch::{self, Route},
     note::Note,
     tls::{self, Authority, Identity, Purpose},
 };
@@ -205,7 +206,9 @@ impl Intruder {
         };
         let image = Sha256Digest::of(b"another executable");
         let wall = SystemClock::start().now().wall;
-        let evidence = evidence::make(&self.boot, self.boot.route()?.as_ref(), image, &nonce.0, wall)?;
+        let route = Route::of(&self.boot)?;
+        let binding = route.map(|route| fetch::binding(&route, &nonce.0)).transpose()?;
+        let evidence = evidence::make(&self.boot, binding, image, &nonce.0, wall)?;
         let (form, evidence) = (EvidenceForm::Dsse, WireBytes(evidence));
         Ok(outcome(session.ask(WorkerMessage::Attest {
             nonce,

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{Sender, SyncSender, channel},
+    sync::mpsc::{Sender, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -78,11 +78,11 @@ impl Keeper {
         replay(&mut *self.journal, self.index_key).map_err(Failure::coded)
     }
 
-    /// Starts the thread. One batch at a time, each synced before it is called written.
-    pub fn start<E: Send + 'static>(
+    /// Starts the thread. One batch at a time, each synced before it is called written, up to which index or, where that
+    /// failed, without one. False: nobody hears it any more.
+    pub fn start(
         self,
-        events: SyncSender<E>,
-        written: fn(Option<u64>) -> E,
+        mut written: impl FnMut(Option<u64>) -> bool + Send + 'static,
     ) -> Result<Keeping, Failure> {
         let Self { mut journal, index_key, care } = self;
         let (often, pause) = match care {
@@ -99,7 +99,7 @@ impl Keeper {
                 if let Err(error) = appended {
                     tell(&Note::Fault { message: format!("{}: {error}", error.code()) });
                 }
-                if events.send(written(appended.ok().map(|()| last))).is_err() || appended.is_err() {
+                if !written(appended.ok().map(|()| last)) || appended.is_err() {
                     break;
                 }
                 since = since.saturating_add(bytes.len());

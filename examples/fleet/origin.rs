@@ -25,9 +25,6 @@ use crate::{
     tls::{self, Identity},
 };
 
-/// The name that jobs reach it by. It has an address in the proxy's resolver only.
-pub const NAME: &str = "origin.test";
-
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -19,10 +19,13 @@ use leasehold::{
     time::Millis,
 };
 
-use crate::{Failure, boot, jobs::Ports, origin};
+use crate::{Failure, boot, jobs::Ports};
 
 /// Every kind of job, each of which a worker needs a capability for.
 const KINDS: [&str; 8] = ["hash", "words", "transform", "fetch", "sleep", "fail", "overrun", "kill"];
+
+/// The name that jobs reach the local origin by. It has an address in the proxy's resolver only.
+pub const ORIGIN: &str = "origin.test";
 
 /// The fleet's name.
 pub fn fleet() -> Result<FleetId, Failure> {
@@ -208,12 +211,14 @@ pub fn at_start(boot: &boot::Coordinator) -> Result<WorkerFleetPolicy, Failure> 
         .iter()
         .map(|paired| Node { worker: &paired.worker, key: &paired.evidence_key.0 })
         .collect();
+    // Whoever pairs has its scratch directories to itself.
+    let cleanup = if boot.pairing { CleanupRule::Reported } else { CleanupRule::Inspected };
     let Some(boot::Egress { key, origin, .. }) = &boot.egress else {
-        return fleet_policy(boot.image, &nodes, None, CleanupRule::Reported);
+        return fleet_policy(boot.image, &nodes, None, cleanup);
     };
     let compiled = EgressProxyPolicyService::compile(&egress(*origin)?).map_err(Failure::coded)?;
     let enforced = Enforced { key: &key.0, policy: compiled.digest() };
-    fleet_policy(boot.image, &nodes, Some(enforced), CleanupRule::Inspected)
+    fleet_policy(boot.image, &nodes, Some(enforced), cleanup)
 }
 
 /// The same policy with long times: whoever loses a lease under it has not been heard for very long.
@@ -228,17 +233,12 @@ pub fn patient(policy: WorkerFleetPolicy) -> Result<WorkerFleetPolicy, Failure> 
     WorkerFleetPolicy::try_from(form).map_err(Failure::coded)
 }
 
-/// How long a lease lasts before it has to be renewed.
-pub fn longest_ttl(policy: &WorkerFleetPolicy) -> Millis {
-    WorkerFleetPolicyForm::from(policy.clone()).lease.ttl_max_ms
-}
-
 /// One host, by two rules: plain requests, and tunnels. It is on loopback, so both rules declare that address.
 pub fn egress(ports: Ports) -> Result<EgressPolicy, Failure> {
     let rule = |id: &str, scheme: &str, port: u16, method: &str| {
         serde_json::json!({
             "id": id,
-            "hosts": [origin::NAME],
+            "hosts": [ORIGIN],
             "schemes": [scheme],
             "ports": [port],
             "methods": [method],

@@ -13,13 +13,9 @@ use leasehold::{
 };
 
 mod drill;
-mod keys;
 mod witness;
 
-use self::{
-    drill::Drill,
-    keys::{Device, Keys, Place},
-};
+use self::drill::Drill;
 use crate::{
     Failure, Show,
     audit::Audit,
@@ -30,8 +26,11 @@ use crate::{
     hexed::Bytes,
     hostile::{self, Intruder, Overheard},
     jobs::{self, JobFile},
+    keys::{Device, INTRUDER, Keys},
     note::Note,
-    origin::{self, Origin},
+    origin::Origin,
+    place::Place,
+    policy,
     report::Report,
     tls::{self, Authority, Purpose, Root},
 };
@@ -40,8 +39,6 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a child may take to end in order.
 const FAREWELL: Duration = Duration::from_secs(15);
-/// The device of the hostile peers.
-const INTRUDER: &str = "intruder";
 /// How often a worker is started without joining the fleet before that counts as a fault.
 const TRIES: u32 = 20;
 
@@ -90,7 +87,7 @@ struct Supervisor {
 /// Runs the whole show.
 pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     let origin_authority = Authority::new("leasehold origins")?;
-    let origin = Origin::start(&origin_authority.issue(origin::NAME, Purpose::Server)?)?;
+    let origin = Origin::start(&origin_authority.issue(policy::ORIGIN, Purpose::Server)?)?;
     let jobs = match show.kills {
         0 => jobs::read(&show.jobs, origin.ports)?,
         kills => drill::jobs(kills)?,
@@ -103,13 +100,17 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
             shown(&bad.reason)
         );
     }
-    let place = Place::make(show.state.as_deref())?;
+    let parts = ["scratch", "state"];
+    let place = match &show.state {
+        Some(path) => Place::keep(path, &parts)?,
+        None => Place::make("fleet", &parts)?,
+    };
     let keys = Keys::of(&place, show.workers)?;
     let paired = |name: &str| keys.devices.iter().find(|device| device.paired.worker.as_str() == name);
     let drill = (show.kills > 0).then(|| {
         let last = paired(&format!("worker-{}", show.workers)).map(|device| device.paired.worker.clone());
         let revoke = paired(INTRUDER).map(|device| device.paired.device.clone());
-        Drill::new(show.kills, show.seed, &place.path, last, revoke)
+        Drill::new(show.kills, show.seed, place.path(), last, revoke)
     });
     let (notes, told) = channel();
     let mut supervisor = Supervisor {
@@ -159,7 +160,7 @@ impl Supervisor {
             pairing: false,
             image: self.image,
             jobs: self.jobs.jobs.clone(),
-            state: self.place.path.join("state"),
+            state: self.place.path().join("state"),
             port: self.coordinator_at.map(|server| server.port),
             drill: self.drill.is_some(),
         };

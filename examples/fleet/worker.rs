@@ -1,12 +1,10 @@
-//! The worker's process: owns the library's agent, runs what it says may run, and stops when it says stop.
+//! The worker's process: one thread owns the library's agent, which says what may run, and when it must stop.
 
 use std::{
     collections::VecDeque,
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -16,13 +14,8 @@ use std::{
 use leasehold::{
     agent::{Agent, AgentAct, AgentConfig, AgentEvent},
     attestation::EvidenceForm,
-    digest::Sha256Digest,
-    fleet::RunOutcome,
-    lease::{Fence, WorkerLease},
-    protocol::{
-        chunk::MAX_CHUNK_BYTES,
-        endpoint::{Endpoint, EndpointError, Input, Output},
-    },
+    lease::Fence,
+    protocol::endpoint::{Endpoint, EndpointError, Input, Output},
     shell::SystemClock,
     time::Clock,
 };
@@ -34,11 +27,11 @@ use crate::{
     duplex::Duplex,
     evidence,
     fetch::{self, Route},
+    hand::{Hand, Next, Run},
     link::{Heard, Link},
     note::{Note, tell},
-    scratch::{self, Scratch},
     tls,
-    work::{self, Made, Surroundings, Verdict},
+    work::Made,
 };
 
 /// How long a worker waits before it connects again.
@@ -58,18 +51,6 @@ enum Event {
     Order(Order),
 }
 
-/// The lease in hand.
-struct Held {
-    lease: Box<WorkerLease>,
-    place: Option<Scratch>,
-    stop: Arc<AtomicBool>,
-    runs: bool,
-    /// What was made, until the coordinator has it.
-    made: Option<Made>,
-    /// The agent wants to hear that it has stopped.
-    stopping: bool,
-}
-
 struct Worker {
     boot: boot::Worker,
     clock: SystemClock,
@@ -83,7 +64,7 @@ struct Worker {
     welcomed: bool,
     /// Nobody answered on the one before.
     turned_away: bool,
-    held: Option<Held>,
+    hand: Hand,
 }
 
 /// The worker's process.
@@ -91,7 +72,7 @@ pub fn run() -> Result<(), Failure> {
     let boot: boot::Worker = child::boot()?;
     let clock = SystemClock::start();
     let config = boot.config_of(&boot.identity)?;
-    let route = boot.route()?;
+    let route = Route::of(&boot)?;
     let agent = AgentConfig::new(boot.paired.worker.clone(), boot.coordinator.fingerprint, clock.now().wall);
     let (events, heard) = sync_channel(256);
     let orders = events.clone();
@@ -100,6 +81,7 @@ pub fn run() -> Result<(), Failure> {
     });
     let agent = Agent::new(agent);
     let worker = Worker {
+        hand: Hand::new(boot.paired.clone()),
         boot,
         clock,
         agent,
@@ -110,7 +92,6 @@ pub fn run() -> Result<(), Failure> {
         connection: 0,
         welcomed: false,
         turned_away: false,
-        held: None,
     };
     worker.work(&heard)
 }
@@ -174,24 +155,21 @@ impl Worker {
                 self.parted();
                 self.give(Input::Closed)
             }
-            Event::Evidence(nonce, Ok(evidence)) => self.act(AgentAct::Evidence {
+            Event::Evidence(nonce, Ok(evidence)) => self.give(Input::Act(AgentAct::Evidence {
                 nonce,
                 form: EvidenceForm::Dsse,
                 evidence,
                 attachments: Vec::new(),
-            }),
+            })),
             // Another process of this worker begins from the beginning.
             Event::Evidence(_, Err(failure)) => Err(failure),
-            Event::Ran(fence, made) => self.ran(fence, made),
+            Event::Ran(fence, made) => {
+                let next = self.hand.ran(fence, made)?;
+                self.carry_out(next)
+            }
             // Who gets no new work is for the coordinator to say.
             Event::Order(_) => Ok(()),
         }
-    }
-
-    /// Tells the agent. What it refuses because things have moved on meanwhile is dropped: it says itself what is
-    /// wanted next.
-    fn act(&mut self, act: AgentAct) -> Result<(), Failure> {
-        self.give(Input::Act(act))
     }
 
     /// One input, its drain, and what the drain's events lead to.
@@ -231,54 +209,18 @@ impl Worker {
                 Ok(())
             }
             AgentEvent::Challenged { nonce, .. } => self.make_evidence(nonce),
-            AgentEvent::Assigned { lease } => {
-                tell(&Note::Holds { run: lease.terms.run.clone(), fence: lease.fence });
-                let place = Scratch::make(self.directory(&lease));
-                self.held = Some(Held {
-                    lease,
-                    // Without a place nothing runs: the inputs have nowhere to go, and the lease is given back.
-                    place: place.ok(),
-                    stop: Arc::new(AtomicBool::new(false)),
-                    runs: false,
-                    made: None,
-                    stopping: false,
-                });
-                Ok(())
+            event => {
+                let next = self.hand.event(event)?;
+                self.carry_out(next)
             }
-            AgentEvent::Input { path, offset, content, .. } => {
-                match self.held.as_ref().and_then(|held| held.place.as_ref()) {
-                    Some(place) => place.write(&path, offset, &content),
-                    None => Ok(()),
-                }
-            }
-            AgentEvent::Ready { fence } => match self.holds(fence).is_some_and(|held| held.place.is_some()) {
-                true => self.act(AgentAct::Start { fence }),
-                false => self.stopped(fence),
-            },
-            AgentEvent::Run { fence, .. } => self.begin(fence),
-            AgentEvent::Stop { fence, .. } | AgentEvent::InputsRefused { fence, .. } => self.stop(fence),
-            AgentEvent::UploadAgain { fence } => self.upload(fence),
-            AgentEvent::CleanUp { fence, lease } => self.clean_up(fence, lease),
-            AgentEvent::Done { fence } => {
-                tell(&Note::GaveBack { fence });
-                self.held.take_if(|held| held.lease.fence == fence);
-                Ok(())
-            }
-            AgentEvent::EvidenceRefused { failures } => {
-                let message = format!("evidence refused: {failures:?}");
-                tell(&Note::Fault { message });
-                Ok(())
-            }
-            _ => Ok(()),
         }
     }
 
-    fn directory(&self, lease: &WorkerLease) -> PathBuf {
-        self.boot.paired.scratch.join(lease.terms.workspace.root().as_str())
-    }
-
-    fn holds(&mut self, fence: Fence) -> Option<&mut Held> {
-        self.held.as_mut().filter(|held| held.lease.fence == fence)
+    fn carry_out(&mut self, next: Vec<Next>) -> Result<(), Failure> {
+        next.into_iter().try_for_each(|next| match next {
+            Next::Act(act) => self.give(Input::Act(act)),
+            Next::Run(run) => self.begin(*run),
+        })
     }
 
     /// Evidence takes a question to the proxy, so it is made in a thread of its own.
@@ -286,7 +228,10 @@ impl Worker {
         let (boot, route, events) = (self.boot.clone(), self.route.clone(), self.events.clone());
         let wall = self.clock.now().wall;
         thread::Builder::new().name("evidence".into()).spawn(move || {
-            let make = || evidence::make(&boot, route.as_ref(), boot.image, &nonce, wall);
+            let make = || {
+                let binding = route.as_ref().map(|route| fetch::binding(route, &nonce)).transpose()?;
+                evidence::make(&boot, binding, boot.image, &nonce, wall)
+            };
             // The proxy may be busy, or may not follow the leases yet.
             let evidence = make().or_else(|_| {
                 thread::sleep(AGAIN);
@@ -297,85 +242,13 @@ impl Worker {
         Ok(())
     }
 
-    fn begin(&mut self, fence: Fence) -> Result<(), Failure> {
-        let (route, events) = (self.route.clone(), self.events.clone());
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        let Some(place) = held.place.take() else { return Ok(()) };
-        held.runs = true;
-        let run = held.lease.terms.run.clone();
-        let around = Surroundings {
-            get: Box::new(move |url| fetch::get(route.as_ref(), &format!("Lease {fence}"), url)),
-            attempt: held.lease.attempt,
-            stop: Arc::clone(&held.stop),
-            doomed: Box::new(move || tell(&Note::Doomed { run: run.clone(), fence })),
-        };
-        let inputs = held.lease.terms.artifacts.inputs.clone();
+    /// The work may block, so it has a thread of its own.
+    fn begin(&self, run: Run) -> Result<(), Failure> {
+        let (route, events, fence) = (self.route.clone(), self.events.clone(), run.fence);
         thread::Builder::new().name("run".into()).spawn(move || {
-            let made = work::perform(&place, &inputs, &around);
+            let made = run.perform(move |url| fetch::get(route.as_ref(), &format!("Lease {fence}"), url));
             let _ = events.send(Event::Ran(fence, made));
         })?;
         Ok(())
-    }
-
-    fn ran(&mut self, fence: Fence, made: Made) -> Result<(), Failure> {
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        held.runs = false;
-        held.made = Some(made);
-        if held.stopping { self.stopped(fence) } else { self.upload(fence) }
-    }
-
-    /// Gives outputs and log to the coordinator, and says that the run is over.
-    fn upload(&mut self, fence: Fence) -> Result<(), Failure> {
-        let Some(made) = self.holds(fence).and_then(|held| held.made.clone()) else { return Ok(()) };
-        let claim = made.claim()?;
-        for (path, content) in &made.outputs {
-            // An empty file is one empty piece.
-            let pieces = content.chunks(MAX_CHUNK_BYTES).chain(content.is_empty().then_some(&[][..]));
-            for piece in pieces {
-                self.act(AgentAct::Output { fence, path: path.clone(), content: piece.to_vec() })?;
-            }
-        }
-        for piece in made.log.chunks(MAX_CHUNK_BYTES) {
-            self.act(AgentAct::Log { fence, content: piece.to_vec() })?;
-        }
-        let outcome = match made.verdict {
-            Verdict::Done => RunOutcome::Succeeded,
-            Verdict::Failed(_) | Verdict::Stopped => RunOutcome::Failed,
-        };
-        self.act(AgentAct::Finished { fence, outcome, claim })
-    }
-
-    /// Stops what runs. The agent hears of it when it has stopped, and not before.
-    fn stop(&mut self, fence: Fence) -> Result<(), Failure> {
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        held.stop.store(true, Ordering::Relaxed);
-        held.stopping = true;
-        if held.runs { Ok(()) } else { self.stopped(fence) }
-    }
-
-    fn stopped(&mut self, fence: Fence) -> Result<(), Failure> {
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        let digest = held.lease.digest();
-        let cleanup = self.remove(fence).report(fence, digest);
-        self.held = None;
-        self.act(AgentAct::Stopped { fence, cleanup: Some(cleanup) })
-    }
-
-    fn clean_up(&mut self, fence: Fence, lease: Sha256Digest) -> Result<(), Failure> {
-        let report = self.remove(fence).report(fence, lease);
-        self.act(AgentAct::Cleaned { report })
-    }
-
-    /// Removes the directory of the lease, or everything where it is a lease of a former process of this worker, and
-    /// tells what is really gone.
-    fn remove(&mut self, fence: Fence) -> scratch::Cleanup {
-        let path = match self.held.as_ref().filter(|held| held.lease.fence == fence) {
-            Some(held) => self.directory(&held.lease),
-            None => self.boot.paired.scratch.clone(),
-        };
-        let cleanup = scratch::remove(&path);
-        let (removed, remaining) = cleanup.sums();
-        tell(&Note::Cleaned { fence, by: self.boot.paired.worker.to_string(), removed, remaining });
-        cleanup
     }
 }

@@ -25,7 +25,6 @@ mod device;
 mod key;
 mod knock;
 mod operator;
-mod place;
 mod qr;
 mod script;
 mod terminal;
@@ -41,14 +40,17 @@ mod fleet {
     pub mod failure;
     pub mod fetch;
     pub mod gatekeeper;
+    pub mod hand;
     pub mod hexed;
     pub mod issuer;
     pub mod jobs;
     pub mod keeper;
     pub mod ledger;
     pub mod note;
+    pub mod office;
     pub mod origin;
     pub mod pairing;
+    pub mod place;
     pub mod policy;
     pub mod possession;
     #[path = "../egress_proxy/proxy/mod.rs"]
@@ -66,8 +68,9 @@ mod fleet {
 
 use fleet::{
     boot, child, coordinator, evidence,
-    failure::Failure,
-    fetch, gatekeeper, hexed, issuer, jobs, keeper, ledger, note, origin, pairing, policy, possession, proxy,
+    failure::{self, Failure},
+    fetch, gatekeeper, hand, hexed, issuer, jobs, keeper, ledger, note, office, pairing, place, policy,
+    possession, proxy,
     proxy::{duplex, escape, link},
     queue, request, scratch, server, service, tls, transform, work, worker,
 };

@@ -17,5 +17,9 @@
 mod curl;
 mod hostile;
 mod names;
+/// The example's resolver, whose own tests run here: nothing else builds the example as a test.
+#[path = "../../examples/egress_proxy/dns.rs"]
+#[allow(dead_code, reason = "the example uses it")]
+mod resolver;
 mod running;
 mod support;

@@ -18,8 +18,8 @@ fn newest(path: &Path) -> Result<SystemTime, Box<dyn Error>> {
     below.try_fold(SystemTime::UNIX_EPOCH, |latest, changed| Ok(latest.max(changed?)))
 }
 
-/// An example's executable: `cargo test` builds examples next to the tests. Where only one test was asked for it is
-/// missing, or older than its `sources`, and is built here.
+/// An example's executable: `cargo test` builds examples next to the tests. Where only one test was asked for, or the
+/// example has tests of its own and is built as these, it is missing or older than its `sources`, and is built here.
 pub fn built(example: &str, sources: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
     static BUILD: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILD.lock();

@@ -4,11 +4,10 @@ use leasehold::{
     coordinator::{CertificateId, CoordinatorInput, LocalAnswer, RequestTag},
     id::{ClientId, DeviceId},
     protocol::endpoint::EndpointError,
-    time::Clock as _,
 };
 
-use super::{OPERATOR, Process};
-use crate::{Failure, note::tell, pairing::Next};
+use super::Process;
+use crate::{Failure, note::tell, office::OPERATOR, pairing::Next};
 
 impl Process {
     /// Tells the endpoint one thing that pairing wants it to know. False: there is none.
@@ -17,19 +16,19 @@ impl Process {
             return Ok(false);
         };
         let (client, sequence) = (ClientId::new(OPERATOR).map_err(Failure::coded)?, None);
-        let now = self.clock.now();
+        let now = self.office.now();
         let told = match next {
             Next::Certificate { wanted, certificate } => {
                 let input = CoordinatorInput::Certificate { wanted, certificate: certificate.as_deref() };
-                self.coordinator.handle(input, now)
+                self.office.coordinator.handle(input, now)
             }
             Next::Complete { tag, pairing, certificate } => {
                 let input = CoordinatorInput::CompletePairing { tag, pairing, certificate: &certificate };
-                self.coordinator.handle(input, now)
+                self.office.coordinator.handle(input, now)
             }
             Next::Command { tag, command } => {
                 let input = CoordinatorInput::Operator { tag, client, sequence, command };
-                self.coordinator.handle(input, now)
+                self.office.coordinator.handle(input, now)
             }
         };
         match told {
@@ -40,7 +39,7 @@ impl Process {
     }
 
     pub(super) fn pairing_answered(&mut self, tag: RequestTag, answer: LocalAnswer) {
-        let now = self.clock.now();
+        let now = self.office.now();
         if let Some(pairing) = &mut self.pairing {
             pairing.answered(tag, answer, now).iter().for_each(tell);
         }
@@ -48,7 +47,7 @@ impl Process {
 
     /// A device that is in the fleet wants its next certificate.
     pub(super) fn certificate_wanted(&mut self, wanted: CertificateId, device: &DeviceId, request: &[u8]) {
-        let now = self.clock.now();
+        let now = self.office.now();
         if let Some(pairing) = &mut self.pairing {
             pairing.rotate(wanted, device, request, now).iter().for_each(tell);
         }

@@ -12,14 +12,19 @@ use leasehold::digest::Sha256Digest;
 use rustls::ClientConfig;
 use tokio::{net::TcpStream, sync::mpsc::UnboundedReceiver};
 use tokio_rustls::TlsConnector;
-use tonic::{Streaming, transport::Endpoint};
+use tonic::{
+    Status, Streaming,
+    transport::{self, Endpoint},
+};
 
 use crate::{
-    Failure,
+    Failure, failure,
     proto::{Piece, fleet_client::FleetClient},
     tls,
     wire::Outgoing,
 };
+
+failure::from!(Status, transport::Error);
 
 /// How long it may take to connect.
 const PATIENCE: Duration = Duration::from_secs(5);

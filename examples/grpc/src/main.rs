@@ -3,9 +3,8 @@
 //!     cargo run --manifest-path examples/Cargo.toml -p leasehold-grpc
 //!     cargo run --manifest-path examples/Cargo.toml -p leasehold-grpc -- examples/fleet/small.jsonl
 //!
-//! What is the same as in the main job is the same file: the jobs, the service that asks for leases, the worker's work,
-//! the ledger, the audit. What differs is how bytes travel: `wire.rs`, `server.rs`, `client.rs`, and the two loops that own
-//! an endpoint, `coordinator.rs` and `worker.rs`.
+//! What is the same as in the main job is the same file. Here is what differs: how bytes travel (`wire.rs`, `server.rs`,
+//! `client.rs`), the two tasks that own an endpoint (`coordinator.rs`, `worker.rs`), and a smaller supervisor.
 //!
 //! Exit status: 0 when every job has exactly one terminal record and every invariant held; 1 when not.
 
@@ -14,11 +13,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-mod boot;
 mod client;
 mod coordinator;
-mod failure;
-mod policy;
 mod server;
 mod supervise;
 mod wire;
@@ -34,13 +30,21 @@ macro_rules! of_the_main_job {
 
 of_the_main_job! {
     audit "../../fleet/audit.rs"
+    boot "../../fleet/boot.rs"
     child "../../fleet/child.rs"
     escape "../../egress_proxy/proxy/escape.rs"
+    evidence "../../fleet/evidence.rs"
+    failure "../../fleet/failure.rs"
+    hand "../../fleet/hand.rs"
     hexed "../../fleet/hexed.rs"
     jobs "../../fleet/jobs.rs"
     keeper "../../fleet/keeper.rs"
+    keys "../../fleet/keys.rs"
     ledger "../../fleet/ledger.rs"
     note "../../fleet/note.rs"
+    office "../../fleet/office.rs"
+    place "../../fleet/place.rs"
+    policy "../../fleet/policy.rs"
     possession "../../fleet/possession.rs"
     queue "../../fleet/queue.rs"
     request "../../fleet/request.rs"

@@ -3,57 +3,33 @@
 
 use std::{
     collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use leasehold::attestation::signature::Ed25519Signer;
+use leasehold::digest::Sha256Digest;
 
 use crate::{
     Failure,
     audit::Audit,
-    boot::{self, Paired},
+    boot::{self, Server},
     child::{Child, Order, Told},
     escape::shown,
-    hexed::Bytes,
     jobs::{self, JobFile, Ports},
+    keys::{Device, INTRUDER, Keys},
     note::{Note, Outcome},
-    scratch,
-    tls::{self, Authority, Identity, Purpose},
+    place::Place,
+    scratch, tls,
 };
 
 /// How many workers there are.
-const WORKERS: usize = 3;
+const WORKERS: u32 = 3;
 /// With no note at all for so long, something hangs.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a child may take to end in order.
 const FAREWELL: Duration = Duration::from_secs(15);
-/// Shows a certificate of the fleet's authority that was never paired.
-const STRANGER: &str = "stranger";
-
-/// A directory for one show that is gone at its end.
-struct Place(PathBuf);
-
-impl Place {
-    fn make() -> Result<Self, Failure> {
-        let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-        let path = std::env::temp_dir().join(format!("leasehold-grpc-{}-{stamp}", std::process::id()));
-        for part in ["", "scratch", "state"] {
-            DirBuilder::new().mode(0o700).create(path.join(part))?;
-        }
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A worker's process, and what is needed to start it again.
 struct Seat {
@@ -67,7 +43,8 @@ struct Supervisor {
     audit: Audit,
     coordinator: Option<Child>,
     seats: BTreeMap<String, Seat>,
-    boots: Vec<boot::Worker>,
+    keys: Keys,
+    image: Sha256Digest,
     outcomes: BTreeMap<Outcome, u32>,
     leases: u32,
     renewals: u32,
@@ -81,27 +58,26 @@ pub fn run(path: &Path) -> Result<ExitCode, Failure> {
     if let Some(bad) = bad.first() {
         return Err(Failure::new(format!("line {} is no job: {}", bad.number, bad.reason)));
     }
-    let place = Place::make()?;
-    let authority = Authority::new("leasehold grpc")?;
+    let place = Place::make("grpc", &["scratch", "state"])?;
+    let keys = Keys::of(&place, WORKERS)?;
     let image = tls::measure(&std::fs::read(std::env::current_exe()?)?)?;
-    let identity = authority.issue(tls::COORDINATOR, Purpose::Server)?;
-    let mut boots = Vec::new();
-    for name in (1..=WORKERS).map(|number| format!("worker-{number}")).chain([STRANGER.to_owned()]) {
-        let identity_of_worker = authority.issue(&name, Purpose::Client)?;
-        let seed: [u8; 32] = tls::entropy()?;
-        boots.push(boot::Worker {
-            paired: paired(&name, &identity_of_worker, &seed, &place.0)?,
-            identity: identity_of_worker,
-            evidence_seed: Bytes(seed.to_vec()),
-            image,
-            root: authority.root(),
-            port: 0,
-            coordinator: identity.fingerprint(),
-        });
-    }
+    // The last one shows a certificate of the fleet's authority and was never paired.
+    let known = keys.devices.iter().filter(|device| device.paired.worker.as_str() != INTRUDER);
+    let boot = boot::Coordinator {
+        identity: keys.coordinator.clone(),
+        clients: keys.root.clone(),
+        devices: known.map(|device| device.paired.clone()).collect(),
+        egress: None,
+        pairing: false,
+        image,
+        jobs,
+        state: place.path().join("state"),
+        port: None,
+        drill: false,
+    };
     let (notes, told) = channel();
     let mut supervisor = Supervisor {
-        audit: Audit::of(jobs.iter().map(|job| job.id.clone())),
+        audit: Audit::of(boot.jobs.iter().map(|job| job.id.clone())),
         coordinator: None,
         seats: BTreeMap::new(),
         outcomes: BTreeMap::new(),
@@ -110,31 +86,13 @@ pub fn run(path: &Path) -> Result<ExitCode, Failure> {
         kills: 0,
         strangers: 0,
         notes,
-        boots,
-    };
-    let known = supervisor.boots.iter().filter(|boot| boot.paired.worker.as_str() != STRANGER);
-    let boot = boot::Coordinator {
-        identity,
-        clients: authority.root(),
-        devices: known.map(|boot| boot.paired.clone()).collect(),
+        keys,
         image,
-        jobs,
-        state: place.0.join("state"),
     };
     let coordinator = Child::start("coordinator", 1, "coordinator", &boot, &supervisor.notes)?;
     supervisor.coordinator = Some(coordinator);
     supervisor.watch(&told)?;
     supervisor.end(&told)
-}
-
-fn paired(name: &str, identity: &Identity, seed: &[u8; 32], place: &Path) -> Result<Paired, Failure> {
-    Ok(Paired {
-        device: format!("device-of-{name}").parse().map_err(Failure::coded)?,
-        worker: name.parse().map_err(Failure::coded)?,
-        certificate: identity.certificate(),
-        evidence_key: Bytes(Ed25519Signer::from_seed(name, seed).public_key().to_vec()),
-        scratch: place.join("scratch").join(name),
-    })
 }
 
 impl Supervisor {
@@ -159,9 +117,18 @@ impl Supervisor {
         self.audit.note(&note);
         match note {
             Note::Listening { port } => {
-                for mut boot in std::mem::take(&mut self.boots) {
-                    boot.port = port;
-                    let name = boot.paired.worker.to_string();
+                let coordinator = Server { port, fingerprint: self.keys.coordinator.fingerprint() };
+                for Device { paired, identity, evidence_seed } in self.keys.devices.clone() {
+                    let name = paired.worker.to_string();
+                    let boot = boot::Worker {
+                        paired,
+                        identity,
+                        evidence_seed,
+                        image: self.image,
+                        root: Some(self.keys.root.clone()),
+                        coordinator,
+                        network: None,
+                    };
                     let process = Child::start(&name, 1, "worker", &boot, &self.notes)?;
                     self.seats.insert(name, Seat { boot, starts: 1, process });
                 }

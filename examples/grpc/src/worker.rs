@@ -1,29 +1,16 @@
-//! The worker's process: owns the library's agent, runs what it says may run, and stops when it says stop.
+//! The worker's process: one task owns the library's agent, which says what may run, and when it must stop.
 //!
-//! One task owns the agent. What blocks, which is the work itself, has threads of its own.
+//! What blocks, which is the work itself, has threads of its own.
 
-use std::{
-    collections::VecDeque,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use leasehold::{
     agent::{Agent, AgentAct, AgentConfig, AgentEvent},
-    attestation::{EvidenceForm, WorkerClaims, signature::Ed25519Signer},
-    digest::Sha256Digest,
-    fleet::RunOutcome,
-    lease::{Fence, WorkerLease},
-    protocol::{
-        chunk::MAX_CHUNK_BYTES,
-        endpoint::{Endpoint, EndpointError, Input, Output},
-    },
+    attestation::EvidenceForm,
+    lease::Fence,
+    protocol::endpoint::{Endpoint, EndpointError, Input, Output},
     shell::SystemClock,
-    time::{Clock, Millis},
+    time::Clock,
 };
 use tokio::{
     sync::mpsc::{Receiver, Sender, UnboundedSender, channel, unbounded_channel},
@@ -33,18 +20,13 @@ use tokio::{
 use crate::{
     Failure, block_on, boot,
     child::{self, Order},
-    client,
-    note::{Note, tell},
-    policy,
-    scratch::{self, Scratch},
-    tls,
-    work::{self, Made, Surroundings, Verdict},
+    client, evidence,
+    hand::{Hand, Next, Run},
+    work::Made,
 };
 
 /// How long a worker waits before it connects again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long evidence claims to be good for.
-const LIFETIME: Millis = Millis::from_secs(1800);
 
 /// What the worker's task hears of.
 enum Event {
@@ -68,18 +50,6 @@ impl Drop for Link {
     }
 }
 
-/// The lease in hand.
-struct Held {
-    lease: Box<WorkerLease>,
-    place: Option<Scratch>,
-    stop: Arc<AtomicBool>,
-    runs: bool,
-    /// What was made, until the coordinator has it.
-    made: Option<Made>,
-    /// The agent wants to hear that it has stopped.
-    stopping: bool,
-}
-
 struct Worker {
     boot: boot::Worker,
     clock: SystemClock,
@@ -88,22 +58,23 @@ struct Worker {
     events: Sender<Event>,
     link: Option<Link>,
     connection: u64,
-    held: Option<Held>,
+    hand: Hand,
 }
 
 /// The worker's process.
 pub fn run() -> Result<(), Failure> {
     let boot: boot::Worker = child::boot()?;
     let clock = SystemClock::start();
-    let config = tls::client(Some(&boot.identity), &boot.root)?;
-    let agent = AgentConfig::new(boot.paired.worker.clone(), boot.coordinator, clock.now().wall);
+    let config = boot.config_of(&boot.identity)?;
+    let agent = AgentConfig::new(boot.paired.worker.clone(), boot.coordinator.fingerprint, clock.now().wall);
     let (events, heard) = channel(256);
     let orders = events.clone();
     child::orders(move |order| {
         let _ = orders.blocking_send(Event::Order(order));
     });
     let agent = Agent::new(agent);
-    let worker = Worker { boot, clock, agent, config, events, link: None, connection: 0, held: None };
+    let hand = Hand::new(boot.paired.clone());
+    let worker = Worker { boot, clock, agent, config, events, link: None, connection: 0, hand };
     block_on(worker.work(heard))
 }
 
@@ -133,7 +104,8 @@ impl Worker {
     async fn connect(&mut self) -> Result<(), Failure> {
         let (say, queue) = unbounded_channel();
         // Whoever is no device of the fleet hears a refusal or nothing, and tries again.
-        let Ok((peer, mut said)) = client::connect(self.boot.port, &self.config, queue).await else {
+        let Ok((peer, mut said)) = client::connect(self.boot.coordinator.port, &self.config, queue).await
+        else {
             return Ok(());
         };
         self.connection += 1;
@@ -157,16 +129,13 @@ impl Worker {
                 self.link = None;
                 self.give(Input::Closed)
             }
-            Event::Ran(fence, made) => self.ran(fence, made),
+            Event::Ran(fence, made) => {
+                let next = self.hand.ran(fence, made)?;
+                self.carry_out(next)
+            }
             // Who gets no new work is for the coordinator to say.
             Event::Order(_) => Ok(()),
         }
-    }
-
-    /// Tells the agent. What it refuses because things have moved on meanwhile is dropped: it says itself what is
-    /// wanted next.
-    fn act(&mut self, act: AgentAct) -> Result<(), Failure> {
-        self.give(Input::Act(act))
     }
 
     /// One input, its drain, and what the drain's events lead to.
@@ -194,163 +163,34 @@ impl Worker {
     }
 
     fn event(&mut self, event: AgentEvent) -> Result<(), Failure> {
-        match event {
-            AgentEvent::Challenged { nonce, .. } => self.make_evidence(nonce),
-            AgentEvent::Assigned { lease } => {
-                let place = Scratch::make(self.directory(&lease));
-                self.held = Some(Held {
-                    lease,
-                    // Without a place nothing runs: the inputs have nowhere to go, and the lease is given back.
-                    place: place.ok(),
-                    stop: Arc::new(AtomicBool::new(false)),
-                    runs: false,
-                    made: None,
-                    stopping: false,
-                });
-                Ok(())
-            }
-            AgentEvent::Input { path, offset, content, .. } => {
-                match self.held.as_ref().and_then(|held| held.place.as_ref()) {
-                    Some(place) => place.write(&path, offset, &content),
-                    None => Ok(()),
-                }
-            }
-            AgentEvent::Ready { fence } => match self.holds(fence).is_some_and(|held| held.place.is_some()) {
-                true => self.act(AgentAct::Start { fence }),
-                false => self.stopped(fence),
-            },
-            AgentEvent::Run { fence, .. } => self.begin(fence),
-            AgentEvent::Stop { fence, .. } | AgentEvent::InputsRefused { fence, .. } => self.stop(fence),
-            AgentEvent::UploadAgain { fence } => self.upload(fence),
-            AgentEvent::CleanUp { fence, lease } => self.clean_up(fence, lease),
-            AgentEvent::Done { fence } => {
-                self.held.take_if(|held| held.lease.fence == fence);
-                Ok(())
-            }
-            AgentEvent::EvidenceRefused { failures } => {
-                let message = format!("evidence refused: {failures:?}");
-                tell(&Note::Fault { message });
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn directory(&self, lease: &WorkerLease) -> PathBuf {
-        self.boot.paired.scratch.join(lease.terms.workspace.root().as_str())
-    }
-
-    fn holds(&mut self, fence: Fence) -> Option<&mut Held> {
-        self.held.as_mut().filter(|held| held.lease.fence == fence)
-    }
-
-    /// Signed evidence of what runs here, over the coordinator's nonce.
-    fn make_evidence(&mut self, nonce: Vec<u8>) -> Result<(), Failure> {
-        let boot = &self.boot;
-        let seed = boot.evidence_seed.0.as_slice().try_into();
-        let seed = seed.map_err(|_| Failure::new("a seed has 32 bytes"))?;
-        let now = self.clock.now().wall;
-        let claims = WorkerClaims {
-            worker: boot.paired.worker.clone(),
-            device: boot.paired.device.clone(),
-            audience: policy::fleet()?,
-            image: boot.image,
-            build: policy::build(),
-            artifact: boot.image,
-            protocol: policy::protocol()?,
-            wit: vec![policy::wit()?],
-            capabilities: policy::capabilities()?,
-            authority: policy::authority(),
-            egress: None,
-            nonce: nonce.clone(),
-            issued: now,
-            expires: now.plus(LIFETIME),
-            certificate: boot.identity.fingerprint(),
+        let next = match event {
+            AgentEvent::Challenged { nonce, .. } => vec![Next::Act(self.evidence(nonce)?)],
+            event => self.hand.event(event)?,
         };
-        let signer = Ed25519Signer::from_seed(boot.paired.worker.as_str(), seed);
-        let evidence = claims.seal(&[&signer]).map_err(|error| Failure::new(error.to_string()))?;
-        self.act(AgentAct::Evidence { nonce, form: EvidenceForm::Dsse, evidence, attachments: Vec::new() })
+        self.carry_out(next)
     }
 
-    fn begin(&mut self, fence: Fence) -> Result<(), Failure> {
-        let events = self.events.clone();
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        let Some(place) = held.place.take() else { return Ok(()) };
-        held.runs = true;
-        let run = held.lease.terms.run.clone();
-        let around = Surroundings {
-            get: Box::new(|_| Err(Failure::new("there is no way out of this fleet"))),
-            attempt: held.lease.attempt,
-            stop: Arc::clone(&held.stop),
-            doomed: Box::new(move || tell(&Note::Doomed { run: run.clone(), fence })),
-        };
-        let inputs = held.lease.terms.artifacts.inputs.clone();
+    fn carry_out(&mut self, next: Vec<Next>) -> Result<(), Failure> {
+        next.into_iter().try_for_each(|next| match next {
+            Next::Act(act) => self.give(Input::Act(act)),
+            Next::Run(run) => {
+                self.begin(*run);
+                Ok(())
+            }
+        })
+    }
+
+    /// Signed evidence of what runs here, over the coordinator's nonce. There is no proxy to be asked for its word.
+    fn evidence(&self, nonce: Vec<u8>) -> Result<AgentAct, Failure> {
+        let evidence = evidence::make(&self.boot, None, self.boot.image, &nonce, self.clock.now().wall)?;
+        Ok(AgentAct::Evidence { nonce, form: EvidenceForm::Dsse, evidence, attachments: Vec::new() })
+    }
+
+    fn begin(&self, run: Run) {
+        let (events, fence) = (self.events.clone(), run.fence);
         tokio::task::spawn_blocking(move || {
-            let made = work::perform(&place, &inputs, &around);
+            let made = run.perform(|_| Err(Failure::new("there is no way out of this fleet")));
             let _ = events.blocking_send(Event::Ran(fence, made));
         });
-        Ok(())
-    }
-
-    fn ran(&mut self, fence: Fence, made: Made) -> Result<(), Failure> {
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        held.runs = false;
-        held.made = Some(made);
-        if held.stopping { self.stopped(fence) } else { self.upload(fence) }
-    }
-
-    /// Gives outputs and log to the coordinator, and says that the run is over.
-    fn upload(&mut self, fence: Fence) -> Result<(), Failure> {
-        let Some(made) = self.holds(fence).and_then(|held| held.made.clone()) else { return Ok(()) };
-        let claim = made.claim()?;
-        for (path, content) in &made.outputs {
-            // An empty file is one empty piece.
-            let pieces = content.chunks(MAX_CHUNK_BYTES).chain(content.is_empty().then_some(&[][..]));
-            for piece in pieces {
-                self.act(AgentAct::Output { fence, path: path.clone(), content: piece.to_vec() })?;
-            }
-        }
-        for piece in made.log.chunks(MAX_CHUNK_BYTES) {
-            self.act(AgentAct::Log { fence, content: piece.to_vec() })?;
-        }
-        let outcome = match made.verdict {
-            Verdict::Done => RunOutcome::Succeeded,
-            Verdict::Failed(_) | Verdict::Stopped => RunOutcome::Failed,
-        };
-        self.act(AgentAct::Finished { fence, outcome, claim })
-    }
-
-    /// Stops what runs. The agent hears of it when it has stopped, and not before.
-    fn stop(&mut self, fence: Fence) -> Result<(), Failure> {
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        held.stop.store(true, Ordering::Relaxed);
-        held.stopping = true;
-        if held.runs { Ok(()) } else { self.stopped(fence) }
-    }
-
-    fn stopped(&mut self, fence: Fence) -> Result<(), Failure> {
-        let Some(held) = self.holds(fence) else { return Ok(()) };
-        let digest = held.lease.digest();
-        let cleanup = self.remove(fence).report(fence, digest);
-        self.held = None;
-        self.act(AgentAct::Stopped { fence, cleanup: Some(cleanup) })
-    }
-
-    fn clean_up(&mut self, fence: Fence, lease: Sha256Digest) -> Result<(), Failure> {
-        let report = self.remove(fence).report(fence, lease);
-        self.act(AgentAct::Cleaned { report })
-    }
-
-    /// Removes the directory of the lease, or everything where it is a lease of a former process of this worker, and
-    /// tells what is really gone.
-    fn remove(&mut self, fence: Fence) -> scratch::Cleanup {
-        let path = match self.held.as_ref().filter(|held| held.lease.fence == fence) {
-            Some(held) => self.directory(&held.lease),
-            None => self.boot.paired.scratch.clone(),
-        };
-        let cleanup = scratch::remove(&path);
-        let (removed, remaining) = cleanup.sums();
-        tell(&Note::Cleaned { fence, by: self.boot.paired.worker.to_string(), removed, remaining });
-        cleanup
     }
 }

@@ -18,6 +18,8 @@ mod fixture;
 mod scratch;
 #[path = "../../../benches/journal/throughput.rs"]
 mod throughput;
+#[path = "../../../benches/journal/writer.rs"]
+mod writer;
 
 use redb_journal::RedbJournal;
 

@@ -1,11 +1,6 @@
-//! How often one decision allocates: the number that the documentation states.
-#![allow(unsafe_code, reason = "an allocator that counts has to be one")]
+//! How often one decision about egress allocates.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    net::IpAddr,
-};
+use std::net::IpAddr;
 
 use leasehold::{
     egress::{
@@ -17,28 +12,7 @@ use leasehold::{
     time::Mono,
 };
 
-thread_local! {
-    static COUNT: Cell<u32> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a thread-local without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::counting::counted;
 
 struct Live(LeaseStanding);
 
@@ -76,9 +50,9 @@ fn a_decision_allocates_three_times_at_most_and_a_refusal_once() {
         ("https://u@api.example.com/", false, 0),
         ("http://0x7f.1/", false, 0),
     ] {
-        let before = COUNT.with(Cell::get);
-        let verdict = service.decide(&EgressRequest::url("GET", url), &bearer, &live, Mono(0), |_| [answer]);
-        let count = COUNT.with(Cell::get) - before;
+        let (verdict, count) = counted(|| {
+            service.decide(&EgressRequest::url("GET", url), &bearer, &live, Mono(0), |_| [answer])
+        });
         assert_eq!(verdict.allowed(), allowed, "{url}");
         assert!(count <= most, "{url}: {count} allocations");
     }

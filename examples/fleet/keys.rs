@@ -1,76 +1,48 @@
-//! Where a show keeps its things, and the keys that the supervisor makes for everybody.
+//! The keys that the supervisor makes for everybody.
 //!
 //! Where the state is kept for a next start, so are these: a device that comes back is the same device, and its key is
 //! on its own disk as in earnest. Here all of them are in one file that only its owner can read.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    time::SystemTime,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
 };
 
 use leasehold::attestation::signature::Ed25519Signer;
 use serde::{Deserialize, Serialize};
 
-use super::INTRUDER;
 use crate::{
     Failure,
     boot::Paired,
     hexed::Bytes,
+    place::Place,
     tls::{self, Authority, Identity, Purpose, Root},
 };
 
-/// A directory for one show.
-pub(super) struct Place {
-    pub(super) path: PathBuf,
-    /// It is still wanted when the show is over.
-    kept: bool,
-}
-
-impl Place {
-    /// The directory at `kept`, or one that is gone at the end of the show.
-    pub(super) fn make(kept: Option<&Path>) -> Result<Self, Failure> {
-        let stamp =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let temporary =
-            || std::env::temp_dir().join(format!("leasehold-fleet-{}-{stamp}", std::process::id()));
-        let path = kept.map_or_else(temporary, Path::to_path_buf);
-        for part in ["", "scratch", "state"] {
-            DirBuilder::new().mode(0o700).recursive(true).create(path.join(part))?;
-        }
-        Ok(Self { path: path.canonicalize()?, kept: kept.is_some() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.kept {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
+/// The device beyond the fleet's own workers, for whoever has no good intentions.
+pub const INTRUDER: &str = "intruder";
 
 /// A device with the keys that only it has.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Device {
-    pub(super) paired: Paired,
-    pub(super) identity: Identity,
-    pub(super) evidence_seed: Bytes,
+pub struct Device {
+    pub paired: Paired,
+    pub identity: Identity,
+    pub evidence_seed: Bytes,
 }
 
 /// The keys and certificates of a fleet.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Keys {
-    pub(super) root: Root,
-    pub(super) coordinator: Identity,
-    pub(super) proxy: Identity,
-    pub(super) proxy_seed: Bytes,
-    pub(super) devices: Vec<Device>,
-    pub(super) unpaired: Identity,
+pub struct Keys {
+    pub root: Root,
+    pub coordinator: Identity,
+    pub proxy: Identity,
+    pub proxy_seed: Bytes,
+    pub devices: Vec<Device>,
+    pub unpaired: Identity,
 }
 
 fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Failure> {
@@ -88,13 +60,13 @@ fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Fai
 
 impl Keys {
     /// The keys that are kept in `place`, or new ones, for so many workers.
-    pub(super) fn of(place: &Place, workers: u32) -> Result<Self, Failure> {
-        let path = place.path.join("keys.json");
+    pub fn of(place: &Place, workers: u32) -> Result<Self, Failure> {
+        let path = place.path().join("keys.json");
         let keys: Self = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let keys = Self::make(&place.path, workers)?;
-                if place.kept {
+                let keys = Self::make(place.path(), workers)?;
+                if place.is_kept() {
                     // Complete under its name, or not there.
                     let draft = path.with_extension("draft");
                     let mut file = OpenOptions::new()

@@ -1,44 +1,11 @@
 //! How often the steady state of a fleet allocates: nothing but what the journal's record holds.
-#![allow(unsafe_code, reason = "an allocator that counts has to be one")]
-
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
 
 use leasehold::{
     fleet::{Acquire, CommandError, Decide, Prepared, Principal, Renew, Start, Ticket},
     testing::World,
 };
 
-thread_local! {
-    static COUNT: Cell<u32> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a thread-local without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn counted<T>(act: impl FnOnce() -> T) -> (T, u32) {
-    let before = COUNT.with(Cell::get);
-    let out = act();
-    (out, COUNT.with(Cell::get) - before)
-}
+use crate::counting::counted;
 
 /// Decides and accepts; gives the ticket and how often that allocated.
 fn decided<O: Decide>(world: &mut World, operation: &O, principal: &Principal) -> (Ticket<O::Answer>, u32)
