@@ -17,6 +17,8 @@
 //! (invariant 12). A peer that breaks the protocol, stalls, or does not read is closed with a code; nothing that it
 //! does reaches another one.
 
+mod anchors;
+mod certificate;
 mod config;
 mod connection;
 mod endpoint;
