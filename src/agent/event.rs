@@ -184,7 +184,8 @@ pub enum AgentEvent {
         failures: Vec<WireCode>,
     },
     /// Other certificates of the coordinator are accepted from here on. Keep them:
-    /// [`AgentConfig::trusting`](super::AgentConfig::trusting) wants them after a restart.
+    /// [`AgentConfig::trusting`](super::AgentConfig::trusting) wants them after a restart. Where TLS compares the
+    /// coordinator's certificate as well, it has to accept each of them.
     AnchorsChanged {
         /// Everything that is pinned now.
         anchors: Box<TrustAnchors>,

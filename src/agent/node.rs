@@ -154,7 +154,7 @@ pub enum NodeAgentEvent {
         code: WireCode,
     },
     /// Other certificates of the coordinator are accepted from here on. Keep them: [`NodeAgentConfig::trusting`] wants
-    /// them after a restart.
+    /// them after a restart. Where TLS compares the coordinator's certificate as well, it has to accept each of them.
     AnchorsChanged {
         /// Everything that is pinned now.
         anchors: Box<TrustAnchors>,
