@@ -45,6 +45,7 @@ use crate::{
     tls,
 };
 
+mod authorities;
 mod pairs;
 
 /// The longest that the core's thread sleeps.
@@ -190,7 +191,7 @@ pub fn run() -> Result<(), Failure> {
     let port = listener.local_addr()?.port();
     let config = match boot.pairing {
         true => tls::pairing_server(&boot.identity)?,
-        false => tls::mutual_server(&boot.identity, &boot.clients)?,
+        false => process.port(&boot.identity, std::slice::from_ref(&boot.clients))?,
     };
     server::listen(listener, config, events, Event::Arrived)?;
     tell(&Note::Listening { port });

@@ -122,7 +122,7 @@ fn only_what_was_judged_leaves() -> Result<(), Failure> {
     assert!(get(live, &format!("https://origin.test:{https}/large")).starts_with("cut"));
     let before = world.origin.served();
     assert_eq!(get("Lease 1.8", &format!("{plain}/hello")), "egress.lease.unknown");
-    let stolen = code(fetch::get(&world.other, live, &format!("{plain}/hello")));
+    let stolen = code(fetch::get(Some(&world.other), live, &format!("{plain}/hello")));
     assert_eq!(stolen, "egress.lease.other_worker");
     for lease in ["", "Lease", "Lease 1", "Lease +1.7", "Lease 1.7 ", "Lease 1.7.1", "Bearer 1.7"] {
         // A field's value has no blanks around it: "Lease 1.7 " is the live lease.
