@@ -370,8 +370,8 @@ fn workers_and_the_gate_follow_and_nothing_is_said_before_it_lasts() {
 /// certificate: without a message, and at the instant that the coordinator has asked to be woken at.
 #[test]
 fn an_open_connection_ends_with_the_overlap_that_its_certificate_was_good_for() {
-    for abandoned in [false, true] {
-        let (mut world, device, _) = streaming(CoordinatorConfig::new(), 4);
+    for (abandoned, says_something) in [(false, false), (false, true), (true, false)] {
+        let (mut world, mut device, _) = streaming(CoordinatorConfig::new(), 4);
         let connection = device.connection.unwrap();
         let (next, overlap) = (certificate("next leaf"), Millis(5_000));
         let rotate =
@@ -387,10 +387,17 @@ fn an_open_connection_ends_with_the_overlap_that_its_certificate_was_good_for() 
             assert_eq!(world.code_of(connection), None, "before its time");
             let due = world.coordinator.next_deadline().unwrap().clamp(world.now.mono, ends);
             world.now = world.now.plus(due.since(world.now.mono).max(Millis(1)));
-            world.handle(CoordinatorInput::Timeout);
+            if says_something && world.now.mono == ends {
+                // What comes at that very instant is refused as well: it changes nothing.
+                device.handle(&mut world, Input::Act(NodeAct::RevokeSelf));
+            } else {
+                world.handle(CoordinatorInput::Timeout);
+            }
         }
         let cut = (!abandoned).then_some(code::CERTIFICATE_RETIRED);
         assert_eq!(world.code_of(connection), cut);
+        let revoked = RevocationSubject::Device(desk());
+        assert_eq!(world.coordinator.fleet().state().devices().revocation(&revoked), None);
     }
 }
 
