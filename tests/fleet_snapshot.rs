@@ -3,6 +3,7 @@
 use leasehold::{
     code::{self, Coded},
     fleet::*,
+    identity::{AnchorCommand, AnchorRole, PinnedCertificate},
     testing::World,
 };
 use proptest::prelude::*;
@@ -17,6 +18,11 @@ fn world() -> World {
     world.ask(&Start { worker: handle, fence: first.lease.fence }, &device).unwrap();
     world.ask(&World::completion(handle, &first.lease), &device).unwrap();
     world.ask(&QuarantineWorker { worker: World::worker_id(1) }, &World::operator()).unwrap();
+    let pin = AnchorCommand::Pin {
+        role: AnchorRole::Coordinator,
+        certificate: PinnedCertificate::Fingerprint(World::certificate(7)),
+    };
+    world.ask(&ManageAnchors::new(pin), &World::operator()).unwrap();
     world
 }
 

@@ -5,9 +5,10 @@ use leasehold::{
     digest::Sha256Digest,
     fleet::{LossReason, RunOutcome, WorkerHandle},
     id::WorkerId,
+    identity::{AnchorRole, Announcement, DeviceCertificate},
     lease::{ArtifactManifest, Epoch, Fence, OutputClaim, Removal, WorkerCleanupReport},
     protocol::{frame::FrameKind, message::*},
-    time::{Millis, Mono},
+    time::{Millis, Mono, Wall},
 };
 use serde_json::{Value, json};
 
@@ -67,6 +68,15 @@ fn messages_round_trip() {
         sequence: 1,
         answer: WorkerAnswer::Challenged { nonce: WireBytes(vec![0, 255]), ttl: Millis(5) },
     });
+    let (fingerprint, key) = (Sha256Digest::of(b"leaf"), Sha256Digest::of(b"key"));
+    let announcement = Announcement {
+        role: AnchorRole::Coordinator,
+        succeeds: Sha256Digest::of(b"present"),
+        next: DeviceCertificate::new(fingerprint, key, Wall(1), Wall::NEVER).unwrap(),
+    };
+    let notice = AnchorNotice { announced: vec![announcement], withdrawn: vec![key] };
+    round_trip(&CoordinatorMessage::Anchors(notice.clone()));
+    round_trip(&NodeWord::Anchors(notice));
     round_trip(&GateMessage::Subscribe { ping: 1, epoch: Epoch(2) });
     round_trip(&FeedMessage {
         epoch: Epoch(1),

@@ -32,6 +32,7 @@ use crate::{
     tls,
 };
 
+mod authorities;
 mod pairs;
 
 /// The tags of pairing's requests begin here; the office has those below.
@@ -109,7 +110,7 @@ pub fn run() -> Result<(), Failure> {
     let port = listener.local_addr()?.port();
     let config = match boot.pairing {
         true => tls::pairing_server(&boot.identity)?,
-        false => tls::mutual_server(&boot.identity, &boot.clients)?,
+        false => process.port(&boot.identity, std::slice::from_ref(&boot.clients))?,
     };
     server::listen(listener, config, events, Event::Arrived)?;
     tell(&Note::Listening { port });

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leasehold::digest::Sha256Digest;
+use leasehold::{
+    digest::Sha256Digest,
+    identity::{AnchorCommand, AnchorRole, Announcement, TrustAnchors},
+    time::Now,
+};
 
 use crate::{
     Failure,
@@ -68,6 +72,45 @@ fn strangers_stay_out_and_devices_are_known_by_fingerprint() -> Result<(), Failu
         let called = world.call(Some(&device), &world.authority.root(), other.fingerprint());
         assert!(called.is_err(), "the right name and authority, another certificate");
     });
+    Ok(())
+}
+
+/// Issue text "the CA rotates with overlap": TLS takes the devices of both authorities until the former one is retired,
+/// by the fleet's anchors.
+#[test]
+fn devices_of_both_authorities_come_in_until_the_former_one_is_retired() -> Result<(), Failure> {
+    let (world, next) = (world(), Authority::new("next")?);
+    let known = [world.authority.root(), next.root()];
+    let old_device = world.authority.issue("device", Purpose::Client)?;
+    let new_device = next.issue("device", Purpose::Client)?;
+    let (by, role) = (world.server.fingerprint(), AnchorRole::Authority);
+    let now = Now::new(0, known[1].facts()?.not_before().0);
+    let mut anchors = TrustAnchors::of_coordinator(by);
+    let certificate = known[0].facts()?.into();
+    let announcement =
+        Announcement { role, succeeds: known[0].facts()?.fingerprint(), next: known[1].facts()? };
+    let come_in = |anchors: &TrustAnchors| -> Result<[bool; 2], Failure> {
+        let server = tls::mutual_server_of(&world.server, &tls::accepted(&known, anchors, now))?;
+        let comes = |device| {
+            thread::scope(|scope| {
+                let call = scope.spawn(|| world.call(Some(device), &world.authority.root(), by));
+                let (socket, _) = world.listener.accept()?;
+                let came = Duplex::accept(socket, Arc::clone(&server)).is_ok();
+                let _ = call.join();
+                Ok::<_, Failure>(came)
+            })
+        };
+        Ok([comes(&old_device)?, comes(&new_device)?])
+    };
+    let script = [
+        (AnchorCommand::Pin { role, certificate }, [true, false]),
+        (AnchorCommand::Announce { by, announcement }, [true, true]),
+        (AnchorCommand::ConfirmUse { fingerprint: announcement.next.fingerprint() }, [false, true]),
+    ];
+    for (command, expected) in script {
+        anchors.apply(&command, now).map_err(Failure::coded)?;
+        assert_eq!(come_in(&anchors)?, expected, "{command:?}");
+    }
     Ok(())
 }
 

@@ -5,11 +5,16 @@
 //! connection after the handshake, because a resumed session never asks the certificate verifier again.
 
 use std::{
+    slice,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use leasehold::digest::Sha256Digest;
+use leasehold::{
+    digest::Sha256Digest,
+    identity::{AnchorRole, DeviceCertificate, TrustAnchors},
+    time::Now,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose,
@@ -80,11 +85,28 @@ impl Identity {
 pub struct Root(Bytes);
 
 impl Root {
-    fn store(&self) -> Result<Arc<RootCertStore>, Failure> {
-        let mut store = RootCertStore::empty();
-        store.add(CertificateDer::from(self.0.0.clone()))?;
-        Ok(Arc::new(store))
+    /// What the fleet's anchors know it by.
+    pub fn facts(&self) -> Result<DeviceCertificate, Failure> {
+        DeviceCertificate::from_der(&self.0.0).map_err(Failure::coded)
     }
+}
+
+/// What a side trusts: every certificate that chains to one of these.
+fn store(roots: &[Root]) -> Result<Arc<RootCertStore>, Failure> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(CertificateDer::from(root.0.0.clone()))?;
+    }
+    Ok(Arc::new(store))
+}
+
+/// The roots that a fleet's own anchors accept as authorities: both, while one takes over from the other.
+pub fn accepted(known: &[Root], anchors: &TrustAnchors, now: Now) -> Vec<Root> {
+    let accepts = |root: &&Root| {
+        let fingerprint = Sha256Digest::of(&root.0.0);
+        anchors.authenticate_fingerprint(AnchorRole::Authority, fingerprint, now).is_ok()
+    };
+    known.iter().filter(accepts).cloned().collect()
 }
 
 /// What a certificate is for.
@@ -173,9 +195,14 @@ pub fn entropy<const N: usize>() -> Result<[u8; N], Failure> {
 
 /// The configuration of a server that asks every client for a certificate, as the coordinator and the proxy do.
 pub fn mutual_server(identity: &Identity, clients: &Root) -> Result<Arc<ServerConfig>, Failure> {
+    mutual_server_of(identity, slice::from_ref(clients))
+}
+
+/// The same, for clients of any of these authorities; of none where there is none.
+pub fn mutual_server_of(identity: &Identity, clients: &[Root]) -> Result<Arc<ServerConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(clients.store()?, Arc::clone(&provider)).build()?;
+    let clients = store(clients)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(clients, Arc::clone(&provider)).build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
@@ -199,7 +226,7 @@ pub fn plain_server(identity: &Identity) -> Result<Arc<ServerConfig>, Failure> {
 pub fn client(identity: Option<&Identity>, servers: &Root) -> Result<Arc<ClientConfig>, Failure> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(servers.store()?);
+        .with_root_certificates(store(slice::from_ref(servers))?);
     let mut config = match identity {
         Some(identity) => builder.with_client_auth_cert(identity.chain(), identity.private_key())?,
         None => builder.with_no_client_auth(),

@@ -14,6 +14,7 @@ use crate::{
     protocol::{
         ProtocolError,
         message::{Standing, Welcome, WireCode, WorkerAnswer, WorkerMessage},
+        session::Session as _,
     },
     time::Now,
 };
@@ -49,6 +50,9 @@ impl Agent {
     fn welcomed(&mut self, welcome: Welcome, now: Now) {
         if welcome.epoch < self.epoch {
             self.lose_link(code::COORDINATOR_LOWER_EPOCH);
+            return;
+        }
+        if !self.believed(now) {
             return;
         }
         self.open = true;

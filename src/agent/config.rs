@@ -3,6 +3,7 @@
 use crate::{
     digest::Sha256Digest,
     id::WorkerId,
+    identity::TrustAnchors,
     lease::Epoch,
     time::{Millis, Wall},
 };
@@ -11,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     pub(super) worker: WorkerId,
-    pub(super) coordinator: Sha256Digest,
+    pub(super) anchors: TrustAnchors,
     pub(super) first_sequence: u64,
     pub(super) epoch: Epoch,
     pub(super) patience: Millis,
@@ -25,9 +26,18 @@ impl AgentConfig {
     ///
     /// `started` is the wall clock when the process started: the numbers of its requests begin there, since those of
     /// one device only grow. On a machine whose clock was set back, use [`Self::numbered_from`].
-    pub const fn new(worker: WorkerId, coordinator: Sha256Digest, started: Wall) -> Self {
+    pub fn new(worker: WorkerId, coordinator: Sha256Digest, started: Wall) -> Self {
         let first_sequence = started.0.saturating_mul(PER_MILLISECOND);
-        Self { worker, coordinator, first_sequence, epoch: Epoch(0), patience: Millis::from_secs(15) }
+        let anchors = TrustAnchors::of_coordinator(coordinator);
+        Self { worker, anchors, first_sequence, epoch: Epoch(0), patience: Millis::from_secs(15) }
+    }
+
+    /// Believes the coordinators that `anchors` pin, and no other: what a former process of this worker has kept of
+    /// [`AgentEvent::AnchorsChanged`](super::AgentEvent::AnchorsChanged).
+    #[must_use]
+    pub fn trusting(mut self, anchors: TrustAnchors) -> Self {
+        self.anchors = anchors;
+        self
     }
 
     /// With requests numbered from `first`, which must be larger than every number that this device has used.

@@ -9,18 +9,20 @@ use super::{
 };
 use crate::{
     code::{self, Code, Coded as _},
-    digest::Sha256Digest,
     fleet::WorkerHandle,
+    identity::TrustAnchors,
     lease::{Epoch, Fence, WorkerLease},
     protocol::{
         ProtocolError,
         chunk::Chunk,
         endpoint::{Endpoint, EndpointError, Input, Output},
-        frame::FrameKind,
+        frame::{Frame, FrameKind},
         link::Link,
         message::{
             CoordinatorMessage, Document as _, HeldLeaseNotice, WireBytes, WorkerMessage, WorkerRequest,
         },
+        session::Session,
+        trust::{Trust, TrustEvent},
     },
     time::{Millis, Mono, Now},
 };
@@ -39,6 +41,7 @@ pub(super) struct Rhythm {
 pub struct Agent {
     pub(super) config: AgentConfig,
     pub(super) link: Link<AgentEvent>,
+    trust: Trust,
     /// Whether the coordinator has answered the greeting of this connection.
     pub(super) open: bool,
     pub(super) epoch: Epoch,
@@ -57,7 +60,7 @@ pub struct Agent {
 
 impl Agent {
     /// An agent without a connection.
-    pub fn new(config: AgentConfig) -> Self {
+    pub fn new(mut config: AgentConfig) -> Self {
         let rhythm = Rhythm {
             heartbeat_every: Millis::from_secs(5),
             renew_every: Millis::from_secs(20),
@@ -66,6 +69,7 @@ impl Agent {
         };
         Self {
             link: Link::new(config.patience),
+            trust: Trust::new(core::mem::take(&mut config.anchors)),
             open: false,
             epoch: config.epoch,
             rhythm,
@@ -104,6 +108,11 @@ impl Agent {
         self.epoch
     }
 
+    /// The certificates of the coordinator that are accepted.
+    pub const fn anchors(&self) -> &TrustAnchors {
+        self.trust.anchors()
+    }
+
     /// Sends a request, or keeps it for the next connection where it is a command.
     pub(super) fn ask(&mut self, message: WorkerMessage, now: Now) {
         let sequence = self.requests.add(&message, now.mono);
@@ -129,53 +138,6 @@ impl Agent {
         }
     }
 
-    /// Closes the connection from this side.
-    pub(super) fn lose_link(&mut self, why: Code) {
-        if self.link.is_up() {
-            self.link.close(why);
-            self.link_lost(why);
-        }
-    }
-
-    fn link_lost(&mut self, why: Code) {
-        self.attesting.disconnected(self.link.last());
-        self.open = false;
-        self.heartbeat_at = None;
-        self.requests.disconnected();
-        self.link.event(AgentEvent::LinkLost { why });
-    }
-
-    fn connected(&mut self, peer: Sha256Digest, now: Now) {
-        self.link.open(now);
-        if peer != self.config.coordinator {
-            self.lose_link(code::COORDINATOR_OTHER_CERTIFICATE);
-            return;
-        }
-        let worker = self.config.worker.clone();
-        self.ask(WorkerMessage::Hello { worker, resume: self.handle, epoch: self.epoch }, now);
-    }
-
-    fn received(&mut self, mut bytes: &[u8], now: Now) {
-        while self.link.is_up() {
-            match self.next_frame(&mut bytes, now) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => self.lose_link(error.code()),
-            }
-        }
-    }
-
-    fn next_frame(&mut self, bytes: &mut &[u8], now: Now) -> Result<bool, ProtocolError> {
-        let Some(frame) = self.link.frame(bytes, now)? else { return Ok(false) };
-        match frame.kind {
-            FrameKind::Coordinator => self.hear(CoordinatorMessage::read(&frame.body)?, now)?,
-            FrameKind::Chunk if self.open => self.take_input(Chunk::decode(&frame.body)?)?,
-            FrameKind::Chunk => return Err(ProtocolError::Order),
-            _ => return Err(ProtocolError::Direction),
-        }
-        Ok(true)
-    }
-
     fn hear(&mut self, message: CoordinatorMessage, now: Now) -> Result<(), ProtocolError> {
         match message {
             CoordinatorMessage::Answer { sequence, answer } => match self.requests.answered(sequence)? {
@@ -197,28 +159,10 @@ impl Agent {
                 self.revoked(fence, reason);
                 Ok(())
             }
-        }
-    }
-
-    fn act(&mut self, act: AgentAct, now: Now) -> Result<(), EndpointError> {
-        match act {
-            AgentAct::Evidence { nonce, form, evidence, attachments } => {
-                if !matches!(self.attesting.step, Step::Making(_)) {
-                    return Err(EndpointError::NotNow("no evidence is wanted"));
-                }
-                self.attesting.step = Step::Presenting;
-                let (nonce, evidence) = (WireBytes(nonce), WireBytes(evidence));
-                let attachments = attachments.into_iter().map(WireBytes).collect();
-                let resume = self.handle;
-                self.ask(WorkerMessage::Attest { nonce, form, evidence, attachments, resume }, now);
+            CoordinatorMessage::Anchors(notice) => {
+                self.told(&notice, now);
                 Ok(())
             }
-            AgentAct::Start { fence } => self.start(fence, now),
-            AgentAct::Output { fence, path, content } => self.output(fence, path, &content),
-            AgentAct::Log { fence, content } => self.log(fence, &content),
-            AgentAct::Finished { fence, outcome, claim } => self.finished(fence, outcome, claim, now),
-            AgentAct::Stopped { fence, cleanup } => self.stopped(fence, cleanup, now),
-            AgentAct::Cleaned { report } => self.cleaned(report, now),
         }
     }
 
@@ -226,30 +170,6 @@ impl Agent {
     pub(super) fn job_of(&mut self, fence: Fence) -> Result<&mut Job, EndpointError> {
         let job = self.job.as_mut().filter(|job| job.fence() == fence);
         job.ok_or(EndpointError::NotNow("another lease, or none, is in hand"))
-    }
-
-    fn tick(&mut self, now: Now) {
-        self.tick_job(now);
-        self.attesting.tick(now);
-        let silent = now.mono >= self.link.heard().plus(self.config.patience);
-        if self.link.is_up() && (silent || self.requests.are_too_many()) {
-            self.lose_link(code::COORDINATOR_SILENT);
-        } else if self.link.check_stalled(now) {
-            self.link_lost(code::FRAME_STALLED);
-        }
-        if !self.open {
-            return;
-        }
-        if self.attesting.is_due(now) {
-            self.attesting.step = Step::Challenging;
-            self.ask(WorkerMessage::Challenge {}, now);
-        }
-        if let Some(worker) = self.handle
-            && self.heartbeat_due().is_some_and(|at| now.mono >= at)
-        {
-            self.heartbeat_at = Some(now.mono.plus(self.rhythm.heartbeat_every));
-            self.ask(WorkerMessage::Heartbeat { worker }, now);
-        }
     }
 
     /// When the next heartbeat is due. One at a time: the next waits for the answer.
@@ -278,38 +198,94 @@ impl Agent {
     }
 }
 
+impl Session for Agent {
+    type Act = AgentAct;
+    type Event = AgentEvent;
+
+    fn parts(&mut self) -> (&mut Link<AgentEvent>, &mut Trust) {
+        (&mut self.link, &mut self.trust)
+    }
+
+    fn greet(&mut self, now: Now) {
+        let worker = self.config.worker.clone();
+        self.ask(WorkerMessage::Hello { worker, resume: self.handle, epoch: self.epoch }, now);
+    }
+
+    fn frame(&mut self, frame: Frame, now: Now) -> Result<(), ProtocolError> {
+        match frame.kind {
+            FrameKind::Coordinator => self.hear(CoordinatorMessage::read(&frame.body)?, now),
+            FrameKind::Chunk if self.open => self.take_input(Chunk::decode(&frame.body)?),
+            FrameKind::Chunk => Err(ProtocolError::Order),
+            _ => Err(ProtocolError::Direction),
+        }
+    }
+
+    fn act(&mut self, act: AgentAct, now: Now) -> Result<(), EndpointError> {
+        match act {
+            AgentAct::Evidence { nonce, form, evidence, attachments } => {
+                if !matches!(self.attesting.step, Step::Making(_)) {
+                    return Err(EndpointError::NotNow("no evidence is wanted"));
+                }
+                self.attesting.step = Step::Presenting;
+                let (nonce, evidence) = (WireBytes(nonce), WireBytes(evidence));
+                let attachments = attachments.into_iter().map(WireBytes).collect();
+                let resume = self.handle;
+                self.ask(WorkerMessage::Attest { nonce, form, evidence, attachments, resume }, now);
+                Ok(())
+            }
+            AgentAct::Start { fence } => self.start(fence, now),
+            AgentAct::Output { fence, path, content } => self.output(fence, path, &content),
+            AgentAct::Log { fence, content } => self.log(fence, &content),
+            AgentAct::Finished { fence, outcome, claim } => self.finished(fence, outcome, claim, now),
+            AgentAct::Stopped { fence, cleanup } => self.stopped(fence, cleanup, now),
+            AgentAct::Cleaned { report } => self.cleaned(report, now),
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.tick_job(now);
+        self.attesting.tick(now);
+        self.watch(now);
+        if self.requests.are_too_many() {
+            self.lose_link(code::COORDINATOR_SILENT);
+        }
+        if !self.open {
+            return;
+        }
+        if self.attesting.is_due(now) {
+            self.attesting.step = Step::Challenging;
+            self.ask(WorkerMessage::Challenge {}, now);
+        }
+        if let Some(worker) = self.handle
+            && self.heartbeat_due().is_some_and(|at| now.mono >= at)
+        {
+            self.heartbeat_at = Some(now.mono.plus(self.rhythm.heartbeat_every));
+            self.ask(WorkerMessage::Heartbeat { worker }, now);
+        }
+    }
+
+    fn link_lost(&mut self, why: Code) {
+        self.attesting.disconnected(self.link.last());
+        self.open = false;
+        self.heartbeat_at = None;
+        self.requests.disconnected();
+        self.link.event(AgentEvent::LinkLost { why });
+    }
+
+    fn of_trust(event: TrustEvent) -> AgentEvent {
+        match event {
+            TrustEvent::Changed(anchors) => AgentEvent::AnchorsChanged { anchors },
+            TrustEvent::Refused(code) => AgentEvent::AnnouncementRefused { code },
+        }
+    }
+}
+
 impl Endpoint for Agent {
     type Act = AgentAct;
     type Event = AgentEvent;
 
     fn handle(&mut self, input: Input<'_, AgentAct>, now: Now) -> Result<(), EndpointError> {
-        if matches!(input, Input::Connected { .. }) && self.link.is_up() {
-            return Err(EndpointError::Connected);
-        }
-        self.link.enter(now)?;
-        // What is over by time is over before anything else is looked at.
-        self.tick(now);
-        let outcome = match input {
-            Input::Connected { peer } => {
-                self.connected(peer, now);
-                Ok(())
-            }
-            Input::Received(bytes) => {
-                self.received(bytes, now);
-                Ok(())
-            }
-            Input::Closed => {
-                if self.link.is_up() {
-                    self.link.gone();
-                    self.link_lost(code::CONNECTION_CLOSED);
-                }
-                Ok(())
-            }
-            Input::Timeout => Ok(()),
-            Input::Act(act) => self.act(act, now),
-        };
-        self.tick(now);
-        outcome
+        self.take(input, now)
     }
 
     fn poll(&mut self) -> Output<AgentEvent> {
@@ -321,7 +297,7 @@ impl Endpoint for Agent {
         if !self.link.is_up() {
             return job;
         }
-        let silent = Some(self.link.heard().plus(self.config.patience));
+        let silent = Some(self.link.silent_at());
         let (attesting, heartbeat) =
             if self.open { (self.attesting.deadline(), self.heartbeat_due()) } else { (None, None) };
         [job, silent, self.link.frame_deadline(), attesting, heartbeat].into_iter().flatten().min()

@@ -7,6 +7,7 @@ use crate::{
     code::Code,
     digest::Sha256Digest,
     fleet::{LossReason, RunOutcome, Verdict, WorkerHandle, WorkerLifecycleState},
+    identity::TrustAnchors,
     lease::{Epoch, Fence, OutputClaim, RelativePath, WorkerCleanupReport, WorkerLease},
     protocol::message::WireCode,
     time::{Millis, Mono},
@@ -181,6 +182,18 @@ pub enum AgentEvent {
     EvidenceRefused {
         /// The codes of the failed checks.
         failures: Vec<WireCode>,
+    },
+    /// Other certificates of the coordinator are accepted from here on. Keep them:
+    /// [`AgentConfig::trusting`](super::AgentConfig::trusting) wants them after a restart. Where TLS compares the
+    /// coordinator's certificate as well, it has to accept each of them.
+    AnchorsChanged {
+        /// Everything that is pinned now.
+        anchors: Box<TrustAnchors>,
+    },
+    /// What the coordinator says of its next certificate does not fit what is pinned, and was not taken.
+    AnnouncementRefused {
+        /// Why.
+        code: Code,
     },
     /// The connection is gone. Everything else goes on: connect again.
     LinkLost {

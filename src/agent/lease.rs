@@ -15,6 +15,7 @@ use crate::{
         endpoint::EndpointError,
         frame::{FrameKind, HEADER_BYTES},
         message::{HeldLeaseNotice, WorkerMessage},
+        session::Session as _,
     },
     time::Now,
 };

@@ -3,7 +3,8 @@
 //!
 //! An [`Agent`] lives as long as the worker's process, over any number of connections. What it promises:
 //!
-//! * It believes nobody but the coordinator whose certificate it was given, and no epoch below one that it has seen.
+//! * It believes nobody but the coordinator whose certificate it was given, or one that this coordinator has announced to
+//!   follow it ([`AgentEvent::AnchorsChanged`]), and no epoch below one that it has seen.
 //! * No run begins before the coordinator has answered that it may ([`AgentEvent::Run`]).
 //! * Its deadline counts from when it *sent* the request that was answered, less the clock budget, so it has stopped
 //!   before anybody else may begin. It holds without a connection too: [`AgentEvent::Stop`] needs none.

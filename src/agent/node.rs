@@ -1,6 +1,7 @@
 //! A paired device's endpoint: it opens its stream, executes what it is handed at most once in its life, and says so.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
@@ -13,13 +14,16 @@ use crate::{
         AgentAction, AgentLedger, Delivery, DeviceMessage, Incarnation, LedgerLimits, Outcome, Receipt,
     },
     id::RequestId,
+    identity::TrustAnchors,
     lease::Epoch,
     protocol::{
         ProtocolError,
         endpoint::{Endpoint, EndpointError, Input, Output},
-        frame::FrameKind,
+        frame::{Frame, FrameKind},
         link::Link,
         message::{Document as _, NodeAnswer, NodeMessage, NodeRequest, NodeWord, WireBytes, WireCode},
+        session::Session,
+        trust::{Trust, TrustEvent},
     },
     time::{Millis, Mono, Now},
 };
@@ -33,7 +37,7 @@ const ASK_AGAIN: Millis = Millis::from_secs(5);
 /// How a paired device's agent is set up.
 #[derive(Clone, Debug)]
 pub struct NodeAgentConfig {
-    coordinator: Sha256Digest,
+    anchors: TrustAnchors,
     incarnation: Incarnation,
     claims: CapabilitySet,
     window: u32,
@@ -56,7 +60,16 @@ impl NodeAgentConfig {
     ) -> Self {
         let ledger = LedgerLimits::default();
         let patience = Millis::from_secs(15);
-        Self { coordinator, incarnation, claims, window, ledger, epoch: Epoch(0), patience }
+        let anchors = TrustAnchors::of_coordinator(coordinator);
+        Self { anchors, incarnation, claims, window, ledger, epoch: Epoch(0), patience }
+    }
+
+    /// Believes the coordinators that `anchors` pin, and no other: what a former life has kept of
+    /// [`NodeAgentEvent::AnchorsChanged`].
+    #[must_use]
+    pub fn trusting(mut self, anchors: TrustAnchors) -> Self {
+        self.anchors = anchors;
+        self
     }
 
     /// With these bounds of what the agent remembers.
@@ -140,6 +153,17 @@ pub enum NodeAgentEvent {
         /// Why.
         code: WireCode,
     },
+    /// Other certificates of the coordinator are accepted from here on. Keep them: [`NodeAgentConfig::trusting`] wants
+    /// them after a restart. Where TLS compares the coordinator's certificate as well, it has to accept each of them.
+    AnchorsChanged {
+        /// Everything that is pinned now.
+        anchors: Box<TrustAnchors>,
+    },
+    /// What the coordinator says of its next certificate does not fit what is pinned, and was not taken.
+    AnnouncementRefused {
+        /// Why.
+        code: Code,
+    },
     /// The connection is gone. Everything else goes on: connect again.
     LinkLost {
         /// Why.
@@ -177,6 +201,7 @@ enum Stage {
 pub struct NodeAgent {
     config: NodeAgentConfig,
     link: Link<NodeAgentEvent>,
+    trust: Trust,
     ledger: AgentLedger,
     stage: Stage,
     epoch: Epoch,
@@ -191,9 +216,10 @@ pub struct NodeAgent {
 
 impl NodeAgent {
     /// An agent without a connection.
-    pub fn new(config: NodeAgentConfig) -> Self {
+    pub fn new(mut config: NodeAgentConfig) -> Self {
         Self {
             link: Link::new(config.patience),
+            trust: Trust::new(core::mem::take(&mut config.anchors)),
             ledger: AgentLedger::new(config.incarnation, config.ledger),
             stage: Stage::Greeting,
             epoch: config.epoch,
@@ -209,6 +235,11 @@ impl NodeAgent {
     /// What the agent remembers of its requests.
     pub const fn ledger(&self) -> &AgentLedger {
         &self.ledger
+    }
+
+    /// The certificates of the coordinator that are accepted.
+    pub const fn anchors(&self) -> &TrustAnchors {
+        self.trust.anchors()
     }
 
     /// Whether its stream is open.
@@ -244,75 +275,14 @@ impl NodeAgent {
         }
     }
 
-    fn lose_link(&mut self, why: Code) {
-        if self.link.is_up() {
-            self.link.close(why);
-            self.link_lost(why);
-        }
-    }
-
-    fn link_lost(&mut self, why: Code) {
-        self.stage = Stage::Greeting;
-        self.waiting.clear();
-        self.outbox.clear();
-        self.heartbeat_at = Mono::NEVER;
-        self.link.event(NodeAgentEvent::LinkLost { why });
-    }
-
-    fn connected(&mut self, peer: Sha256Digest, now: Now) {
-        self.link.open(now);
-        if peer != self.config.coordinator {
-            return self.lose_link(code::COORDINATOR_OTHER_CERTIFICATE);
-        }
-        self.say(NodeAsked::Hello, NodeMessage::Hello { epoch: self.epoch });
-    }
-
-    fn received(&mut self, mut bytes: &[u8], now: Now) {
-        while self.link.is_up() {
-            match self.next_frame(&mut bytes, now) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => self.lose_link(error.code()),
-            }
-        }
-    }
-
-    fn next_frame(&mut self, bytes: &mut &[u8], now: Now) -> Result<bool, ProtocolError> {
-        let Some(frame) = self.link.frame(bytes, now)? else { return Ok(false) };
-        if frame.kind != FrameKind::Dispatch {
-            return Err(ProtocolError::Direction);
-        }
-        match NodeWord::read(&frame.body)? {
-            NodeWord::Answer { sequence, answer } => {
-                let asked = self.waiting.remove(&sequence).ok_or(ProtocolError::Unasked)?;
-                self.answered(asked, answer, now)?;
-                self.pump();
-            }
-            NodeWord::Refused { sequence, refusal } => {
-                let asked = self.waiting.remove(&sequence).ok_or(ProtocolError::Unasked)?;
-                self.refused(asked, refusal.code, now);
-                self.pump();
-            }
-            NodeWord::Deliver(_) | NodeWord::Settle { .. } if self.stage == Stage::Greeting => {
-                return Err(ProtocolError::Order);
-            }
-            NodeWord::Deliver(delivery) => {
-                let receipt = self.ledger.receive(now, delivery);
-                self.act_on(receipt);
-            }
-            NodeWord::Settle { request } => {
-                let action = self.ledger.settled(&request);
-                self.perform(action);
-            }
-        }
-        Ok(true)
-    }
-
     fn answered(&mut self, asked: NodeAsked, answer: NodeAnswer, now: Now) -> Result<(), ProtocolError> {
         match (asked, answer) {
             (NodeAsked::Hello, NodeAnswer::Welcome { epoch, heartbeat_every, .. }) => {
                 if epoch < self.epoch {
                     self.lose_link(code::COORDINATOR_LOWER_EPOCH);
+                    return Ok(());
+                }
+                if !self.believed(now) {
                     return Ok(());
                 }
                 self.epoch = epoch;
@@ -356,6 +326,48 @@ impl NodeAgent {
             AgentAction::Stop(request) => self.link.event(NodeAgentEvent::Stop(request)),
         }
     }
+}
+
+impl Session for NodeAgent {
+    type Act = NodeAct;
+    type Event = NodeAgentEvent;
+
+    fn parts(&mut self) -> (&mut Link<NodeAgentEvent>, &mut Trust) {
+        (&mut self.link, &mut self.trust)
+    }
+
+    fn greet(&mut self, _: Now) {
+        self.say(NodeAsked::Hello, NodeMessage::Hello { epoch: self.epoch });
+    }
+
+    fn frame(&mut self, frame: Frame, now: Now) -> Result<(), ProtocolError> {
+        if frame.kind != FrameKind::Dispatch {
+            return Err(ProtocolError::Direction);
+        }
+        match NodeWord::read(&frame.body)? {
+            NodeWord::Answer { sequence, answer } => {
+                let asked = self.waiting.remove(&sequence).ok_or(ProtocolError::Unasked)?;
+                self.answered(asked, answer, now)?;
+                self.pump();
+            }
+            NodeWord::Refused { sequence, refusal } => {
+                let asked = self.waiting.remove(&sequence).ok_or(ProtocolError::Unasked)?;
+                self.refused(asked, refusal.code, now);
+                self.pump();
+            }
+            _ if self.stage == Stage::Greeting => return Err(ProtocolError::Order),
+            NodeWord::Deliver(delivery) => {
+                let receipt = self.ledger.receive(now, delivery);
+                self.act_on(receipt);
+            }
+            NodeWord::Settle { request } => {
+                let action = self.ledger.settled(&request);
+                self.perform(action);
+            }
+            NodeWord::Anchors(notice) => self.told(&notice, now),
+        }
+        Ok(())
+    }
 
     fn act(&mut self, act: NodeAct, now: Now) -> Result<(), EndpointError> {
         match act {
@@ -389,13 +401,9 @@ impl NodeAgent {
         for action in self.ledger.expire(now) {
             self.perform(action);
         }
+        self.watch(now);
         if !self.link.is_up() {
             return;
-        }
-        if now.mono >= self.link.heard().plus(self.config.patience) {
-            self.lose_link(code::COORDINATOR_SILENT);
-        } else if self.link.check_stalled(now) {
-            self.link_lost(code::FRAME_STALLED);
         }
         let incarnation = self.config.incarnation;
         match self.stage {
@@ -412,6 +420,21 @@ impl NodeAgent {
             _ => {}
         }
     }
+
+    fn link_lost(&mut self, why: Code) {
+        self.stage = Stage::Greeting;
+        self.waiting.clear();
+        self.outbox.clear();
+        self.heartbeat_at = Mono::NEVER;
+        self.link.event(NodeAgentEvent::LinkLost { why });
+    }
+
+    fn of_trust(event: TrustEvent) -> NodeAgentEvent {
+        match event {
+            TrustEvent::Changed(anchors) => NodeAgentEvent::AnchorsChanged { anchors },
+            TrustEvent::Refused(code) => NodeAgentEvent::AnnouncementRefused { code },
+        }
+    }
 }
 
 impl Endpoint for NodeAgent {
@@ -419,32 +442,7 @@ impl Endpoint for NodeAgent {
     type Event = NodeAgentEvent;
 
     fn handle(&mut self, input: Input<'_, NodeAct>, now: Now) -> Result<(), EndpointError> {
-        if matches!(input, Input::Connected { .. }) && self.link.is_up() {
-            return Err(EndpointError::Connected);
-        }
-        self.link.enter(now)?;
-        self.tick(now);
-        let outcome = match input {
-            Input::Connected { peer } => {
-                self.connected(peer, now);
-                Ok(())
-            }
-            Input::Received(bytes) => {
-                self.received(bytes, now);
-                Ok(())
-            }
-            Input::Closed => {
-                if self.link.is_up() {
-                    self.link.gone();
-                    self.link_lost(code::CONNECTION_CLOSED);
-                }
-                Ok(())
-            }
-            Input::Timeout => Ok(()),
-            Input::Act(act) => self.act(act, now),
-        };
-        self.tick(now);
-        outcome
+        self.take(input, now)
     }
 
     fn poll(&mut self) -> Output<NodeAgentEvent> {
@@ -456,7 +454,7 @@ impl Endpoint for NodeAgent {
         if !self.link.is_up() {
             return over;
         }
-        let silent = Some(self.link.heard().plus(self.config.patience));
+        let silent = Some(self.link.silent_at());
         let due = match self.stage {
             Stage::Open { connect_at } => Some(connect_at),
             Stage::Streaming => Some(self.heartbeat_at),

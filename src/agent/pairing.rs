@@ -155,10 +155,7 @@ impl Endpoint for PairingAgent {
     type Event = PairingProgress;
 
     fn handle(&mut self, input: Input<'_, PairingAct>, now: Now) -> Result<(), EndpointError> {
-        if matches!(input, Input::Connected { .. }) && self.link.is_up() {
-            return Err(EndpointError::Connected);
-        }
-        self.link.enter(now)?;
+        self.link.enter(&input, now)?;
         match input {
             Input::Connected { .. } if self.over => {
                 return Err(EndpointError::NotNow("the pairing is over"));

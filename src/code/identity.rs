@@ -60,4 +60,5 @@ codes! { IDENTITY:
     ANCHOR_EXISTS = "anchor.exists", "the certificate is pinned already";
     ANCHOR_FULL = "anchor.full", "there are as many anchors as can be held and revoked";
     ANCHOR_SUCCESSION = "anchor.succession", "an announced anchor does not take over from one that its announcer may name";
+    ANCHOR_STORED = "anchor.stored", "stored anchors are not whole, or of a form that this version does not read";
 }

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) heard: Mono,
     /// When it last took something of what waits.
     pub(super) took: Mono,
+    /// When its certificate stops to stand for the device, as far as can be said by now.
+    pub(super) authenticated_until: Mono,
     /// The entry in the table of timers.
     pub(super) armed: Mono,
 }
@@ -67,6 +69,7 @@ impl Connection {
             partial_since: Some(now),
             heard: now,
             took: now,
+            authenticated_until: Mono::NEVER,
             armed: Mono::NEVER,
         }
     }
@@ -75,19 +78,22 @@ impl Connection {
         Principal::Device { device: self.device.clone(), certificate: self.certificate }
     }
 
-    /// When it is closed where nothing happens, and the code.
-    pub(super) fn deadline(&self, config: &CoordinatorConfig) -> (Mono, Code) {
-        let mut first = (self.heard.plus(config.silence), code::CONNECTION_SILENT);
+    /// When it is closed where nothing happens, and the code; without one, its certificate is to be looked at then.
+    pub(super) fn deadline(&self, config: &CoordinatorConfig) -> (Mono, Option<Code>) {
+        let mut first = (self.heard.plus(config.silence), Some(code::CONNECTION_SILENT));
+        if self.authenticated_until < first.0 {
+            first = (self.authenticated_until, None);
+        }
         if let Some(since) = self.partial_since {
             let stalled = since.plus(config.frame_patience);
             if stalled < first.0 {
-                first = (stalled, code::FRAME_STALLED);
+                first = (stalled, Some(code::FRAME_STALLED));
             }
         }
         if self.unsent > 0 {
             let stuck = self.took.plus(config.write_patience);
             if stuck < first.0 {
-                first = (stuck, code::CONNECTION_SLOW_READER);
+                first = (stuck, Some(code::CONNECTION_SLOW_READER));
             }
         }
         first

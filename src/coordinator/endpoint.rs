@@ -27,7 +27,7 @@ use crate::{
         chunk::{Chunk, Stream},
         endpoint::EndpointError,
         frame::FrameKind,
-        message::{Document as _, GateMessage, NodeRequest, WorkerRequest},
+        message::{AnchorNotice, Document as _, GateMessage, NodeRequest, WorkerRequest},
     },
     time::{Millis, Mono, Now},
 };
@@ -88,6 +88,8 @@ pub struct Coordinator {
     pub(super) holders: BTreeMap<Fence, DeviceId>,
     pub(super) inspections: BTreeMap<InspectionId, (To, Report)>,
     pub(super) next_inspection: u64,
+    /// What devices are told of the certificates that follow. What it says lasts.
+    pub(super) notice: Option<AnchorNotice>,
     pub(super) pairing: Option<PairingPort>,
     pub(super) strangers: BTreeMap<ConnectionId, Stranger>,
     pub(super) ended_streams: Vec<(DeviceId, Incarnation)>,
@@ -98,7 +100,7 @@ pub struct Coordinator {
     /// The batch that is on its way to the journal.
     persisting: Option<u64>,
     /// The registry's generation under which every connection was authenticated.
-    generation: u64,
+    pub(super) generation: u64,
     expire_at_once: bool,
     /// Deadlines could not be looked at: not before this instant again.
     expire_not_before: Mono,
@@ -118,6 +120,7 @@ impl Coordinator {
         let last_lease = leases.iter().map(|(lease, _)| (lease.device.clone(), (*lease).clone())).collect();
         let holders = leases.iter().map(|(lease, _)| (lease.fence, lease.device.clone())).collect();
         let generation = state.devices().generation();
+        let notice = AnchorNotice::of(state.nodes().anchors(), manager.certificate());
         let mut this = Self {
             config,
             connections: BTreeMap::new(),
@@ -132,6 +135,7 @@ impl Coordinator {
             holders,
             inspections: BTreeMap::new(),
             next_inspection: 0,
+            notice,
             pairing: None,
             strangers: BTreeMap::new(),
             ended_streams: Vec::new(),
@@ -370,7 +374,7 @@ impl Coordinator {
         }
         self.by_device.insert(device.clone(), id);
         self.connections.insert(id, Connection::new(device.clone(), kind, certificate, client, now.mono));
-        self.arm(id);
+        self.watch_certificate(id, now);
         if rotated {
             let principal = Principal::Device { device: device.clone(), certificate };
             self.confirm_use(&principal, now);
@@ -378,26 +382,6 @@ impl Coordinator {
         }
         self.event(CoordinatorEvent::Opened { connection: id, device, kind });
         Ok(())
-    }
-
-    /// Asks for every connection again whether its certificate still stands for its device (invariant 12).
-    fn authenticate_again(&mut self, now: Now) {
-        let devices = self.manager.state().devices();
-        if devices.generation() == self.generation {
-            return;
-        }
-        self.generation = devices.generation();
-        let mut refused = Vec::new();
-        for (id, connection) in &self.connections {
-            match devices.authenticate_fingerprint(connection.certificate, now) {
-                Ok(authenticated) if *authenticated.device() == connection.device => {}
-                Ok(_) => refused.push((*id, code::CERTIFICATE_UNKNOWN)),
-                Err(error) => refused.push((*id, error.code())),
-            }
-        }
-        for (id, code) in refused {
-            self.close(id, code);
-        }
     }
 
     fn received(&mut self, id: ConnectionId, mut bytes: &[u8], now: Now) {

@@ -1,6 +1,7 @@
 //! Enforcement points: their subscriptions, and what they are told.
 
 use super::{
+    anchors::Session,
     endpoint::Coordinator,
     io::{ConnectionId, CoordinatorEvent},
 };
@@ -38,6 +39,7 @@ impl Coordinator {
                     return Ok(());
                 }
                 self.feed.subscribe(id, *ping);
+                self.tell(id, Session::Device, now);
             }
             GateMessage::Ping { ping } => {
                 if !self.feed.ping(id, *ping) {

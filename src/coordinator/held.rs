@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
+    anchors::Session,
     endpoint::Coordinator,
     io::{ConnectionId, CoordinatorOutput, LocalAnswer, RequestTag},
 };
@@ -43,7 +44,7 @@ pub(super) enum Held {
     LocalRefused(RequestTag, u64, LocalAnswer),
     Expired(Ticket<Expired>),
     Heard(Ticket<()>),
-    Node(To, u64, NodeAnswer),
+    NodeWelcome(To, u64, NodeAnswer),
     NodeRefused(To, u64, Code),
     Told(To, Ticket<()>),
     Rotating(To, Ticket<()>, Vec<u8>),
@@ -80,7 +81,7 @@ impl Held {
             | Self::Alive(_, index, _)
             | Self::Fetching(_, index, _)
             | Self::Refused(_, index, _)
-            | Self::Node(_, index, _)
+            | Self::NodeWelcome(_, index, _)
             | Self::NodeRefused(_, index, _)
             | Self::PairingRefused(_, index, _)
             | Self::LocalRefused(_, index, _) => *index,
@@ -162,7 +163,7 @@ impl Coordinator {
                 redeem!(ticket);
             }
             Held::Heard(ticket) => redeem!(ticket),
-            Held::Node(to, _, answer) => self.node_answer(to, answer, now),
+            Held::NodeWelcome(to, _, answer) => self.node_welcome(to, answer, now),
             Held::NodeRefused(to, _, code) => {
                 let refused = NodeWord::Refused { sequence: to.sequence, refusal: code.into() };
                 self.settle(to);
@@ -231,6 +232,7 @@ impl Coordinator {
         {
             self.send(to.connection, &CoordinatorMessage::Revoke { fence, reason }, now);
         }
+        self.tell(to.connection, Session::Worker, now);
     }
 
     fn carry_out(&mut self, effect: Effect, now: Now) {
@@ -265,6 +267,12 @@ impl Coordinator {
                     self.close(connection, code::CERTIFICATE_RETIRED);
                 }
             }
+            Effect::Rotating { device } => {
+                if let Some(connection) = self.by_device.get(&device).copied() {
+                    self.watch_certificate(connection, now);
+                }
+            }
+            Effect::AnchorsChanged(anchors) => self.tell_everybody(&anchors, now),
             Effect::Dispatch(effect) => self.carry_out_dispatch(*effect, now),
         }
     }

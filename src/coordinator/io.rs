@@ -8,8 +8,9 @@ use crate::{
     dispatch::{Enqueued, RequestState},
     fleet::{
         AcceptWall, Acquire, AcquireError, Acquired, CancelRequest, CollectResult, Drain, Enqueue,
-        ForceCleanup, JournalBatch, ManageDevice, ManageError, Managed, NodeError, OrderDispatch,
-        QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
+        ForceCleanup, JournalBatch, ManageAnchors, ManageDevice, ManageError, Managed, NodeError,
+        OrderDispatch, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked,
+        SetPolicy, Undrain,
     },
     id::{ClientId, DeviceId, RequestId, SessionId},
     identity::{
@@ -166,6 +167,7 @@ pub enum OperatorCommand {
     ForceCleanup(ForceCleanup),
     Retire(Retire),
     SetPolicy(SetPolicy),
+    ManageAnchors(ManageAnchors),
     ManageDevice(ManageDevice),
     RevokeRun(RevokeRun),
     OrderDispatch(OrderDispatch),

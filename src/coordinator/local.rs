@@ -63,6 +63,7 @@ impl Coordinator {
             OperatorCommand::ForceCleanup(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::Retire(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::SetPolicy(it) => self.manage(tag, &it, &principal, id, now),
+            OperatorCommand::ManageAnchors(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::ManageDevice(it) => self.manage(tag, &it, &principal, id, now),
             OperatorCommand::OrderDispatch(it) => self.do_local(tag, &it, &principal, id, now),
             OperatorCommand::CancelRequest(it) => self.do_local(tag, &it, &principal, id, now),

@@ -14,9 +14,11 @@
 //!
 //! What it promises: no answer, refusal or effect leaves before everything that it rests on lasts. A connection is
 //! authenticated by the device registry when it is made, at every use, and again when the registry's generation grew
-//! (invariant 12). A peer that breaks the protocol, stalls, or does not read is closed with a code; nothing that it
+//! (invariant 12); it is closed when its certificate ends, by date or by the overlap of a rotation. A peer that breaks the protocol, stalls, or does not read is closed with a code; nothing that it
 //! does reaches another one.
 
+mod anchors;
+mod certificate;
 mod config;
 mod connection;
 mod endpoint;

@@ -3,6 +3,7 @@
 use alloc::{collections::VecDeque, string::ToString, vec::Vec};
 
 use super::{
+    anchors::Session,
     endpoint::Coordinator,
     held::{Held, To},
     io::{CertificateId, ConnectionId, CoordinatorEvent, CoordinatorOutput},
@@ -28,6 +29,8 @@ use crate::{
 pub(super) struct NodeSession {
     /// The first message has come.
     pub(super) greeted: bool,
+    /// The answer to it has been sent: from here on, words are that nobody asked for.
+    pub(super) welcomed: bool,
     /// The life of the agent whose stream is open here.
     pub(super) stream: Option<Incarnation>,
     /// What is to be handed over and waits for the connection to take what went before. Bounded by the device's
@@ -67,9 +70,9 @@ impl Coordinator {
                 let policy = state.policy();
                 let heartbeat_every = policy.liveness.heartbeat_every_ms;
                 let answer = NodeAnswer::Welcome { fleet: policy.fleet.clone(), epoch, heartbeat_every };
-                self.held.push_back(Held::Node(to, index, answer));
+                self.held.push_back(Held::NodeWelcome(to, index, answer));
             }
-            NodeMessage::Tell(message) => self.tell(to, message, now),
+            NodeMessage::Tell(message) => self.hear(to, message, now),
             NodeMessage::Rotate { request } => self.rotate(to, request.0, now),
             NodeMessage::RevokeSelf {} => {
                 self.say(to, "revoke_self", &RevokeSelf {}, now);
@@ -111,7 +114,7 @@ impl Coordinator {
         }
     }
 
-    fn tell(&mut self, to: To, message: DeviceMessage, now: Now) {
+    fn hear(&mut self, to: To, message: DeviceMessage, now: Now) {
         let opens = match &message {
             DeviceMessage::Connect { incarnation, .. } => Some(*incarnation),
             _ => None,
@@ -263,6 +266,14 @@ impl Coordinator {
     pub(super) fn node_answer(&mut self, to: To, answer: NodeAnswer, now: Now) {
         self.settle(to);
         self.send(to.connection, &NodeWord::Answer { sequence: to.sequence, answer }, now);
+    }
+
+    pub(super) fn node_welcome(&mut self, to: To, answer: NodeAnswer, now: Now) {
+        self.node_answer(to, answer, now);
+        if let Some(connection) = self.connections.get_mut(&to.connection) {
+            connection.node.welcomed = true;
+            self.tell(to.connection, Session::Device, now);
+        }
     }
 
     pub(super) fn rotated(&mut self, to: To, certificate: Vec<u8>, now: Now) {

@@ -13,7 +13,7 @@ use crate::{
         frame::{self, FrameKind},
         message::Document,
     },
-    time::Now,
+    time::{Mono, Now},
 };
 
 impl Coordinator {
@@ -109,12 +109,11 @@ impl Coordinator {
                 continue;
             }
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let (deadline, code) = connection.deadline(&self.config);
-            if deadline <= now.mono {
-                self.close(id, code);
-            } else {
-                connection.armed = deadline;
-                self.timers.insert((deadline, id));
+            connection.armed = Mono::NEVER;
+            match connection.deadline(&self.config) {
+                (deadline, Some(code)) if deadline <= now.mono => self.close(id, code),
+                (deadline, None) if deadline <= now.mono => self.watch_certificate(id, now),
+                _ => self.arm(id),
             }
         }
     }

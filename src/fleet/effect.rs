@@ -13,6 +13,7 @@ use crate::{
     digest::Sha256Digest,
     dispatch::DispatchEffect,
     id::DeviceId,
+    identity::TrustAnchors,
     lease::{Fence, WorkerLease},
 };
 
@@ -61,6 +62,14 @@ pub enum Effect {
         /// SHA-256 of the certificate. Boxed, so that rare effects do not make the frequent ones larger.
         certificate: Box<Sha256Digest>,
     },
+    /// Cut the connection of this device when the certificate that it was made with ends: a rotation has set a deadline.
+    Rotating {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Tell every connected device what is announced and what was taken back. The anchors as they are by this change:
+    /// later ones may not last yet.
+    AnchorsChanged(Box<TrustAnchors>),
     /// What follows for requests to devices. Boxed: a delivery is large, and effects of leases are not.
     Dispatch(Box<DispatchEffect>),
 }

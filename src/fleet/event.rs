@@ -17,7 +17,7 @@ use crate::{
     dispatch::{DispatchEvent, StoredDispatchEvent},
     id::{DeviceId, RunId, WorkerId},
     identity::{
-        DeviceEvent, StoredDeviceEvent,
+        AnchorEvent, DeviceEvent, StoredAnchorEvent, StoredDeviceEvent,
         pairing::{PairingEvent, StoredPairingEvent},
     },
     journaled::events,
@@ -303,6 +303,11 @@ events! {
         /// The answer, encoded.
         answer: Vec<u8>,
     }
+    /// The fleet's own trust anchors changed.
+    AnchorChanged {
+        /// How.
+        change: AnchorEvent as StoredAnchorEvent,
+    }
 }
 
 /// What one accepted operation did: who asked, when, and the events in order.
@@ -351,6 +356,7 @@ impl FleetEvent {
             | Self::WallAccepted { .. }
             | Self::PolicySet { .. }
             | Self::DeviceChanged { .. }
+            | Self::AnchorChanged { .. }
             | Self::PairingChanged { .. }
             | Self::DispatchChanged { .. }
             | Self::RunEnded { .. }

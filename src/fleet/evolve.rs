@@ -77,6 +77,7 @@ impl FleetState {
                 self.floor = *wall;
             }
             FleetEvent::DeviceChanged { change } => self.nodes.registry.evolve(change),
+            FleetEvent::AnchorChanged { change } => self.nodes.anchors.evolve(change),
             FleetEvent::PairingChanged { change } => self.nodes.pairing.evolve(change),
             FleetEvent::DispatchChanged { change } => self.nodes.dispatch.evolve(change),
             FleetEvent::CommandRemembered { command, content, answer } => {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     digest::Sha256Digest,
     dispatch::DispatchState,
-    identity::{DeviceRegistryLoader, pairing::PairingState},
+    identity::{DeviceRegistryLoader, TrustAnchors, pairing::PairingState},
     node::NodeRuntimeState,
 };
 
@@ -33,6 +33,7 @@ struct Parts {
     nonces: Spent,
     sessions: Sessions,
     devices: Option<DeviceRegistryLoader>,
+    anchors: Option<TrustAnchors>,
     pairing: Option<PairingState>,
     dispatch: Option<DispatchState>,
 }
@@ -89,6 +90,7 @@ impl Loader {
                 nonces: Spent::new(key),
                 sessions: Sessions::default(),
                 devices: None,
+                anchors: None,
                 pairing: None,
                 dispatch: None,
                 head,
@@ -148,6 +150,11 @@ impl Loader {
                 parts.devices.as_mut().ok_or(ORDER)?.device(device).map_err(|_| REGISTRY)?;
                 Ok(rest)
             }
+            Section::Anchors => {
+                // Read with their bounds, and with what is revoked.
+                let (anchors, rest) = take(items)?;
+                if parts.anchors.replace(anchors).is_some() { Err(ORDER) } else { Ok(rest) }
+            }
             Section::Pairing => {
                 let (sessions, rest) = take(items)?;
                 let (_, policy, _) = parts.head.policy.node_policies();
@@ -178,10 +185,11 @@ impl Loader {
         if !self.is_whole() {
             return Err(RecoverError::Malformed);
         }
-        let Parts { head, roster, runs, grants, nonces, sessions, devices, pairing, dispatch } =
+        let Parts { head, roster, runs, grants, nonces, sessions, devices, anchors, pairing, dispatch } =
             self.parts.ok_or(ORDER)?;
         let nodes = NodeRuntimeState {
             registry: devices.ok_or(ORDER)?.finish().map_err(|_| REGISTRY)?,
+            anchors: anchors.ok_or(ORDER)?,
             pairing: pairing.ok_or(ORDER)?,
             dispatch: dispatch.ok_or(ORDER)?,
         };

@@ -141,6 +141,11 @@ impl WorkerFleetManager {
         &self.state
     }
 
+    /// SHA-256 of the certificate that this coordinator presents.
+    pub(crate) const fn certificate(&self) -> Sha256Digest {
+        self.setup.coordinator_certificate
+    }
+
     /// When the worker was last heard, by the fleet's line.
     pub fn last_heard(&self, worker: WorkerHandle) -> Mono {
         self.liveness.heard(worker.slot)

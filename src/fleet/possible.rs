@@ -40,6 +40,9 @@ impl FleetState {
             FleetEvent::DeviceChanged { change } => {
                 ensure(self.nodes.registry.admits(change), "a device event is not possible")
             }
+            FleetEvent::AnchorChanged { change } => {
+                ensure(self.nodes.anchors.admits(change), "an anchor event is not possible")
+            }
             FleetEvent::PairingChanged { change } => {
                 ensure(self.nodes.pairing.admits(change), "a pairing event is not possible")
             }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     chain::ChainError,
     code::{self, Code, Coded},
+    digest::Sha256Digest,
     identity::pairing::{PairingEnd, PairingEvent},
     lease::Epoch,
     time::Now,
@@ -61,6 +62,9 @@ pub enum RecoverError {
     /// Neither a snapshot nor a journal is there.
     #[error("there is nothing to recover from")]
     Nothing,
+    /// The coordinator would present a certificate that its own fleet has revoked (invariant 12).
+    #[error("the coordinator's own certificate {0} is revoked")]
+    CertificateRevoked(Sha256Digest),
 }
 
 impl Coded for RecoverError {
@@ -74,6 +78,7 @@ impl Coded for RecoverError {
             Self::Revocations { .. } => code::RESTORE_REVOCATIONS,
             Self::TooLarge => code::SNAPSHOT_TOO_LARGE,
             Self::Nothing => code::JOURNAL_NOTHING,
+            Self::CertificateRevoked(_) => code::CERTIFICATE_REVOKED,
         }
     }
 }
@@ -131,7 +136,8 @@ impl WorkerFleetManager {
     ///
     /// It promises what can be promised without them: a new epoch, so that every fence of before is stale; no lease
     /// before the longest lease plus grace has passed; no grant or evidence from before now; everyone attests again;
-    /// and revocations of at least generation `revocation_floor`.
+    /// and revocations of at least generation `revocation_floor`. What was announced to follow a certificate and
+    /// not used yet is forgotten: it may have been taken back since, and is announced again by who knows.
     ///
     /// # Errors
     /// [`RecoverError`].
@@ -157,6 +163,9 @@ impl WorkerFleetManager {
             FleetEvent::PolicySet { policy: state.policy.clone(), generation },
         ]);
         events.extend(state.lost_codes());
+        // What was announced may have been taken back in the events that are lost.
+        let announced = state.nodes.anchors.retire_announced();
+        events.extend(announced.map(|change| FleetEvent::AnchorChanged { change }));
         // Nobody knows any more how far a device got with what it had.
         let lost = state.nodes.dispatch.lose_everything(now);
         events.extend(lost.into_iter().map(|change| FleetEvent::DispatchChanged { change }));
@@ -176,7 +185,7 @@ impl WorkerFleetManager {
 
     pub(super) fn begin(
         state: FleetState,
-        chain: crate::digest::Sha256Digest,
+        chain: Sha256Digest,
         setup: Setup,
         epoch: Epoch,
         now: Now,
@@ -184,6 +193,10 @@ impl WorkerFleetManager {
     ) -> Result<Self, RecoverError> {
         if epoch <= state.epoch {
             return Err(RecoverError::Epoch { last: state.epoch, given: epoch });
+        }
+        let own = setup.coordinator_certificate;
+        if state.nodes.anchors.revocation(&own).is_some() {
+            return Err(RecoverError::CertificateRevoked(own));
         }
         // A wall clock that leapt while the coordinator was down is believed here: the fleet's line has moved by at
         // least as much, so nothing lasts longer for it.

@@ -426,6 +426,9 @@ pub enum ManageError {
     /// The device registry refuses.
     #[error(transparent)]
     Device(#[from] crate::identity::DeviceError),
+    /// The trust anchors refuse.
+    #[error(transparent)]
+    Anchor(#[from] crate::identity::AnchorError),
     /// Dispatch refuses.
     #[error(transparent)]
     Dispatch(crate::dispatch::DispatchError),
@@ -451,6 +454,7 @@ impl Coded for ManageError {
             Self::NothingToRelease => code::WORKER_NOT_QUARANTINED,
             Self::Policy(error) => error.code(),
             Self::Device(error) => error.code(),
+            Self::Anchor(error) => error.code(),
             Self::Dispatch(error) => error.code(),
             Self::Node(error) => error.code(),
             Self::BelowHeld(_) => code::POLICY_BELOW_HELD,

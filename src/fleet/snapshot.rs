@@ -22,7 +22,7 @@ use crate::{
 /// A chunk is closed when it has this many bytes of items. One item is never split.
 const CHUNK: usize = 256 << 10;
 
-pub(super) const CHAIN: Chain = Chain { domain: "fleet-snapshot.v2", version: 2, max: MAX_RECORD_BYTES };
+pub(super) const CHAIN: Chain = Chain { domain: "fleet-snapshot.v3", version: 3, max: MAX_RECORD_BYTES };
 
 /// What the items of a chunk are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +50,8 @@ pub(super) enum Section {
     Revoked,
     /// Devices, by id.
     Devices,
+    /// The fleet's own trust anchors with what is revoked of them: one value, since few are held.
+    Anchors,
     /// The pairing sessions, which a policy bounds.
     Pairing,
     /// One head of the dispatch.
@@ -63,7 +65,7 @@ pub(super) enum Section {
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Head,
         Self::Places,
         Self::Free,
@@ -75,6 +77,7 @@ impl Section {
         Self::Registry,
         Self::Revoked,
         Self::Devices,
+        Self::Anchors,
         Self::Pairing,
         Self::Dispatch,
         Self::Granted,
@@ -200,6 +203,7 @@ impl FleetState {
             .chain(iter::once_with(|| item(S::Registry, &devices.stored_head())))
             .chain(devices.revoked().map(|entry| item(S::Revoked, &entry)))
             .chain(devices.stored_devices().map(|device| item(S::Devices, &device)))
+            .chain(iter::once_with(|| item(S::Anchors, &self.nodes.anchors)))
             .chain(iter::once_with(|| item(S::Pairing, &pairing.snapshot())))
             .chain(iter::once_with(|| item(S::Dispatch, &dispatch.stored_head())))
             .chain(dispatch.stored_devices().map(|device| item(S::Granted, &device)))

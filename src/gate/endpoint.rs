@@ -1,6 +1,6 @@
 //! The sans-I/O endpoint that keeps a view up to date over a connection to the coordinator.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     error::ViewError,
@@ -10,21 +10,23 @@ use crate::{
     code::{self, Code, Coded as _},
     digest::Sha256Digest,
     egress::{LeaseCheck, LeaseRefusal, LeaseStanding},
+    identity::TrustAnchors,
     lease::{Epoch, Fence},
     protocol::{
         ProtocolError,
         endpoint::{Endpoint, EndpointError, Input, Output},
         frame::FrameKind,
         link::Link,
-        message::{Document as _, FeedLease, FeedMessage, GateMessage},
+        message::{Document as _, FeedLease, FeedMessage, GateMessage, NodeWord},
+        trust::{Trust, TrustEvent},
     },
     time::{Millis, Mono, Now},
 };
 
 /// How a gate is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GateConfig {
-    coordinator: Sha256Digest,
+    anchors: TrustAnchors,
     rules: ViewRules,
     ping_every: Millis,
 }
@@ -33,7 +35,15 @@ impl GateConfig {
     /// A gate of the coordinator whose certificate has this SHA-256. It asks four times within `max_staleness`.
     pub fn new(coordinator: Sha256Digest, rules: ViewRules) -> Self {
         let ping_every = Millis((rules.max_staleness().0 / 4).max(1));
-        Self { coordinator, rules, ping_every }
+        Self { anchors: TrustAnchors::of_coordinator(coordinator), rules, ping_every }
+    }
+
+    /// Believes the coordinators that `anchors` pin, and no other: what a former process has kept of
+    /// [`GateEvent::AnchorsChanged`].
+    #[must_use]
+    pub fn trusting(mut self, anchors: TrustAnchors) -> Self {
+        self.anchors = anchors;
+        self
     }
 }
 
@@ -63,6 +73,17 @@ pub enum GateEvent {
         /// Why.
         why: Code,
     },
+    /// Other certificates of the coordinator are accepted from here on. Keep them: [`GateConfig::trusting`] wants them
+    /// after a restart.
+    AnchorsChanged {
+        /// Everything that is pinned now.
+        anchors: Box<TrustAnchors>,
+    },
+    /// What the coordinator says of its next certificate does not fit what is pinned, and was not taken.
+    AnnouncementRefused {
+        /// Why.
+        code: Code,
+    },
     /// The feed is lost. Where it was the peer's doing the view has failed closed already; else it does so when it
     /// is too stale. Connect again.
     FeedLost {
@@ -77,19 +98,26 @@ pub struct Gate {
     config: GateConfig,
     view: LeaseView,
     link: Link<GateEvent>,
+    trust: Trust,
     next_ping: Option<Mono>,
 }
 
 impl Gate {
     /// A gate without a connection, in whose view nothing is live.
-    pub fn new(config: GateConfig) -> Self {
+    pub fn new(mut config: GateConfig) -> Self {
         let link = Link::new(config.rules.max_staleness());
-        Self { config, view: LeaseView::new(config.rules), link, next_ping: None }
+        let trust = Trust::new(core::mem::take(&mut config.anchors));
+        Self { view: LeaseView::new(config.rules), config, link, trust, next_ping: None }
     }
 
     /// The view.
     pub const fn view(&self) -> &LeaseView {
         &self.view
+    }
+
+    /// The certificates of the coordinator that are accepted.
+    pub const fn anchors(&self) -> &TrustAnchors {
+        self.trust.anchors()
     }
 
     /// The lease `fence`, where it is live at `now`: the question before every permit and every dial.
@@ -102,8 +130,8 @@ impl Gate {
 
     fn connected(&mut self, peer: Sha256Digest, now: Now) {
         self.link.open(now);
-        if peer != self.config.coordinator {
-            self.lose(code::COORDINATOR_OTHER_CERTIFICATE);
+        if let Err(code) = self.trust.admit(peer, now) {
+            self.lose(code);
             return;
         }
         let ping = self.view.subscribe(now.mono);
@@ -125,8 +153,15 @@ impl Gate {
         }
     }
 
-    fn tell(&mut self, events: Vec<ViewEvent>) {
+    fn tell(&mut self, events: Vec<ViewEvent>, now: Now) {
         for event in events {
+            // The view is whole: the coordinator's certificate was used.
+            if event == ViewEvent::Synced {
+                match self.trust.used(now) {
+                    Ok(changed) => changed.into_iter().for_each(|changed| self.tell_trust(changed)),
+                    Err(code) => self.lose(code),
+                }
+            }
             self.link.event(match event {
                 ViewEvent::Synced => GateEvent::Synced { epoch: self.view.epoch() },
                 ViewEvent::LeaseLive { fence } => GateEvent::LeaseLive { fence },
@@ -135,13 +170,20 @@ impl Gate {
         }
     }
 
+    fn tell_trust(&mut self, event: TrustEvent) {
+        self.link.event(match event {
+            TrustEvent::Changed(anchors) => GateEvent::AnchorsChanged { anchors },
+            TrustEvent::Refused(code) => GateEvent::AnnouncementRefused { code },
+        });
+    }
+
     fn received(&mut self, mut bytes: &[u8], now: Now) {
         while self.link.is_up() {
             match self.next_step(&mut bytes, now) {
                 Ok(Some(message)) => {
                     let mut events = Vec::new();
                     let outcome = self.view.apply(&message, &mut events);
-                    self.tell(events);
+                    self.tell(events, now);
                     if let Err(error) = outcome {
                         self.lose(error.code());
                     }
@@ -151,7 +193,7 @@ impl Gate {
                 Err(error) => {
                     let mut events = Vec::new();
                     self.view.fail(error.code(), &mut events);
-                    self.tell(events);
+                    self.tell(events, now);
                     self.lose(error.code());
                 }
             }
@@ -159,17 +201,26 @@ impl Gate {
     }
 
     fn next_step(&mut self, bytes: &mut &[u8], now: Now) -> Result<Option<FeedMessage>, ProtocolError> {
-        match self.link.frame(bytes, now)? {
-            Some(frame) if frame.kind == FrameKind::Feed => FeedMessage::read(&frame.body).map(Some),
-            Some(_) => Err(ProtocolError::Direction),
-            None => Ok(None),
+        while let Some(frame) = self.link.frame(bytes, now)? {
+            match frame.kind {
+                FrameKind::Feed => return FeedMessage::read(&frame.body).map(Some),
+                // An enforcement point is a device, too: it is told who follows its coordinator.
+                FrameKind::Dispatch => match NodeWord::read(&frame.body)? {
+                    NodeWord::Anchors(notice) => {
+                        self.trust.told(&notice, now).into_iter().for_each(|event| self.tell_trust(event));
+                    }
+                    _ => return Err(ProtocolError::Direction),
+                },
+                _ => return Err(ProtocolError::Direction),
+            }
         }
+        Ok(None)
     }
 
     fn tick(&mut self, now: Now) {
         let mut events = Vec::new();
         let silent = self.view.lapse(now.mono, &mut events);
-        self.tell(events);
+        self.tell(events, now);
         if silent || self.unanswered(now) {
             self.lose(code::FEED_SILENT);
         } else if self.link.check_stalled(now) {
@@ -183,7 +234,7 @@ impl Gate {
 
     /// A subscription that brings nothing is given up as well.
     fn unanswered(&self, now: Now) -> bool {
-        self.link.is_up() && now.mono >= self.link.heard().plus(self.config.rules.max_staleness())
+        self.link.is_up() && now.mono >= self.link.silent_at()
     }
 }
 
@@ -198,10 +249,7 @@ impl Endpoint for Gate {
     type Event = GateEvent;
 
     fn handle(&mut self, input: Input<'_, GateAct>, now: Now) -> Result<(), EndpointError> {
-        if matches!(input, Input::Connected { .. }) && self.link.is_up() {
-            return Err(EndpointError::Connected);
-        }
-        self.link.enter(now)?;
+        self.link.enter(&input, now)?;
         match input {
             Input::Connected { peer } => self.connected(peer, now),
             // Bytes that were on their way when this side closed.
@@ -223,7 +271,7 @@ impl Endpoint for Gate {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        let silent = self.link.is_up().then(|| self.link.heard().plus(self.config.rules.max_staleness()));
+        let silent = self.link.is_up().then(|| self.link.silent_at());
         [self.view.next_deadline(), self.next_ping, self.link.frame_deadline(), silent]
             .into_iter()
             .flatten()

@@ -27,7 +27,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use anchors::{Anchor, AnchorCommand, AnchorError, AnchorEvent, AnchorRole, MAX_ANCHORS, TrustAnchors};
+pub use anchors::{
+    Anchor, AnchorCommand, AnchorError, AnchorEvent, AnchorRole, Announcement, MAX_ANCHORS, MAX_REVOKED,
+    PinnedCertificate, TrustAnchors,
+};
 pub use authenticate::{AuthError, AuthenticatedDevice};
 pub use certificate::{CertificateError, DeviceCertificate, MAX_CERTIFICATE_BYTES, request_key};
 pub use command::DeviceCommand;
@@ -39,6 +42,4 @@ pub use record::{DeviceKind, DeviceRecord, OverlapEnd, Rotation};
 pub use registry::DeviceRegistry;
 pub use revocation::{Revocation, RevocationReason, RevocationSubject};
 
-#[allow(unused_imports, reason = "the state that embeds the anchors stores their events")]
-pub(crate) use anchors::StoredAnchorEvent;
-pub(crate) use {event::StoredDeviceEvent, snapshot::DeviceRegistryLoader};
+pub(crate) use {anchors::StoredAnchorEvent, event::StoredDeviceEvent, snapshot::DeviceRegistryLoader};

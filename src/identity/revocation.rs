@@ -51,6 +51,19 @@ pub enum RevocationReason {
     DeviceRequest,
 }
 
+impl RevocationReason {
+    /// The number that stands for it in digests.
+    pub(super) const fn number(self) -> u64 {
+        match self {
+            Self::KeyCompromise => 1,
+            Self::Lost => 2,
+            Self::Decommissioned => 3,
+            Self::Operator => 4,
+            Self::DeviceRequest => 5,
+        }
+    }
+}
+
 /// When and why something was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,14 +198,8 @@ impl RevocationSet {
                 RevocationSubject::Certificate(fingerprint) => (2, fingerprint.as_bytes()),
                 RevocationSubject::Key(key) => (3, key.as_bytes()),
             };
-            let reason = match reason {
-                RevocationReason::KeyCompromise => 1,
-                RevocationReason::Lost => 2,
-                RevocationReason::Decommissioned => 3,
-                RevocationReason::Operator => 4,
-                RevocationReason::DeviceRequest => 5,
-            };
-            hasher = hasher.number(tag).field(bytes).number(reason).number(at.mono.0).number(at.wall.0);
+            hasher = hasher.number(tag).field(bytes).number(reason.number());
+            hasher = hasher.number(at.mono.0).number(at.wall.0);
         }
         hasher.finish()
     }

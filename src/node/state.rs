@@ -3,7 +3,7 @@
 use crate::{
     dispatch::{DispatchLiveness, DispatchPolicy, DispatchState},
     identity::{
-        DeviceLimits, DeviceRegistry, RevocationSubject,
+        DeviceLimits, DeviceRegistry, RevocationSubject, TrustAnchors,
         pairing::{PairingPolicy, PairingState},
     },
     time::Mono,
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRuntimeState {
     pub(crate) registry: DeviceRegistry,
+    pub(crate) anchors: TrustAnchors,
     pub(crate) pairing: PairingState,
     pub(crate) dispatch: DispatchState,
 }
@@ -28,6 +29,7 @@ impl NodeRuntimeState {
     ) -> Self {
         Self {
             registry: DeviceRegistry::new(devices, index_key),
+            anchors: TrustAnchors::new(),
             pairing: PairingState::new(pairing),
             dispatch: DispatchState::new(dispatch, index_key),
         }
@@ -36,6 +38,11 @@ impl NodeRuntimeState {
     /// Who is known, and what is revoked.
     pub const fn registry(&self) -> &DeviceRegistry {
         &self.registry
+    }
+
+    /// What the coordinator has announced to follow its certificate, and the authorities that its host chains to.
+    pub const fn anchors(&self) -> &TrustAnchors {
+        &self.anchors
     }
 
     /// The pairing sessions.

@@ -5,7 +5,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use super::{
     ProtocolError,
-    endpoint::{EndpointError, Output},
+    endpoint::{EndpointError, Input, Output},
     frame::{self, Frame, FrameDecoder, FrameKind},
     message::Document,
 };
@@ -29,11 +29,12 @@ pub(crate) struct Link<E> {
     partial_since: Option<Mono>,
     /// When the peer last sent a whole frame.
     heard: Mono,
-    frame_patience: Millis,
+    patience: Millis,
 }
 
 impl<E> Link<E> {
-    pub(crate) fn new(frame_patience: Millis) -> Self {
+    /// `patience` is with a peer that says nothing, or not the rest of a frame.
+    pub(crate) fn new(patience: Millis) -> Self {
         Self {
             out: VecDeque::new(),
             out_bytes: 0,
@@ -43,12 +44,15 @@ impl<E> Link<E> {
             decoder: FrameDecoder::new(),
             partial_since: None,
             heard: Mono::START,
-            frame_patience,
+            patience,
         }
     }
 
     /// Checks the law. Called first for every input.
-    pub(crate) fn enter(&mut self, now: Now) -> Result<(), EndpointError> {
+    pub(crate) fn enter<A>(&mut self, input: &Input<'_, A>, now: Now) -> Result<(), EndpointError> {
+        if self.up && matches!(input, Input::Connected { .. }) {
+            return Err(EndpointError::Connected);
+        }
         if !self.drained {
             return Err(EndpointError::NotDrained);
         }
@@ -83,8 +87,9 @@ impl<E> Link<E> {
         self.last
     }
 
-    pub(crate) const fn heard(&self) -> Mono {
-        self.heard
+    /// When the patience with a peer that says nothing ends.
+    pub(crate) const fn silent_at(&self) -> Mono {
+        self.heard.plus(self.patience)
     }
 
     pub(crate) fn open(&mut self, now: Now) {
@@ -163,7 +168,7 @@ impl<E> Link<E> {
 
     /// When the patience with half a frame ends.
     pub(crate) fn frame_deadline(&self) -> Option<Mono> {
-        self.partial_since.map(|since| since.plus(self.frame_patience))
+        self.partial_since.map(|since| since.plus(self.patience))
     }
 
     /// Closes where half a frame has been waited with for too long.

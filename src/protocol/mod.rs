@@ -11,5 +11,7 @@ mod error;
 pub mod frame;
 pub(crate) mod link;
 pub mod message;
+pub(crate) mod session;
+pub(crate) mod trust;
 
 pub use self::error::ProtocolError;

@@ -19,11 +19,14 @@ use crate::{
         RequestState, Target,
     },
     fleet::{
-        Enqueue, ManageDevice, OrderDispatch, Setup, WorkerFleetManager, WorkerFleetPolicy,
+        Enqueue, ManageAnchors, ManageDevice, OrderDispatch, Setup, WorkerFleetManager, WorkerFleetPolicy,
         WorkerFleetPolicyForm,
     },
     id::{ClientId, DeviceId, FleetId, RequestId},
-    identity::{DeviceCertificate, DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
+    identity::{
+        AnchorCommand, AnchorRole, Announcement, DeviceCertificate, DeviceCommand, DeviceKind,
+        PinnedCertificate, RevocationReason, RevocationSubject,
+    },
     lease::Epoch,
     protocol::{
         endpoint::{Endpoint, Input, Output},
@@ -31,7 +34,7 @@ use crate::{
         message::{Document, NodeMessage, NodeRequest},
     },
     shell::{Entropy, EntropyError},
-    time::{Millis, Now},
+    time::{Millis, Now, Wall},
 };
 
 /// Acts of one input, at most.
@@ -326,7 +329,7 @@ impl Story {
         let device = Self::device();
         let subject = RevocationSubject::Device(device.clone());
         let dispatch = |order| OperatorCommand::OrderDispatch(OrderDispatch { order });
-        let command = match script.byte() % 6 {
+        let command = match script.byte() % 8 {
             0 => dispatch(DispatchCommand::Quarantine { device }),
             1 => dispatch(DispatchCommand::Drain { device }),
             2 => dispatch(DispatchCommand::Undrain { device }),
@@ -335,6 +338,7 @@ impl Story {
                 subject,
                 reason: RevocationReason::Operator,
             })),
+            6 => Self::anchors(script),
             _ => {
                 self.operator(dispatch(DispatchCommand::Release { device }));
                 let clear = DeviceCommand::ClearRevocation { subject };
@@ -343,6 +347,25 @@ impl Story {
         };
         self.operator(command);
         self.reconnect();
+        // Nobody has presented another certificate, so whatever was said, this one is believed.
+        assert!(self.agent.anchors().get(&certificate()).is_some());
+    }
+
+    /// What an operator says of the certificates that follow.
+    fn anchors(script: &mut Script<'_>) -> OperatorCommand {
+        let (by, role) = (certificate(), AnchorRole::Coordinator);
+        let fingerprint = Sha256Digest::of(&[script.byte() % 3]);
+        let command = match script.byte() % 4 {
+            0 => AnchorCommand::Pin { role, certificate: PinnedCertificate::Fingerprint(by) },
+            1 => AnchorCommand::Withdraw { by, fingerprint },
+            2 => AnchorCommand::ConfirmUse { fingerprint },
+            _ => {
+                let end = Wall(1_764_000_000_000 + u64::from(script.byte()) * 1_000);
+                let next = DeviceCertificate::new(fingerprint, by, Wall(0), end).unwrap();
+                AnchorCommand::Announce { by, announcement: Announcement { role, succeeds: by, next } }
+            }
+        };
+        OperatorCommand::ManageAnchors(ManageAnchors::new(command))
     }
 
     fn step(&mut self, script: &mut Script<'_>) {

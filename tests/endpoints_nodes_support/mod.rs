@@ -1,4 +1,5 @@
 //! A coordinator in virtual time, and the endpoints of a device that pairs and streams.
+#![allow(dead_code, reason = "every test file uses its part")]
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -85,6 +86,10 @@ pub struct World {
     pub finished: Vec<(RequestId, RequestState)>,
     pub authority: Authority,
     pub next: u64,
+    pub journal: Vec<u8>,
+    /// What the coordinator shows to everybody.
+    pub shows: Sha256Digest,
+    config: CoordinatorConfig,
 }
 
 impl World {
@@ -115,9 +120,22 @@ impl World {
             finished: Vec::new(),
             authority: Authority::new(),
             next: 1,
+            journal: Vec::new(),
+            shows: port(),
+            config,
         };
         world.drain();
         world
+    }
+
+    /// The coordinator's process dies, and another one goes on from the journal, showing this certificate.
+    pub fn restart(&mut self, shows: Sha256Digest, epoch: Epoch) {
+        let setup = Setup::new([7; 64], shows, Box::new(DefaultVerifier));
+        let fleet = WorkerFleetManager::recover(None, &self.journal, setup, epoch, self.now).unwrap();
+        self.coordinator = Coordinator::new(self.config, fleet);
+        self.shows = shows;
+        self.down.clear();
+        self.drain();
     }
 
     pub fn handle(&mut self, input: CoordinatorInput<'_>) {
@@ -137,7 +155,10 @@ impl World {
                     self.closed.push((connection.0, code));
                     self.down.remove(&connection.0);
                 }
-                CoordinatorOutput::Persist(batch) => lasts = Some(batch.last),
+                CoordinatorOutput::Persist(batch) => {
+                    self.journal.extend(&batch.bytes);
+                    lasts = Some(batch.last);
+                }
                 CoordinatorOutput::Answer { answer, .. } => self.answers.push(answer),
                 CoordinatorOutput::ApprovalWanted(ask) => self.asks.push((ask.session, ask.transcript)),
                 CoordinatorOutput::CertificateWanted { wanted, device, request } => {
@@ -240,7 +261,7 @@ impl<E: Endpoint> Peer<E> {
 
     pub fn connected(&mut self, world: &mut World, connection: u64) {
         self.connection = Some(connection);
-        self.handle(world, Input::Connected { peer: port() });
+        self.handle(world, Input::Connected { peer: world.shows });
         self.settle(world);
     }
 

@@ -25,7 +25,7 @@ pub use peers::{GateHost, WorkerHost};
 
 pub const WALL: u64 = 1_764_000_000_000;
 
-/// Real certificates, made once: three devices and a stranger.
+/// Real certificates, made once: a coordinator, three devices, strangers, and the coordinator's next ones (6 and 7).
 pub fn leaf(n: usize) -> &'static [u8] {
     static LEAVES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     &LEAVES.get_or_init(|| {
@@ -33,7 +33,7 @@ pub fn leaf(n: usize) -> &'static [u8] {
             let name = format!("peer-{n}");
             rcgen::generate_simple_self_signed([name]).unwrap().cert.der().to_vec()
         };
-        (0..6).map(make).collect()
+        (0..8).map(make).collect()
     })[n]
 }
 
@@ -91,6 +91,8 @@ pub struct Sim {
     pub artifacts: BTreeMap<Fence, Vec<u8>>,
     pub records: Vec<FleetRecord>,
     pub inputs: Vec<(RelativePath, Vec<u8>)>,
+    /// What the coordinator shows to everybody. Another one counts from its next start on.
+    pub shows: Sha256Digest,
     epoch: u64,
     tags: u64,
     grants: u64,
@@ -111,16 +113,16 @@ fn rules(form: &mut WorkerFleetPolicyForm) {
     form.limits.admission_per_device = u32::MAX;
 }
 
-fn setup() -> Setup {
+fn setup(certificate: Sha256Digest) -> Setup {
     let verifier = Box::new(leasehold::attestation::signature::DefaultVerifier);
-    Setup::new([7; 64], coordinator_certificate(), verifier)
+    Setup::new([7; 64], certificate, verifier)
 }
 
 impl Sim {
     /// A coordinator that knows two workers (peers 1 and 2) and an enforcement point (peer 3).
     pub fn new(seed: u64, config: CoordinatorConfig) -> Self {
-        let now = Now::new(1_000, WALL);
-        let manager = WorkerFleetManager::found(World::policy(rules), setup(), Epoch(1), now).unwrap();
+        let (now, shows) = (Now::new(1_000, WALL), coordinator_certificate());
+        let manager = WorkerFleetManager::found(World::policy(rules), setup(shows), Epoch(1), now).unwrap();
         let mut sim = Self {
             now,
             dice: Dice::new(seed),
@@ -138,6 +140,7 @@ impl Sim {
             artifacts: BTreeMap::new(),
             records: Vec::new(),
             inputs: Vec::new(),
+            shows,
             epoch: 1,
             tags: 0,
             grants: 0,
@@ -256,8 +259,8 @@ impl Sim {
         }
         self.epoch += 1;
         self.now = self.now.plus(Millis(100));
-        let manager =
-            WorkerFleetManager::recover(None, &self.journal, setup(), Epoch(self.epoch), self.now).unwrap();
+        let (setup, epoch) = (setup(self.shows), Epoch(self.epoch));
+        let manager = WorkerFleetManager::recover(None, &self.journal, setup, epoch, self.now).unwrap();
         self.coordinator = Coordinator::new(self.config, manager);
         self.drain();
     }
@@ -279,7 +282,8 @@ impl Sim {
         self.links.insert(host, connection);
         self.handle(CoordinatorInput::Connected { connection, leaf: leaf(host + 1) });
         if self.links.get(&host) == Some(&connection) {
-            self.with_host(host, |host, now| host.connected(now));
+            let shows = self.shows;
+            self.with_host(host, |host, now| host.connected(shows, now));
         }
     }
 

@@ -235,8 +235,7 @@ impl Default for GateHost {
 }
 
 impl Host {
-    pub fn connected(&mut self, now: Now) -> (Vec<u8>, bool) {
-        let peer = coordinator_certificate();
+    pub fn connected(&mut self, peer: Sha256Digest, now: Now) -> (Vec<u8>, bool) {
         match self {
             Self::Worker(worker) => worker.drive(Input::Connected { peer }, now),
             Self::Gate(gate) => gate.drive(Input::Connected { peer }, now),

@@ -94,6 +94,12 @@ impl Credentials {
         Self::new(self.certificate.clone(), self.key.clone())
     }
 
+    /// A connection to whoever answers there. Whom it is with, the caller judges by the certificate that was shown.
+    pub fn dial(&self, port: &Port) -> Duplex {
+        let socket = TcpStream::connect(port.address).unwrap();
+        Duplex::connect(socket, self.config(port.protocol), "coordinator.test", None).unwrap()
+    }
+
     pub fn fingerprint(&self) -> Sha256Digest {
         Sha256Digest::of(&self.certificate)
     }

@@ -1,4 +1,5 @@
 //! A coordinator at a real socket, and the peers that call it: for tests of what TLS and the core do together.
+#![allow(dead_code, unused_imports, reason = "every test file uses its part")]
 
 mod caller;
 mod port;
@@ -20,7 +21,7 @@ use leasehold::{
     id::{DeviceId, WorkerId},
     identity::{DeviceCommand, RevocationReason, RevocationSubject},
 };
-pub use port::Port;
+pub use port::{Port, Shown};
 use rustls::{
     SupportedProtocolVersion,
     version::{TLS12, TLS13},

@@ -20,17 +20,20 @@ use leasehold::{
         CoordinatorOutput, LocalAnswer, OperatorCommand, PairingPort, RequestTag,
     },
     digest::Sha256Digest,
-    fleet::{ManageDevice, Setup, WorkerFleetManager, WorkerFleetPolicy, WorkerFleetPolicyForm},
+    fleet::{
+        ManageAnchors, ManageDevice, Replay, Setup, WorkerFleetManager, WorkerFleetPolicy,
+        WorkerFleetPolicyForm,
+    },
     id::{ClientId, DeviceId},
     identity::{
-        DeviceCommand, DeviceKind,
+        AnchorCommand, DeviceCertificate, DeviceCommand, DeviceKind,
         pairing::{
             ApprovalRequest, CertificateIssuer as _, DeviceCode, DevicePairing, DeviceProfile, DeviceStep,
             Offered, PairingMethod, PairingTarget, PairingTools,
         },
     },
     lease::Epoch,
-    shell::{OsEntropy, SystemClock},
+    shell::{ClockMark, OsEntropy, SystemClock},
     time::{Clock as _, Mono},
 };
 use rustls::{
@@ -65,6 +68,45 @@ enum Event {
     Do(Box<dyn FnOnce(&mut Core) + Send>),
 }
 
+/// What a coordinator shows: a certificate that it signed itself, and the key.
+pub struct Shown {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Shown {
+    pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["coordinator.test".to_owned()]).unwrap();
+        let certificate = certificate.self_signed(&key).unwrap().der().to_vec();
+        Self { certificate, key: key.serialize_der() }
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::new([7; 64], self.fingerprint(), Box::new(DefaultVerifier))
+    }
+
+    pub fn facts(&self) -> DeviceCertificate {
+        DeviceCertificate::from_der(&self.certificate).unwrap()
+    }
+
+    pub fn fingerprint(&self) -> Sha256Digest {
+        Sha256Digest::of(&self.certificate)
+    }
+
+    /// A server that shows this, and whose sessions can be resumed.
+    pub fn server(&self, protocol: Protocol) -> ServerConfig {
+        let shown = (
+            vec![CertificateDer::from(self.certificate.clone())],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())),
+        );
+        let mut config = possession::server(shown, protocol.versions()).unwrap();
+        config.session_storage = ServerSessionMemoryCache::new(256);
+        config.send_tls13_tickets = 4;
+        config
+    }
+}
+
 /// A coordinator behind TLS of one version, whose sessions can be resumed.
 pub struct Port {
     pub protocol: Protocol,
@@ -88,30 +130,45 @@ struct Core {
     answers: VecDeque<LocalAnswer>,
     asks: VecDeque<ApprovalRequest>,
     wanted: VecDeque<(CertificateId, DeviceId, Vec<u8>)>,
+    journal: Vec<u8>,
+    /// The process has died: whoever comes is not answered.
+    dead: bool,
     closed: Sender<Closed>,
     handshakes: Sender<Option<HandshakeKind>>,
 }
 
 impl Port {
     pub fn open(protocol: Protocol) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["coordinator.test".to_owned()]).unwrap();
-        let certificate = certificate.self_signed(&key).unwrap().der().to_vec();
-        let fingerprint = Sha256Digest::of(&certificate);
-        let shown = (
-            vec![CertificateDer::from(certificate)],
-            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        );
-        let mut config = possession::server(shown, protocol.versions()).unwrap();
-        config.session_storage = ServerSessionMemoryCache::new(256);
-        config.send_tls13_tickets = 4;
+        Self::found(protocol, &Shown::new())
+    }
 
+    /// A new fleet.
+    pub fn found(protocol: Protocol, shown: &Shown) -> Self {
         let attestation = AttestationPolicy::from_json(POLICY).unwrap();
         let form = WorkerFleetPolicyForm::new("press-fleet".parse().unwrap(), attestation);
-        let setup = Setup::new([7; 64], fingerprint, Box::new(DefaultVerifier));
-        let clock = SystemClock::start();
         let policy = WorkerFleetPolicy::try_from(form).unwrap();
-        let fleet = WorkerFleetManager::found(policy, setup, Epoch(1), clock.now()).unwrap();
+        let clock = SystemClock::start();
+        let fleet = WorkerFleetManager::found(policy, shown.setup(), Epoch(1), clock.now()).unwrap();
+        Self::serve(protocol, shown, clock, fleet, Vec::new())
+    }
+
+    /// The fleet of `journal` goes on, in another process as it were.
+    pub fn recover(protocol: Protocol, shown: &Shown, journal: Vec<u8>, epoch: Epoch) -> Self {
+        let mut replay = Replay::new([7; 16]);
+        replay.journal(&journal).unwrap();
+        let clock = SystemClock::resume(ClockMark::of(replay.state().unwrap().last()));
+        let fleet = replay.recover(shown.setup(), epoch, clock.now()).unwrap();
+        Self::serve(protocol, shown, clock, fleet, journal)
+    }
+
+    fn serve(
+        protocol: Protocol,
+        shown: &Shown,
+        clock: SystemClock,
+        fleet: WorkerFleetManager,
+        journal: Vec<u8>,
+    ) -> Self {
+        let (config, fingerprint) = (shown.server(protocol), shown.fingerprint());
         let coordinator = Coordinator::new(CoordinatorConfig::new(), fleet)
             .with_pairing(PairingPort::new(Box::new(OsEntropy::open().unwrap())));
 
@@ -131,6 +188,8 @@ impl Port {
             answers: VecDeque::new(),
             asks: VecDeque::new(),
             wanted: VecDeque::new(),
+            journal,
+            dead: false,
             closed: closes,
             handshakes: kinds,
         };
@@ -176,6 +235,22 @@ impl Port {
         let command = OperatorCommand::ManageDevice(ManageDevice::new(command));
         let answer = self.ask(|core| core.operator(command));
         assert!(matches!(answer, LocalAnswer::Managed(Ok(_))), "{answer:?}");
+    }
+
+    /// An operator's order about what follows the coordinator's certificate.
+    pub fn anchors(&self, command: AnchorCommand) {
+        let command = OperatorCommand::ManageAnchors(ManageAnchors::new(command));
+        let answer = self.ask(|core| core.operator(command));
+        assert!(matches!(answer, LocalAnswer::Managed(Ok(_))), "{answer:?}");
+    }
+
+    /// The coordinator's process dies: every connection is cut, and what it leaves is its journal.
+    pub fn crash(&self) -> Vec<u8> {
+        self.ask(|core| {
+            core.dead = true;
+            core.open.clear();
+            core.journal.clone()
+        })
     }
 
     /// Pairs a device over the socket, by QR code.
@@ -228,6 +303,7 @@ fn listen(config: ServerConfig, events: SyncSender<Event>, came: Arc<AtomicUsize
 impl Core {
     fn take(&mut self, event: Event) {
         match event {
+            Event::Came(_) if self.dead => {}
             Event::Came(duplex) => {
                 self.connections += 1;
                 let connection = ConnectionId(self.connections);
@@ -287,7 +363,10 @@ impl Core {
                     }
                 }
                 CoordinatorOutput::Close { connection, .. } => drop(self.open.remove(&connection)),
-                CoordinatorOutput::Persist(batch) => self.durable = Some(batch.last),
+                CoordinatorOutput::Persist(batch) => {
+                    self.journal.extend(&batch.bytes);
+                    self.durable = Some(batch.last);
+                }
                 CoordinatorOutput::Answer { answer, .. } => self.answers.push_back(answer),
                 CoordinatorOutput::ApprovalWanted(ask) => self.asks.push_back(*ask),
                 CoordinatorOutput::CertificateWanted { wanted, device, request } => {

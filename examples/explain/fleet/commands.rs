@@ -7,7 +7,7 @@
 //! As `service`: `acquire` (`grant`, `ttl_ms`, and optionally `capabilities`, `tool`, `worker`, `workspace`,
 //! `artifacts`, `egress`, `secrets`), `revoke`, `tick`. As `operator`: `quarantine`, `quarantine_all`, `release`, `drain`, `undrain`, `reverify`, `force_cleanup`, `retire`,
 //! `set_policy`, `accept_wall`, `revoke`, `tick`. A `fence` or `handle` that is left out is the one that the peer was told last.
-//! What is about devices, pairing and dispatch is in `nodes.rs`.
+//! What is about devices, pairing and dispatch is in `nodes.rs`, what is about trust anchors in `anchors.rs`.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use leasehold::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{Done, Rejection, nodes, peers::Peers};
+use super::{Done, Rejection, anchors, nodes, peers::Peers};
 
 const WORKER: [&str; 8] = [
     "challenge",
@@ -64,8 +64,8 @@ pub fn read<T: DeserializeOwned>(body: &Value) -> Result<T, Rejection> {
 
 /// A command that is not in the group: another group's act is not for this principal, anything else is no command.
 fn elsewhere(name: &str) -> Rejection {
-    let groups: [&[&str]; 6] =
-        [&WORKER, &SERVICE, &OPERATOR, &nodes::WORKER, &nodes::SERVICE, &nodes::OPERATOR];
+    let groups: [&[&str]; 7] =
+        [&WORKER, &SERVICE, &OPERATOR, &nodes::WORKER, &nodes::SERVICE, &nodes::OPERATOR, &anchors::OPERATOR];
     if groups.iter().any(|group| group.contains(&name)) || name == "revoke" {
         CommandError::Principal.into()
     } else {
@@ -332,6 +332,7 @@ pub fn operator(peers: &mut Peers, act: &Map<String, Value>) -> Result<Done, Rej
     let operator = Peers::operator()?;
     match name {
         _ if nodes::OPERATOR.contains(&name) => nodes::operator(peers, name, body),
+        _ if anchors::OPERATOR.contains(&name) => anchors::operator(peers, name, body),
         "quarantine" => peers.tell(&read::<QuarantineWorker>(body)?, &operator),
         "quarantine_all" => peers.tell(&read::<QuarantineAll>(body)?, &operator),
         "release" => peers.tell(&read::<Release>(body)?, &operator),

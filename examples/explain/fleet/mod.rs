@@ -1,12 +1,11 @@
 //! Kind `fleet`: a sequence of commands, each as the peer or operator would send it, against a fleet of its own.
 //!
-//! The commands and their members are documented in `commands.rs` and `nodes.rs`. Every deadline that has passed at a command's
+//! The commands and their members are documented in `commands.rs`, `nodes.rs` and `anchors.rs`. Every deadline that has passed at a command's
 //! time takes effect before the command is decided; its events are the step's `deadlines`.
 
 use leasehold::{
     attestation::{AttestationPolicy, signature::DefaultVerifier},
     code::{self, Code, Coded},
-    digest::Sha256Digest,
     fleet::{FleetEvent, Setup, WorkerFleetManager, WorkerFleetPolicy, WorkerFleetPolicyForm, WorkerView},
     lease::Epoch,
     time::Now,
@@ -16,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Refused;
 
+mod anchors;
 mod commands;
 mod nodes;
 mod pairing;
@@ -94,7 +94,7 @@ pub fn answer(line: &[u8]) -> Result<Value, Refused> {
     let policy = read_policy(case.policy)?;
     let start = case.commands.first().map_or(Now::new(0, 0), |first| Now::new(first.at, first.wall));
     // The same case gives the same answer, so the entropy of this fleet is none. It guards nothing.
-    let setup = Setup::new([0; 64], Sha256Digest::of(b"explain"), Box::new(DefaultVerifier));
+    let setup = Setup::new([0; 64], anchors::own(), Box::new(DefaultVerifier));
     let fleet = WorkerFleetManager::found(policy, setup, Epoch(1), start)
         .map_err(|error| Refused::new(error.code(), error.to_string()))?;
     let mut peers = peers::Peers::new(fleet);
@@ -103,9 +103,13 @@ pub fn answer(line: &[u8]) -> Result<Value, Refused> {
     let state = peers.fleet.state();
     let workers: Vec<Value> = state.workers().map(|worker| show(&worker)).collect();
     let (devices, requests) = nodes::show(&peers.fleet);
-    Ok(json!({
+    let mut shown = json!({
         "steps": steps, "snapshot": state.counts(), "workers": workers, "devices": devices, "requests": requests,
-    }))
+    });
+    if let (Some(object), Some(anchors)) = (shown.as_object_mut(), anchors::show(&peers.fleet)) {
+        object.insert("anchors".into(), anchors);
+    }
+    Ok(shown)
 }
 
 fn step(peers: &mut peers::Peers, command: &Command) -> Value {

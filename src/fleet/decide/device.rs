@@ -31,10 +31,14 @@ pub(crate) fn change_devices(context: &Context<'_>, command: &DeviceCommand) -> 
     let mut steps = Steps::default();
     let cut = cut_devices(context, &changes);
     for change in &changes {
-        if let DeviceEvent::RotationEnded { device, retired, .. } = change {
-            steps
+        match change {
+            DeviceEvent::RotationEnded { device, retired, .. } => steps
                 .effects
-                .push(Effect::CutCertificate { device: device.clone(), certificate: (*retired).into() });
+                .push(Effect::CutCertificate { device: device.clone(), certificate: (*retired).into() }),
+            DeviceEvent::RotationBegun { device, .. } => {
+                steps.effects.push(Effect::Rotating { device: device.clone() });
+            }
+            _ => {}
         }
     }
     steps.events.extend(changes.into_iter().map(|change| FleetEvent::DeviceChanged { change }));

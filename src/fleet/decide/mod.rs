@@ -1,6 +1,7 @@
 //! The decisions, one file for each family. All pure: context in, draft or rejection out.
 
 mod acquire;
+mod anchors;
 mod attest;
 mod deadline;
 mod device;

@@ -14,8 +14,8 @@ pub use node::{
     TellDispatch,
 };
 pub use operator::{
-    AcceptWall, Drain, ForceCleanup, ManageDevice, Managed, QuarantineAll, QuarantineWorker, Release, Retire,
-    Reverify, SetPolicy, Undrain,
+    AcceptWall, Drain, ForceCleanup, ManageAnchors, ManageDevice, Managed, QuarantineAll, QuarantineWorker,
+    Release, Retire, Reverify, SetPolicy, Undrain,
 };
 pub use service::{Acquire, Acquired, RevokeRun, Revoked};
 pub use worker::{

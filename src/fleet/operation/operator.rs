@@ -6,7 +6,7 @@ use super::Operation;
 use crate::{
     fleet::{condition::WorkerLifecycleState, policy::WorkerFleetPolicy, rejection::ManageError},
     id::WorkerId,
-    identity::DeviceCommand,
+    identity::{AnchorCommand, DeviceCommand},
     lease::Fence,
 };
 
@@ -98,6 +98,48 @@ impl ManageDevice {
 }
 
 impl Operation for ManageDevice {
+    type Answer = Managed;
+    type Error = ManageError;
+}
+
+/// Changes the fleet's own trust anchors: what its coordinator has announced to follow its certificate, and the
+/// authorities that its host chains device certificates to. Every connected device is told of an announcement at once,
+/// and every other one when it comes.
+///
+/// ```
+/// use leasehold::{digest::Sha256Digest, fleet::ManageAnchors, identity::*, testing::World, time::Wall};
+/// let mut world = World::default();
+/// let role = AnchorRole::Coordinator;
+/// // The certificate that this coordinator presents, and the one that it will present.
+/// let present = Sha256Digest::of(b"coordinator");
+/// let (leaf, key) = (Sha256Digest::of(b"the next certificate"), Sha256Digest::of(b"its key"));
+/// let next = DeviceCertificate::new(leaf, key, Wall(0), Wall::NEVER)?;
+/// let pin = AnchorCommand::Pin { role, certificate: PinnedCertificate::Fingerprint(present) };
+/// let announcement = Announcement { role, succeeds: present, next };
+/// for command in [pin, AnchorCommand::Announce { by: present, announcement }] {
+///     world.ask(&ManageAnchors::new(command), &World::operator())?;
+/// }
+/// assert!(world.fleet.state().nodes().anchors().announced().eq([announcement]));
+/// // It lasts, like everything else that an operator decided.
+/// world.crash();
+/// assert!(world.fleet.state().nodes().anchors().announced().eq([announcement]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ManageAnchors {
+    /// What shall change.
+    pub command: AnchorCommand,
+}
+
+impl ManageAnchors {
+    /// Asks for `command`.
+    pub const fn new(command: AnchorCommand) -> Self {
+        Self { command }
+    }
+}
+
+impl Operation for ManageAnchors {
     type Answer = Managed;
     type Error = ManageError;
 }

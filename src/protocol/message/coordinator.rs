@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Document, WireBytes, WireCode};
+use super::{AnchorNotice, Document, WireBytes, WireCode};
 use crate::{
     code::{self, Code},
     fleet::{Attested, Debt, LeaseStage, LossReason, Remaining, Verdict, WorkerLifecycleState},
@@ -45,6 +45,8 @@ pub enum CoordinatorMessage {
         /// Why it was taken back.
         reason: LossReason,
     },
+    /// What takes over from the certificate that this connection was made with. After the welcome only.
+    Anchors(AnchorNotice),
 }
 
 impl Document for CoordinatorMessage {

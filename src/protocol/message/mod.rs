@@ -1,5 +1,6 @@
 //! The documents in frames: one enum for each sender.
 
+mod anchors;
 mod coordinator;
 mod feed;
 mod node;
@@ -11,6 +12,7 @@ use alloc::vec::Vec;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
+    anchors::AnchorNotice,
     coordinator::{CoordinatorMessage, HeldLeaseNotice, Refusal, Standing, Welcome, WorkerAnswer},
     feed::{FeedChange, FeedLease, FeedMessage, GateMessage},
     node::{NodeAnswer, NodeMessage, NodeRequest, NodeWord},

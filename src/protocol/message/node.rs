@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Document, Refusal, WireBytes};
+use super::{AnchorNotice, Document, Refusal, WireBytes};
 use crate::{
     dispatch::{Delivery, DeviceMessage},
     id::{FleetId, RequestId},
@@ -72,6 +72,8 @@ pub enum NodeWord {
         /// The request.
         request: RequestId,
     },
+    /// What takes over from the certificate that this connection was made with. After the welcome only.
+    Anchors(AnchorNotice),
 }
 
 impl Document for NodeWord {
