@@ -9,6 +9,7 @@ use alloc::{
     vec::Vec,
 };
 use core::fmt;
+use std::sync::OnceLock;
 
 use serde::{
     Deserialize, Deserializer,
@@ -205,7 +206,8 @@ fn complete(claims: &WorkerAttestation) -> Option<WorkerClaims> {
 /// The whole appraisal, signed and plain: accepted or refused with reasons, and accepted only for what the one good
 /// evidence states.
 pub fn appraisal(bytes: &[u8]) {
-    let fixture = Fixture::new();
+    let fixture = Fixture::shared();
+    changed(fixture, bytes);
     for (form, policy) in [(EvidenceForm::Dsse, &fixture.signed), (EvidenceForm::Json, &fixture.plain)] {
         let verdict = appraise(form, bytes, policy, &fixture.context(), &DefaultVerifier);
         assert_eq!(verdict.accepted().is_some(), verdict.failures().is_empty());
@@ -227,6 +229,53 @@ pub fn appraisal(bytes: &[u8]) {
     }
 }
 
+/// The good evidence with claims changed as the input says, nine bytes for each: what and how. It is accepted exactly
+/// where the rules, written down here a second time, find nothing wrong.
+fn changed(fixture: &Fixture, changes: &[u8]) {
+    let mut claims = fixture.claims.clone();
+    for change in changes.chunks_exact(9).take(4) {
+        let (Some(what), Some(how)) = (change.first(), change.last_chunk()) else { return };
+        let how = u64::from_le_bytes(*how);
+        let digest = Sha256Digest::of(&how.to_le_bytes());
+        // An hour and a bit to either side: the rules differ there.
+        let time = Wall(NOW - 4_000_000 + how % 8_000_000);
+        match what % 12 {
+            0 | 1 => claims.issued = time,
+            2 | 3 => claims.expires = time,
+            4 => claims.nonce = how.to_le_bytes().repeat(8),
+            5 => claims.worker = format!("w{how}").parse().expect("an id"),
+            6 => claims.device = format!("d{how}").parse().expect("an id"),
+            7 => claims.audience = format!("f{how}").parse().expect("an id"),
+            8 => claims.certificate = digest,
+            9 => claims.image = digest,
+            10 => claims.authority = digest,
+            _ => {
+                let minimum = u32::try_from(1 + how % 6).expect("a small number");
+                claims.protocol = ProtocolRange::new(minimum, minimum + 1).expect("a range");
+            }
+        }
+    }
+    let (issued, expires) = (claims.issued.0, claims.expires.0);
+    let in_time = (NOW - 5_000..=NOW + 2_000).contains(&issued)
+        && expires > NOW
+        && expires > issued
+        && expires - issued <= 3_600_000;
+    let spoken = claims.protocol.min() <= 3 && claims.protocol.max() >= 1;
+    let good = &fixture.claims;
+    let (issued, expires, protocol) = (good.issued, good.expires, good.protocol);
+    let same = WorkerClaims { issued, expires, protocol, ..claims.clone() } == *good;
+    let sealed = || (EvidenceForm::Dsse, &fixture.signed, claims.seal(&[&launcher()]).expect("an envelope"));
+    let plain = || (EvidenceForm::Json, &fixture.plain, claims.to_document());
+    let (form, policy, bytes) = if changes.len().is_multiple_of(9) { plain() } else { sealed() };
+    let verdict = appraise(form, &bytes, policy, &fixture.context(), &DefaultVerifier);
+    assert_eq!(
+        verdict.accepted().is_some(),
+        in_time && spoken && same,
+        "{claims:?} {:?}",
+        verdict.failures()
+    );
+}
+
 fn launcher() -> Ed25519Signer {
     Ed25519Signer::from_seed("launcher", &[1; 32])
 }
@@ -241,6 +290,11 @@ struct Fixture {
 const NOW: u64 = 1_764_000_000_000;
 
 impl Fixture {
+    fn shared() -> &'static Self {
+        static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+        FIXTURE.get_or_init(Self::new)
+    }
+
     fn new() -> Self {
         let proxy = Ed25519Signer::from_seed("proxy", &[2; 32]);
         let digest = |name: &str| Sha256Digest::of(name.as_bytes());
