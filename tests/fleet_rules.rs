@@ -272,3 +272,30 @@ fn a_repeat_is_recognised_by_what_the_worker_said() {
     let again = world.ask_as(&unseen, &World::device(1), Some(&command)).unwrap();
     assert_eq!((again.answer, again.events.len()), (first.answer, 0));
 }
+
+/// A full ledger of runs has room again when what it remembers is over, also where nothing happened meanwhile.
+#[test]
+fn a_full_ledger_of_runs_has_room_when_they_are_over() {
+    let mut world = World::new(|form| {
+        form.limits.runs = 20;
+        form.runs.grant_lifetime_max_ms = Millis::from_secs(7_200);
+    });
+    let mut worker = world.join(1, "a");
+    for n in 0..20 {
+        let acquired = running(&mut world, 1, n);
+        world.ask(&World::completion(worker, &acquired.lease), &World::device(1)).unwrap();
+    }
+    assert_eq!(refused(&mut world, |world| world.acquire(99, "a")), code::FLEET_RUNS_FULL);
+    world.pass(7_200_000);
+    world.expire();
+    for n in 100..150 {
+        worker = world.attest(1, "a", None).unwrap().answer.handle;
+        world.beat(1, worker).unwrap();
+        let acquired = running(&mut world, 1, n);
+        assert!(world.fleet.state().runs().count() <= 20, "invariant 13");
+        world.ask(&World::completion(worker, &acquired.lease), &World::device(1)).unwrap();
+        world.pass(400_000);
+        world.expire();
+    }
+    world.fleet.state().check_invariants().unwrap();
+}

@@ -86,7 +86,7 @@ impl FleetState {
                 self.sessions.remember(command, *content, answer.clone(), width, memory, at.mono);
             }
             FleetEvent::RunEnded { run, fence, outcome, lost, remembered_until, .. } => {
-                self.runs.forget_until(at.mono);
+                self.runs.forget_some(at.mono);
                 self.runs.ended(run, *fence, *outcome, *lost, *remembered_until);
             }
             FleetEvent::FleetQuarantined { generation } => self.roster.quarantine_all(*generation),
@@ -207,7 +207,7 @@ impl FleetState {
                 let terms = &lease.terms;
                 self.fence_counter = lease.fence.counter;
                 self.grants.insert(terms.spent_as(), terms.grant_expires.0, at.wall.0);
-                self.runs.forget_until(at.mono);
+                self.runs.forget_some(at.mono);
                 self.runs.leased(&terms.run, *slot, lease.fence);
                 self.roster.ready.remember_shape(&terms.capabilities);
                 let held = HeldLease { lease: lease.clone(), stage: LeaseStage::Assigned, revoked: None };

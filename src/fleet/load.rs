@@ -114,11 +114,6 @@ impl Loader {
                 parts.runs.load(run);
                 Ok(rest)
             }
-            Section::Forget => {
-                let ((due, run), rest) = take(items)?;
-                parts.runs.load_forget(due, run);
-                Ok(rest)
-            }
             Section::Grants => {
                 let (entry, rest) = take(items)?;
                 parts.grants.load(entry);

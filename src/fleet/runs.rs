@@ -1,10 +1,10 @@
 //! The ledger of runs: who has each, how often it was tried, and how it ended, for as long as that could matter.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use super::{condition::LossReason, operation::RunOutcome};
+use super::{condition::LossReason, operation::RunOutcome, spent::FORGOTTEN};
 use crate::{
     id::RunId,
     lease::Fence,
@@ -68,17 +68,22 @@ impl Keyed for RunRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Runs {
     records: KeyedSlab<RunRecord>,
-    /// When to look whether a run can be forgotten, oldest first.
-    forget: VecDeque<(Mono, RunId)>,
+    /// The runs that are not leased, by the instant from which on they need not be remembered.
+    over: BTreeSet<(Mono, RunId)>,
 }
 
 impl Runs {
     pub(crate) fn new(index_key: [u8; 16]) -> Self {
-        Self { records: KeyedSlab::new(index_key), forget: VecDeque::new() }
+        Self { records: KeyedSlab::new(index_key), over: BTreeSet::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// Whether there is no room for another run at `now`: what is over by then makes room.
+    pub(crate) fn is_full(&self, limit: usize, now: Mono) -> bool {
+        self.len() >= limit && self.over.first().is_none_or(|(until, _)| *until > now)
     }
 
     pub(crate) fn get(&self, run: &RunId) -> Option<&RunRecord> {
@@ -89,17 +94,14 @@ impl Runs {
         self.records.iter()
     }
 
-    fn get_mut(&mut self, run: &RunId) -> Option<&mut RunRecord> {
-        let slot = self.records.find(run.as_str().as_bytes())?;
-        self.records.get_mut(slot)
-    }
-
     /// The run is leased once more.
     pub(crate) fn leased(&mut self, run: &RunId, slot: u32, fence: Fence) {
         let state = RunState::Leased { slot, fence };
         match self.records.find_or_hash(run.as_str().as_bytes()) {
             Ok(slot) => {
                 if let Some(record) = self.records.get_mut(slot) {
+                    self.over.remove(&(record.remembered_until, run.clone()));
+                    record.remembered_until = Mono::NEVER;
                     record.attempts = record.attempts.saturating_add(1);
                     record.state = state;
                 }
@@ -121,12 +123,13 @@ impl Runs {
         until: Mono,
         memory: Mono,
     ) {
-        if let Some(record) = self.get_mut(run)
+        let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return };
+        if let Some(record) = self.records.get_mut(slot)
             && matches!(record.state, RunState::Leased { fence: live, .. } if live == fence)
         {
             record.state = RunState::Held { until, fence, reason };
             record.remembered_until = memory;
-            self.forget.push_back((memory, run.clone()));
+            self.over.insert((memory, run.clone()));
         }
     }
 
@@ -139,42 +142,34 @@ impl Runs {
         lost: Option<LossReason>,
         memory: Mono,
     ) {
-        if let Some(record) = self.get_mut(run) {
+        let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return };
+        if let Some(record) = self.records.get_mut(slot) {
+            let before = core::mem::replace(&mut record.remembered_until, memory);
             record.state = RunState::Ended { fence, outcome, lost };
-            record.remembered_until = memory;
-            self.forget.push_back((memory, run.clone()));
+            self.over.remove(&(before, run.clone()));
+            self.over.insert((memory, run.clone()));
         }
     }
 
-    /// Forgets runs whose time has passed. Amortised O(1) for each run.
-    pub(crate) fn forget_until(&mut self, now: Mono) {
-        while let Some((due, _)) = self.forget.front() {
-            if *due > now {
-                break;
+    /// Forgets a few runs whose time has passed.
+    pub(crate) fn forget_some(&mut self, now: Mono) {
+        for _ in 0..FORGOTTEN {
+            if self.over.first().is_none_or(|(until, _)| *until > now) {
+                return;
             }
-            let Some((_, run)) = self.forget.pop_front() else { break };
-            let Some(slot) = self.records.find(run.as_str().as_bytes()) else { continue };
-            let over = self.records.get(slot).is_some_and(|record| {
-                !matches!(record.state, RunState::Leased { .. }) && record.remembered_until <= now
-            });
-            if over {
+            let Some((_, run)) = self.over.pop_first() else { return };
+            if let Some(slot) = self.records.find(run.as_str().as_bytes()) {
                 self.records.remove(slot);
             }
         }
     }
 
-    pub(crate) fn forget_queue(&self) -> &VecDeque<(Mono, RunId)> {
-        &self.forget
-    }
-
     /// Takes in a record that a snapshot held.
     pub(crate) fn load(&mut self, record: RunRecord) {
+        if !matches!(record.state, RunState::Leased { .. }) {
+            self.over.insert((record.remembered_until, record.run.clone()));
+        }
         self.records.insert(record);
-    }
-
-    /// Takes in the next entry of the queue that a snapshot held.
-    pub(crate) fn load_forget(&mut self, due: Mono, run: RunId) {
-        self.forget.push_back((due, run));
     }
 
     /// The records in the order of their ids: equal ledgers give equal snapshots.

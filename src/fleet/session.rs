@@ -7,7 +7,7 @@ use alloc::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{principal::CommandId, rejection::CommandError};
+use super::{principal::CommandId, rejection::CommandError, spent::FORGOTTEN};
 use crate::{
     digest::Sha256Digest,
     id::ClientId,
@@ -71,7 +71,8 @@ impl Sessions {
         memory: Millis,
         now: Mono,
     ) {
-        while let Some((last, client)) = self.by_age.first() {
+        for _ in 0..FORGOTTEN {
+            let Some((last, client)) = self.by_age.first() else { break };
             if last.plus(memory) > now || *client == command.client {
                 break;
             }

@@ -36,8 +36,6 @@ pub(super) enum Section {
     Free,
     /// Runs, by id.
     Runs,
-    /// When to look whether a run can be forgotten.
-    Forget,
     /// Spent grants.
     Grants,
     /// Spent nonces.
@@ -65,12 +63,11 @@ pub(super) enum Section {
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Head,
         Self::Places,
         Self::Free,
         Self::Runs,
-        Self::Forget,
         Self::Grants,
         Self::Nonces,
         Self::Sessions,
@@ -196,7 +193,6 @@ impl FleetState {
             .chain(roster.stored_places().map(|place| item(S::Places, &place)))
             .chain(roster.free().iter().map(|slot| item(S::Free, slot)))
             .chain(runs.sorted().into_iter().map(|run| item(S::Runs, run)))
-            .chain(runs.forget_queue().iter().map(|entry| item(S::Forget, entry)))
             .chain(self.grants.stored().map(|entry| item(S::Grants, &entry)))
             .chain(self.nonces.stored().map(|entry| item(S::Nonces, &entry)))
             .chain(self.sessions.stored().map(|session| item(S::Sessions, &session)))

@@ -10,6 +10,10 @@ use crate::{
 /// Entries are forgotten in batches of this many milliseconds, so that remembering one costs O(1).
 const BATCH_MS: u64 = 60_000;
 
+/// How much one operation forgets at most of what is over: more than it can add, so that nothing is left for long, and
+/// little, so that none pays for what an idle hour has left behind.
+pub(super) const FORGOTTEN: usize = 8;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry(Sha256Digest);
 
@@ -48,16 +52,25 @@ impl Spent {
         self.len().saturating_sub(over) >= limit
     }
 
-    /// Remembers `thing` until after `until`, and forgets what is over at `now`.
+    /// Forgets one thing that is over at `now`. False where there is none.
+    fn forget_one(&mut self, now: u64) -> bool {
+        let over = self.batches.first_entry().filter(|batch| *batch.key() <= now / BATCH_MS);
+        let Some(mut batch) = over else { return false };
+        let thing = batch.get_mut().pop();
+        if batch.get().is_empty() {
+            batch.remove();
+        }
+        if let Some(slot) = thing.and_then(|thing| self.entries.find(thing.as_bytes())) {
+            self.entries.remove(slot);
+        }
+        true
+    }
+
+    /// Remembers `thing` until after `until`, and forgets some of what is over at `now`.
     pub(crate) fn insert(&mut self, thing: Sha256Digest, until: u64, now: u64) {
-        while let Some(batch) = self.batches.first_entry() {
-            if *batch.key() > now / BATCH_MS {
+        for _ in 0..FORGOTTEN {
+            if !self.forget_one(now) {
                 break;
-            }
-            for over in batch.remove() {
-                if let Some(slot) = self.entries.find(over.as_bytes()) {
-                    self.entries.remove(slot);
-                }
             }
         }
         if let Err(hash) = self.entries.find_or_hash(thing.as_bytes()) {
@@ -96,5 +109,22 @@ mod tests {
         let mut loaded = Spent::new([2; 16]);
         spent.stored().for_each(|entry| loaded.load(entry));
         assert_eq!(loaded, spent);
+    }
+
+    #[test]
+    fn no_operation_forgets_much_and_in_the_end_all_of_it_is_forgotten() {
+        let thing = |n: u64| Sha256Digest::of(&n.to_be_bytes());
+        let mut spent = Spent::new([1; 16]);
+        (0..1_000).for_each(|n| spent.insert(thing(n), 1, 0));
+        assert!(spent.is_full(1_000, 0) && !spent.is_full(1, 120_000));
+        for n in 1_000..1_200 {
+            let before = spent.len();
+            spent.insert(thing(n), 500_000, 120_000);
+            assert!(spent.len() + FORGOTTEN > before);
+            let mut loaded = Spent::new([2; 16]);
+            spent.stored().for_each(|entry| loaded.load(entry));
+            assert_eq!(loaded, spent);
+        }
+        assert_eq!(spent.len(), 200);
     }
 }

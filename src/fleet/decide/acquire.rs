@@ -124,7 +124,7 @@ impl Acquire {
         let (state, now) = (context.state, context.now.mono);
         let Some(record) = state.run(&self.request.terms().run) else {
             let limit = usize::try_from(state.policy.limits.runs).unwrap_or(usize::MAX);
-            return if state.runs.len() >= limit { Err(AcquireError::RunsFull) } else { Ok(1) };
+            return if state.runs.is_full(limit, now) { Err(AcquireError::RunsFull) } else { Ok(1) };
         };
         match record.state {
             RunState::Leased { slot, fence } => {
