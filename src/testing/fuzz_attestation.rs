@@ -229,6 +229,14 @@ pub fn appraisal(bytes: &[u8]) {
     }
 }
 
+/// A time within a few milliseconds of one where a rule begins or ends, or an hour and a bit to either side of now.
+fn time(how: u64) -> Wall {
+    const EDGES: [u64; 5] = [NOW - 5_000, NOW - 1_000, NOW, NOW + 2_000, NOW - 1_000 + 3_600_000];
+    let (edge, rest) = (how % 8, how / 8);
+    let edge = usize::try_from(edge).ok().and_then(|edge| EDGES.get(edge));
+    Wall(edge.map_or(NOW - 4_000_000 + rest % 8_000_000, |edge| edge - 3 + rest % 7))
+}
+
 /// The good evidence with claims changed as the input says, nine bytes for each: what and how. It is accepted exactly
 /// where the rules, written down here a second time, find nothing wrong.
 fn changed(fixture: &Fixture, changes: &[u8]) {
@@ -237,8 +245,7 @@ fn changed(fixture: &Fixture, changes: &[u8]) {
         let (Some(what), Some(how)) = (change.first(), change.last_chunk()) else { return };
         let how = u64::from_le_bytes(*how);
         let digest = Sha256Digest::of(&how.to_le_bytes());
-        // An hour and a bit to either side: the rules differ there.
-        let time = Wall(NOW - 4_000_000 + how % 8_000_000);
+        let time = time(how);
         match what % 12 {
             0 | 1 => claims.issued = time,
             2 | 3 => claims.expires = time,
