@@ -86,8 +86,10 @@ impl KeyedIndex {
         let (held, buckets) = (self.table.len(), self.table.num_buckets());
         let ahead = (held / 2).max(buckets / 16).max(3);
         let larger = HashTable::with_capacity(held.saturating_add(ahead));
+        // At least `ahead`, and more where the table was rounded up.
+        let room = larger.capacity().saturating_sub(held).max(1);
         let table = core::mem::replace(&mut self.table, larger);
-        let step = buckets.div_ceil(ahead).saturating_add(1);
+        let step = buckets.div_ceil(room);
         self.outgrown = (held > 0).then_some(Outgrown { table, next: 0, step });
     }
 

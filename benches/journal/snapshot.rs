@@ -142,6 +142,30 @@ fn serve(fixture: &mut Fixture, journal: FileJournal, stop: &dyn Fn() -> bool) -
     (turns, writer.join().unwrap())
 }
 
+/// How long two loops that do nothing are held up on this machine: what no thread of ours could undercut.
+fn control(lasting: Duration) {
+    let spin = move || {
+        let (start, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+        let mut before = waited();
+        while start.elapsed() < lasting {
+            std::hint::spin_loop();
+            let gap = last.elapsed();
+            if gap > LONG {
+                longest = longest.max(gap.saturating_sub(waited().saturating_sub(before)));
+                before = waited();
+            }
+            last = Instant::now();
+        }
+        longest
+    };
+    let loops = [thread::spawn(spin), thread::spawn(spin)];
+    let longest = loops.into_iter().map(|held| held.join().unwrap()).max();
+    println!(
+        "two loops that do nothing: longest without waiting for a core {:?}",
+        longest.unwrap_or_default()
+    );
+}
+
 pub fn run(workers: usize) {
     println!("a fleet of {workers} workers, nine of ten at work");
     let mut fixture = timed("made in", || Fixture::new(workers));
@@ -187,6 +211,7 @@ pub fn run(workers: usize) {
         "the next one: read, folded, written, synced, read back, {} chunks: {spent:?}",
         compacted.chunks
     );
+    control(spent);
     println!("journal since: {} bytes", size(&path, "journal"));
     drop(journal);
     let mut journal = timed("opened again", || FileJournal::open(&path).unwrap());

@@ -1,6 +1,6 @@
 //! The ledger of runs: who has each, how often it was tried, and how it ended, for as long as that could matter.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -68,13 +68,26 @@ impl Keyed for RunRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Runs {
     records: KeyedSlab<RunRecord>,
-    /// The runs that are not leased, by the instant from which on they need not be remembered.
-    over: BTreeSet<(Mono, RunId)>,
+    /// The runs that are not leased, by the instant from which on they need not be remembered. The fence that each was
+    /// last leased under tells those of one instant apart, and grows with time, so that new ones come at the end.
+    over: BTreeMap<(Mono, Fence), RunId>,
+}
+
+impl RunRecord {
+    /// Its place among those that are not leased.
+    fn place(&self) -> Option<(Mono, Fence)> {
+        match self.state {
+            RunState::Leased { .. } => None,
+            RunState::Held { fence, .. } | RunState::Ended { fence, .. } => {
+                Some((self.remembered_until, fence))
+            }
+        }
+    }
 }
 
 impl Runs {
     pub(crate) fn new(index_key: [u8; 16]) -> Self {
-        Self { records: KeyedSlab::new(index_key), over: BTreeSet::new() }
+        Self { records: KeyedSlab::new(index_key), over: BTreeMap::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -83,7 +96,7 @@ impl Runs {
 
     /// Whether there is no room for another run at `now`: what is over by then makes room.
     pub(crate) fn is_full(&self, limit: usize, now: Mono) -> bool {
-        self.len() >= limit && self.over.first().is_none_or(|(until, _)| *until > now)
+        self.len() >= limit && self.over.first_key_value().is_none_or(|((until, _), _)| *until > now)
     }
 
     pub(crate) fn get(&self, run: &RunId) -> Option<&RunRecord> {
@@ -100,7 +113,9 @@ impl Runs {
         match self.records.find_or_hash(run.as_str().as_bytes()) {
             Ok(slot) => {
                 if let Some(record) = self.records.get_mut(slot) {
-                    self.over.remove(&(record.remembered_until, run.clone()));
+                    if let Some(place) = record.place() {
+                        self.over.remove(&place);
+                    }
                     record.remembered_until = Mono::NEVER;
                     record.attempts = record.attempts.saturating_add(1);
                     record.state = state;
@@ -129,7 +144,7 @@ impl Runs {
         {
             record.state = RunState::Held { until, fence, reason };
             record.remembered_until = memory;
-            self.over.insert((memory, run.clone()));
+            self.over.insert((memory, fence), run.clone());
         }
     }
 
@@ -144,20 +159,20 @@ impl Runs {
     ) {
         let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return };
         if let Some(record) = self.records.get_mut(slot) {
-            let before = core::mem::replace(&mut record.remembered_until, memory);
+            if let Some(place) = record.place() {
+                self.over.remove(&place);
+            }
             record.state = RunState::Ended { fence, outcome, lost };
-            self.over.remove(&(before, run.clone()));
-            self.over.insert((memory, run.clone()));
+            record.remembered_until = memory;
+            self.over.insert((memory, fence), run.clone());
         }
     }
 
     /// Forgets a few runs whose time has passed.
     pub(crate) fn forget_some(&mut self, now: Mono) {
         for _ in 0..FORGOTTEN {
-            if self.over.first().is_none_or(|(until, _)| *until > now) {
-                return;
-            }
-            let Some((_, run)) = self.over.pop_first() else { return };
+            let over = self.over.first_entry().filter(|entry| entry.key().0 <= now);
+            let Some(run) = over.map(|entry| entry.remove()) else { return };
             if let Some(slot) = self.records.find(run.as_str().as_bytes()) {
                 self.records.remove(slot);
             }
@@ -166,8 +181,8 @@ impl Runs {
 
     /// Takes in a record that a snapshot held.
     pub(crate) fn load(&mut self, record: RunRecord) {
-        if !matches!(record.state, RunState::Leased { .. }) {
-            self.over.insert((record.remembered_until, record.run.clone()));
+        if let Some(place) = record.place() {
+            self.over.insert(place, record.run.clone());
         }
         self.records.insert(record);
     }

@@ -275,12 +275,8 @@ fn changed(fixture: &Fixture, changes: &[u8]) {
     let plain = || (EvidenceForm::Json, &fixture.plain, claims.to_document());
     let (form, policy, bytes) = if changes.len().is_multiple_of(9) { plain() } else { sealed() };
     let verdict = appraise(form, &bytes, policy, &fixture.context(), &DefaultVerifier);
-    assert_eq!(
-        verdict.accepted().is_some(),
-        in_time && spoken && same,
-        "{claims:?} {:?}",
-        verdict.failures()
-    );
+    let want = in_time && spoken && same;
+    assert_eq!(verdict.accepted().is_some(), want, "{changes:?}: {:?}", verdict.failures());
 }
 
 fn launcher() -> Ed25519Signer {
