@@ -87,7 +87,7 @@ impl FleetState {
             }
             FleetEvent::RunEnded { run, fence, outcome, lost, remembered_until, .. } => {
                 self.runs.forget_some(at.mono);
-                self.runs.ended(run, *fence, *outcome, *lost, *remembered_until);
+                self.runs.ended(run, *fence, *outcome, *lost, *remembered_until, self.version);
             }
             FleetEvent::FleetQuarantined { generation } => self.roster.quarantine_all(*generation),
             _ => self.evolve_worker(at, event),
@@ -262,7 +262,7 @@ impl FleetState {
 
     fn free_run(&mut self, slot: u32, fence: Fence, reason: Option<LossReason>, until: Mono, memory: Mono) {
         if let Some(held) = self.roster.get(slot).and_then(state::held) {
-            self.runs.held(&held.lease.terms.run, fence, reason, until, memory);
+            self.runs.held(&held.lease.terms.run, fence, reason, until, memory, self.version);
         }
     }
 }

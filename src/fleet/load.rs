@@ -180,8 +180,9 @@ impl Loader {
         if !self.is_whole() {
             return Err(RecoverError::Malformed);
         }
-        let Parts { head, roster, runs, grants, nonces, sessions, devices, anchors, pairing, dispatch } =
+        let Parts { head, roster, mut runs, grants, nonces, sessions, devices, anchors, pairing, dispatch } =
             self.parts.ok_or(ORDER)?;
+        runs.loaded();
         let nodes = NodeRuntimeState {
             registry: devices.ok_or(ORDER)?.finish().map_err(|_| REGISTRY)?,
             anchors: anchors.ok_or(ORDER)?,
