@@ -115,6 +115,11 @@ impl KeyedIndex {
         self.outgrown = None;
     }
 
+    /// Forgets every slot, and the room for them.
+    pub(crate) fn release(&mut self) {
+        (self.table, self.outgrown) = (HashTable::new(), None);
+    }
+
     /// The slot whose record has `id`. `record` gives the id of the record in a slot.
     pub(crate) fn get<'a>(&self, id: &[u8], record: impl Fn(Slot) -> Option<&'a [u8]>) -> Option<Slot> {
         self.get_hashed(self.hash(id), |slot| record(slot) == Some(id))

@@ -23,10 +23,14 @@ struct Span {
     len: u32,
 }
 
-/// A name that rules or the deny list speak of.
+/// A name that rules or the deny list speak of. Half a cache line, and never in two.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
 struct Entry {
     start: u32,
+    /// The upper half of the name's hash, once the index is finished.
+    tag: u32,
+    /// A name is never empty: 0 is a place without one.
     len: u8,
     denied: bool,
     denied_below: bool,
@@ -70,11 +74,6 @@ impl Names {
         entry.and_then(|entry| name_of(&self.text, entry)) == Some(name.as_bytes())
     }
 
-    fn get(&self, name: &str) -> Option<&Entry> {
-        let found = self.table.get_hashed(self.table.hash(name.as_bytes()), |slot| self.is_name(slot, name));
-        self.entries.get(usize::try_from(found?).ok()?)
-    }
-
     /// The slot of `name`, a new one where there was none. `None` when the index is full.
     fn add(&mut self, name: &str) -> Option<u32> {
         let hash = self.table.hash(name.as_bytes());
@@ -94,6 +93,68 @@ impl Names {
 
     fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
         self.entries.get_mut(usize::try_from(slot).ok()?)
+    }
+}
+
+/// The names once no other will come. Half of the places are empty, so that a name is in the first one that is looked at,
+/// or next to it: one cache miss, where a table of slots would cost three in a row.
+#[derive(Clone, Debug)]
+struct FoundNames {
+    text: String,
+    places: Vec<Entry>,
+    /// Start and length of each name, by slot.
+    slots: Vec<(u32, u8)>,
+    /// Keys the hash, and holds nothing else any more.
+    hasher: KeyedIndex,
+}
+
+impl Default for FoundNames {
+    fn default() -> Self {
+        let hasher = KeyedIndex::new([0; 16]);
+        Self { text: String::new(), places: Vec::new(), slots: Vec::new(), hasher }
+    }
+}
+
+/// Where a hash begins to look among so many places, and the tag that it looks for.
+fn first_place(hash: u64, places: usize) -> (usize, u32) {
+    let mask = places.saturating_sub(1);
+    let [a, b, c, d, tag @ ..] = hash.to_le_bytes();
+    (usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(0) & mask, u32::from_le_bytes(tag))
+}
+
+impl FoundNames {
+    fn new(names: Names) -> Self {
+        let Names { text, entries, table: mut hasher } = names;
+        hasher.release();
+        let slots = entries.iter().map(|entry| (entry.start, entry.len)).collect();
+        let wanted = entries.len().saturating_mul(2).checked_next_power_of_two().unwrap_or(0);
+        let mut places = alloc::vec![Entry::default(); if entries.is_empty() { 0 } else { wanted }];
+        for mut entry in entries {
+            let hash = hasher.hash(name_of(&text, &entry).unwrap_or_default());
+            let (mut at, tag) = first_place(hash, places.len());
+            entry.tag = tag;
+            while let Some(place) = places.get_mut(at) {
+                if place.len == 0 {
+                    *place = entry;
+                    break;
+                }
+                at = at.saturating_add(1) & wanted.saturating_sub(1);
+            }
+        }
+        Self { text, places, slots, hasher }
+    }
+
+    fn get(&self, name: &str) -> Option<&Entry> {
+        let mask = self.places.len().saturating_sub(1);
+        let (mut at, tag) = first_place(self.hasher.hash(name.as_bytes()), self.places.len());
+        loop {
+            // Half of the places are empty, so this ends.
+            let entry = self.places.get(at).filter(|entry| entry.len > 0)?;
+            if entry.tag == tag && name_of(&self.text, entry) == Some(name.as_bytes()) {
+                return Some(entry);
+            }
+            at = at.saturating_add(1) & mask;
+        }
     }
 }
 
@@ -182,8 +243,9 @@ impl Builder {
         self.postings.dedup();
 
         let rule_at = |slot: u32| usize::try_from(slot).ok().and_then(|at| rules.get(at));
+        let mut names = self.names;
         let mut index = HostIndex {
-            names: self.names,
+            names: FoundNames::default(),
             addresses: Vec::new(),
             denied_addresses: self.denied_addresses,
             postings: Vec::with_capacity(self.postings.len()),
@@ -216,12 +278,12 @@ impl Builder {
                     index.addresses.extend(ip.map(|ip| (*ip, span)));
                 }
                 Some((By::Exact, slot, _)) => {
-                    if let Some(entry) = index.names.entry_mut(*slot) {
+                    if let Some(entry) = names.entry_mut(*slot) {
                         entry.exact = span;
                     }
                 }
                 Some((By::Suffix, slot, _)) => {
-                    if let Some(entry) = index.names.entry_mut(*slot) {
+                    if let Some(entry) = names.entry_mut(*slot) {
                         entry.suffix = span;
                     }
                 }
@@ -230,7 +292,8 @@ impl Builder {
         }
         index.addresses.sort_unstable_by_key(|(ip, _)| *ip);
         index.denied_addresses.sort_unstable();
-        index.note_depths();
+        index.note_depths(&names);
+        index.names = FoundNames::new(names);
         Ok(index)
     }
 }
@@ -238,7 +301,7 @@ impl Builder {
 /// The finished index. Immutable; lookups allocate nothing.
 #[derive(Clone, Debug)]
 pub(super) struct HostIndex {
-    names: Names,
+    names: FoundNames,
     /// Sorted.
     addresses: Vec<(IpAddr, Span)>,
     /// Sorted.
@@ -280,10 +343,9 @@ impl Search<'_> {
 }
 
 impl HostIndex {
-    fn note_depths(&mut self) {
-        for entry in &self.names.entries {
-            let Some(name) = name_of(&self.names.text, entry).and_then(|b| core::str::from_utf8(b).ok())
-            else {
+    fn note_depths(&mut self, names: &Names) {
+        for entry in &names.entries {
+            let Some(name) = name_of(&names.text, entry).and_then(|b| core::str::from_utf8(b).ok()) else {
                 continue;
             };
             let bit = depth_bit(labels(name));
@@ -406,8 +468,8 @@ impl HostIndex {
 
     /// The name in `slot`.
     pub(super) fn name(&self, slot: u32) -> Option<&str> {
-        let entry = self.names.entries.get(usize::try_from(slot).ok()?)?;
-        core::str::from_utf8(name_of(&self.names.text, entry)?).ok()
+        let (start, len) = *self.names.slots.get(usize::try_from(slot).ok()?)?;
+        core::str::from_utf8(name_of(&self.names.text, &Entry { start, len, ..Entry::default() })?).ok()
     }
 
     pub(super) fn any_group(&self) -> &[u32] {
