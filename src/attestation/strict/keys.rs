@@ -29,6 +29,13 @@ pub(super) struct ObjectKeys<'a> {
     wide: Option<Box<Wide<'a>>>,
 }
 
+impl ObjectKeys<'_> {
+    /// How many keys there may be before the object needs a table, or a larger one.
+    fn room(&self) -> usize {
+        self.wide.as_deref().map_or(FEW_KEYS, |wide| wide.slots.len() / 2)
+    }
+}
+
 #[derive(Default)]
 struct Wide<'a> {
     /// 0, or one more than the place of a key among those of its object. A power of two of them, more than half of
@@ -40,7 +47,8 @@ struct Wide<'a> {
 
 impl<'a> Keys<'a> {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(FEW_KEYS))
+        // A statement has a few more open at once.
+        Self(Vec::with_capacity(FEW_KEYS + FEW_KEYS / 2))
     }
 
     pub(super) fn open(&self) -> ObjectKeys<'a> {
@@ -71,18 +79,17 @@ impl<'a> Keys<'a> {
             }
             object.seen |= bit;
         }
+        let count = held.len().saturating_add(1);
         self.0.push(Key { hash, text });
-        self.widen(object);
+        if count > object.room() {
+            self.widen(object);
+        }
         true
     }
 
-    /// Gives the object a table, or a larger one, where its keys are too many for what it has.
+    /// Gives the object a table, or a larger one.
     fn widen(&mut self, object: &mut ObjectKeys<'a>) {
         let held = self.0.get(object.from..).unwrap_or_default();
-        let room = object.wide.as_deref().map_or(FEW_KEYS, |wide| wide.slots.len() / 2);
-        if held.len() <= room {
-            return;
-        }
         let mut slots = vec![0; held.len().saturating_mul(4).next_power_of_two()];
         for (place, key) in held.iter().enumerate() {
             // They are all different, so none needs to be compared.
@@ -140,12 +147,26 @@ fn hash(text: &[u8]) -> u64 {
     let length = u64::try_from(text.len()).unwrap_or(0);
     let (words, _) = text.as_chunks::<8>();
     // The last word overlaps the one before it where the length is no multiple of eight.
-    let last = text.last_chunk::<8>().copied().unwrap_or_else(|| {
-        let mut word = [0; 8];
-        word.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-        word
-    });
+    let last = text.last_chunk::<8>().copied().unwrap_or_else(|| short(text));
     mix(words.iter().fold(length, |hash, word| mix(hash, *word)), last)
+}
+
+/// Fewer than eight bytes as one word. The lengths are told apart already.
+fn short(text: &[u8]) -> [u8; 8] {
+    let word = |start: [u8; 4], end: [u8; 4]| {
+        let (start, end) = (u32::from_le_bytes(start), u32::from_le_bytes(end));
+        (u64::from(end) << 32 | u64::from(start)).to_le_bytes()
+    };
+    match *text {
+        [] => [0; 8],
+        [a] => word([a, 0, 0, 0], [0; 4]),
+        [a, b] => word([a, b, 0, 0], [0; 4]),
+        [a, b, c] => word([a, b, c, 0], [0; 4]),
+        [a, b, c, d, ..] => {
+            let end = text.last_chunk().copied().unwrap_or_default();
+            word([a, b, c, d], end)
+        }
+    }
 }
 
 #[cfg(test)]

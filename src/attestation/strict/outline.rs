@@ -23,9 +23,8 @@ pub(super) enum Kind {
 struct Token {
     kind: Kind,
     start: u32,
+    /// Where a scalar ends; for a container, the token after everything that is in it.
     end: u32,
-    /// The token after this value and everything in it.
-    next: u32,
 }
 
 /// Who hears of the values as the scan passes them.
@@ -35,7 +34,7 @@ pub(super) trait Sink {
     /// A container begins. Gives what [`Self::close`] wants to know.
     fn open(&mut self, kind: Kind, start: usize) -> usize;
     /// A container ends.
-    fn close(&mut self, opened: usize, end: usize);
+    fn close(&mut self, opened: usize);
 }
 
 /// Nobody.
@@ -46,7 +45,7 @@ impl Sink for () {
         0
     }
 
-    fn close(&mut self, _: usize, _: usize) {}
+    fn close(&mut self, _: usize) {}
 }
 
 /// A document is at most 8 MiB long, by the limits.
@@ -62,8 +61,7 @@ struct Tokens(Vec<Token>);
 
 impl Sink for Tokens {
     fn scalar(&mut self, kind: Kind, start: usize, end: usize) {
-        let next = narrow(self.0.len().saturating_add(1));
-        self.0.push(Token { kind, start: narrow(start), end: narrow(end), next });
+        self.0.push(Token { kind, start: narrow(start), end: narrow(end) });
     }
 
     fn open(&mut self, kind: Kind, start: usize) -> usize {
@@ -72,14 +70,16 @@ impl Sink for Tokens {
         at
     }
 
-    fn close(&mut self, opened: usize, end: usize) {
+    fn close(&mut self, opened: usize) {
         let next = narrow(self.0.len());
         if let Some(token) = self.0.get_mut(opened) {
-            token.end = narrow(end);
-            token.next = next;
+            token.end = next;
         }
     }
 }
+
+/// A statement without extensions has about so many, in one kilobyte.
+const FEW_TOKENS: usize = 84;
 
 /// A document that the scanner accepted, with its places.
 pub(crate) struct Outline<'a> {
@@ -90,8 +90,7 @@ pub(crate) struct Outline<'a> {
 impl<'a> Outline<'a> {
     /// Checks `bytes` as [`check`](super::check) does; an object stands at the top.
     pub(crate) fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, StrictError> {
-        // Our documents have a value or a key in about so many bytes.
-        let mut tokens = Tokens(Vec::with_capacity(bytes.len().min(limits.bytes) / 24));
+        let mut tokens = Tokens(Vec::with_capacity(FEW_TOKENS));
         let text = scan::run(bytes, &limits.top_object(), &mut tokens)?;
         Ok(Self { text, tokens: tokens.0 })
     }
@@ -176,8 +175,11 @@ impl<'d> Node<'d> {
         let mut at = self.at.saturating_add(1);
         Ok(core::iter::from_fn(move || {
             let node = Node { at, ..self };
-            let next = node.token().filter(|_| at < wide(container.next))?.next;
-            at = wide(next);
+            let token = node.token().filter(|_| at < wide(container.end))?;
+            at = match token.kind {
+                Kind::Object | Kind::Array => wide(token.end),
+                _ => at.saturating_add(1),
+            };
             Some(node)
         }))
     }
