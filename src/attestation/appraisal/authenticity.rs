@@ -63,23 +63,12 @@ fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failu
             candidates.push(key);
         }
     }
-    let signed = envelope.signed_by(&candidates, trust.verifier, &trust.form.limits.envelope());
-    let signers: Vec<&TrustedKey> = signed.iter().filter_map(|at| candidates.get(*at).copied()).collect();
+    let mut signers = envelope.signed_by(&candidates, trust.verifier, &trust.form.limits.envelope());
     if signers.is_empty() {
         return Err([trust.nobody(envelope, &candidates)].into());
     }
-    let enough = |usable: &[&TrustedKey], mut failures: Vec<Failure>| {
-        let have = owners(usable.iter().copied());
-        let need = usize::try_from(trust.form.threshold).unwrap_or(usize::MAX);
-        if have >= need {
-            return Ok(());
-        }
-        failures.push(DsseError::Threshold { have, need }.into());
-        Err(failures)
-    };
     // Role, time and revocation do not depend on the payload, so they are settled before it is parsed.
-    let (usable, failures) = trust.sift(&signers, |_| true, Failure::KeyTime);
-    enough(&usable, failures)?;
+    trust.sift(&mut signers, |_| true, Failure::KeyTime)?;
     if envelope.unverified_type() != PAYLOAD_TYPE {
         return Err([Failure::PayloadType].into());
     }
@@ -89,17 +78,15 @@ fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failu
     // What the signers may speak of depends on the payload.
     let predicate =
         |scoped: Option<&ScopedKey>| scoped.is_none_or(|s| s.allows_predicate(EVIDENCE_PREDICATE));
-    let (usable, failures) = trust.sift(&usable, predicate, Failure::KeyPredicate);
-    enough(&usable, failures)?;
+    trust.sift(&mut signers, predicate, Failure::KeyPredicate)?;
     let worker = claims.worker.stated();
     let covers = |scoped: Option<&ScopedKey>| predicate(scoped) && scoped.is_none_or(|s| s.covers(worker));
-    let (usable, failures) = trust.sift(&usable, covers, Failure::KeyWorker);
-    enough(&usable, failures)?;
+    trust.sift(&mut signers, covers, Failure::KeyWorker)?;
     let end = |key: &&TrustedKey| trust.scope(key, covers).map_or(Wall::START, |scope| scope.end());
     Ok(Authentic {
         digest: Sha256Digest::of(payload),
-        until: usable.iter().map(end).min().unwrap_or(Wall::START),
-        signers: usable.iter().map(|key| keys::signer(key, trust.is_paired(key))).collect(),
+        until: signers.iter().map(end).min().unwrap_or(Wall::START),
+        signers: signers.iter().map(|key| keys::signer(key, trust.is_paired(key))).collect(),
         claims,
     })
 }
@@ -132,32 +119,39 @@ impl Trust<'_> {
             .map(Scope::Entry)
     }
 
-    /// Splits signers into those whose trust reaches so far and the reasons for the others.
-    fn sift<'k>(
+    /// Keeps the signers whose trust reaches so far. Where they are not enough, the reasons for the others.
+    fn sift(
         &self,
-        signers: &[&'k TrustedKey],
+        signers: &mut Vec<&TrustedKey>,
         allows: impl Fn(Option<&ScopedKey>) -> bool,
         otherwise: fn(String) -> Failure,
-    ) -> (Vec<&'k TrustedKey>, Vec<Failure>) {
-        let mut usable = Vec::new();
+    ) -> Result<(), Vec<Failure>> {
         let mut failures = Vec::new();
-        for key in signers {
+        signers.retain(|key| {
             if keys::is_revoked(self.form, key.fingerprint()) {
                 failures.push(Failure::KeyRevoked(key.keyid().into()));
-            } else if self.scope(key, &allows).is_none() {
-                failures.push(otherwise(key.keyid().into()));
-            } else {
-                usable.push(*key);
+                return false;
             }
+            let usable = self.scope(key, &allows).is_some();
+            if !usable {
+                failures.push(otherwise(key.keyid().into()));
+            }
+            usable
+        });
+        let have = owners(signers.iter().copied());
+        let need = usize::try_from(self.form.threshold).unwrap_or(usize::MAX);
+        if have >= need {
+            return Ok(());
         }
-        (usable, failures)
+        failures.push(DsseError::Threshold { have, need }.into());
+        Err(failures)
     }
 
     /// Nobody who may sign evidence signed. Says so, or that somebody of another role did.
     fn nobody(&self, envelope: &Envelope, candidates: &[&TrustedKey]) -> Failure {
         let others = keys::distinct(self.form, |scoped| !scoped.has_role(KeyRole::Evidence));
         let signed = envelope.signed_by(&others, self.verifier, &self.form.limits.envelope());
-        if let Some(key) = signed.first().and_then(|at| others.get(*at)) {
+        if let Some(key) = signed.first() {
             return Failure::KeyRole(key.keyid().into());
         }
         let supported = |key: &&TrustedKey| self.verifier.supports(key.key().algorithm());

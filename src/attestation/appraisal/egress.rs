@@ -57,7 +57,7 @@ fn signers(
 ) -> Result<(Vec<Sha256Digest>, Wall), DsseError> {
     let candidates = keys::distinct(form, |scoped| scoped.has_role(KeyRole::EgressProxy));
     let signed = envelope.signed_by(&candidates, verifier, &form.limits.envelope());
-    let scope = |key: &&&TrustedKey| {
+    let scope = |key: &&TrustedKey| {
         let fingerprint = key.fingerprint();
         let worker = claims.worker.stated();
         if keys::is_revoked(form, fingerprint) {
@@ -67,8 +67,7 @@ fn signers(
             keys::entry(form, fingerprint, KeyRole::EgressProxy, now, |scoped| scoped.covers(worker))?;
         Some((fingerprint, entry.window.end()))
     };
-    let usable: Vec<(Sha256Digest, Wall)> =
-        signed.iter().filter_map(|at| candidates.get(*at)).filter_map(|key| scope(&key)).collect();
+    let usable: Vec<(Sha256Digest, Wall)> = signed.iter().filter_map(scope).collect();
     if usable.is_empty() {
         let supported = candidates.iter().all(|key| verifier.supports(key.key().algorithm()));
         return Err(if supported { DsseError::Untrusted } else { DsseError::UnsupportedAlgorithm });

@@ -4,7 +4,7 @@ use alloc::{borrow::Cow, string::String, vec::Vec};
 
 use serde::Serialize;
 
-use super::{DsseError, decode, pae};
+use super::{DsseError, base64::decode_after, message::Message};
 use crate::attestation::{
     signature::{SignatureVerifier, TrustedKey},
     strict::{Limits, Node, Outline, StrictError},
@@ -81,13 +81,14 @@ pub(crate) struct SignatureForm {
 
 #[derive(Clone, PartialEq, Eq)]
 struct Signature {
-    keyid: String,
-    bytes: Vec<u8>,
+    /// The key id, empty where there is none, and the signature after it.
+    held: Vec<u8>,
+    keyid_bytes: usize,
 }
 
 impl Signature {
-    /// The key id, empty where there is none, and the signature's text.
-    fn raw(node: Node<'_>) -> Result<(Cow<'_, str>, Cow<'_, str>), StrictError> {
+    /// `None` where the signature is not base64.
+    fn read(node: Node<'_>) -> Result<Option<Self>, StrictError> {
         let (mut keyid, mut sig) = (Cow::Borrowed(""), None);
         for (name, member) in node.members()? {
             match &*name {
@@ -96,15 +97,25 @@ impl Signature {
                 _ => {}
             }
         }
-        Ok((keyid, sig.ok_or(node.shape())?))
+        let sig = sig.ok_or(node.shape())?;
+        let mut held = Vec::with_capacity(keyid.len().saturating_add(sig.len()));
+        held.extend_from_slice(keyid.as_bytes());
+        Ok(decode_after(&mut held, &sig).map(|()| Self { held, keyid_bytes: keyid.len() }))
+    }
+
+    fn keyid(&self) -> &[u8] {
+        self.held.get(..self.keyid_bytes).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.held.get(self.keyid_bytes..).unwrap_or_default()
     }
 }
 
 /// An envelope that was read and not yet believed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {
-    payload_type: String,
-    payload: Vec<u8>,
+    message: Message,
     signatures: Vec<Signature>,
 }
 
@@ -127,7 +138,7 @@ impl Envelope {
                 "payload" => payload = Some(member.text()?),
                 "payloadType" => payload_type = Some(member.text()?),
                 "signatures" => {
-                    signatures = Some(member.elements()?.map(Signature::raw).collect::<Result<Vec<_>, _>>()?)
+                    signatures = Some(member.elements()?.map(Signature::read).collect::<Result<Vec<_>, _>>()?)
                 }
                 _ => {}
             }
@@ -145,60 +156,58 @@ impl Envelope {
         if payload_type.len() > MAX_PAYLOAD_TYPE_BYTES {
             return Err(DsseError::PayloadTypeTooLong);
         }
-        let payload = decode(&payload).ok_or(DsseError::Base64)?;
-        let signature = |(keyid, sig): (Cow<'_, str>, Cow<'_, str>)| {
-            Ok(Signature { keyid: keyid.into_owned(), bytes: decode(&sig).ok_or(DsseError::Base64)? })
-        };
-        let signatures = signatures.into_iter().map(signature).collect::<Result<_, DsseError>>()?;
-        Ok(Self { payload_type: payload_type.into_owned(), payload, signatures })
+        let message = Message::decode(&payload_type, &payload).ok_or(DsseError::Base64)?;
+        let signatures: Option<_> = signatures.into_iter().collect();
+        let signatures = signatures.ok_or(DsseError::Base64)?;
+        Ok(Self { message, signatures })
     }
 
     /// The type that the envelope states. Nobody has vouched for it yet.
     pub fn unverified_type(&self) -> &str {
-        &self.payload_type
+        self.message.payload_type()
     }
 
     /// The payload that the envelope carries. Nobody has vouched for it yet.
     pub fn unverified_payload(&self) -> &[u8] {
-        &self.payload
+        self.message.payload()
     }
 
-    pub(super) fn into_parts(self) -> (String, Vec<u8>) {
-        (self.payload_type, self.payload)
-    }
-
-    /// Which of `keys` signed this payload under this type, each at most once, in the order of `keys`.
+    /// Which of `keys`, all different, signed this payload under this type, in the order of `keys`.
     ///
     /// Cost: at most the limit's number of verifications, each over the whole payload.
-    pub(crate) fn signed_by(
+    pub(crate) fn signed_by<'k>(
         &self,
-        keys: &[&TrustedKey],
+        keys: &[&'k TrustedKey],
         verifier: &dyn SignatureVerifier,
         limits: &EnvelopeLimits,
-    ) -> Vec<usize> {
-        let message = pae(&self.payload_type, &self.payload);
+    ) -> Vec<&'k TrustedKey> {
         let mut left = limits.verifications;
-        let mut signers: Vec<usize> = Vec::new();
-        let mut spent: Vec<bool> = self.signatures.iter().map(|_| false).collect();
+        let mut signers: Vec<&TrustedKey> = Vec::new();
+        let has = |signers: &[&TrustedKey], key| signers.iter().any(|held| core::ptr::eq(*held, key));
+        // The limits admit no more signatures.
+        let mut spent = [false; MAX_SIGNATURES];
         for hinted in [true, false] {
             for (signature, spent) in self.signatures.iter().zip(&mut spent) {
-                for (at, key) in keys.iter().enumerate() {
+                for key in keys {
                     if *spent || left == 0 {
                         break;
                     }
-                    let matches = key.keyid() == signature.keyid;
-                    if matches != hinted || signers.contains(&at) || !plausible(key, &signature.bytes) {
+                    let matches = key.keyid().as_bytes() == signature.keyid();
+                    if matches != hinted || has(&signers, *key) || !plausible(key, signature.bytes()) {
                         continue;
                     }
                     left = left.saturating_sub(1);
-                    if verifier.verify(key.key(), &message, &signature.bytes) {
+                    if verifier.verify(key.key(), self.message.as_bytes(), signature.bytes()) {
                         *spent = true;
-                        signers.push(at);
+                        signers.push(key);
                     }
                 }
             }
         }
-        signers.sort_unstable();
+        if signers.len() > 1 {
+            let signed = keys.iter().filter(|key| has(&signers, **key));
+            signers = signed.copied().collect();
+        }
         signers
     }
 }
@@ -211,8 +220,8 @@ fn plausible(key: &TrustedKey, signature: &[u8]) -> bool {
 impl core::fmt::Debug for Envelope {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Envelope")
-            .field("payload_type", &self.payload_type)
-            .field("payload_bytes", &self.payload.len())
+            .field("payload_type", &self.unverified_type())
+            .field("payload_bytes", &self.unverified_payload().len())
             .field("signatures", &self.signatures.len())
             .finish()
     }

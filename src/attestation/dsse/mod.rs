@@ -19,14 +19,16 @@
 mod base64;
 mod envelope;
 mod error;
+mod message;
 mod root;
 mod seal;
 
 pub use self::{
     envelope::{Envelope, EnvelopeLimits, MAX_PAYLOAD_TYPE_BYTES, MAX_SIGNATURES},
     error::{DsseError, RootError},
+    message::pae,
     root::{MAX_ROOT_KEYS, Opened, TrustRoot, Verified},
-    seal::{pae, seal},
+    seal::seal,
 };
 
 pub(crate) use self::{

@@ -1,6 +1,6 @@
 //! The trust root: which keys, and how many of them must agree.
 
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,8 +106,7 @@ impl TrustRoot {
         verifier: &dyn SignatureVerifier,
     ) -> Result<Verified<'r>, DsseError> {
         let keys: Vec<&TrustedKey> = self.keys.iter().collect();
-        let signed = envelope.signed_by(&keys, verifier, limits);
-        let signers: Vec<&TrustedKey> = signed.into_iter().filter_map(|at| self.keys.get(at)).collect();
+        let signers = envelope.signed_by(&keys, verifier, limits);
         let have = owners(signers.iter().copied());
         if have >= self.threshold {
             return Ok(Verified { signers });
@@ -136,17 +135,18 @@ impl TrustRoot {
         let envelope = Envelope::parse(bytes, limits)?;
         let verified = self.verify(&envelope, limits, verifier)?;
         let signers = verified.signers.into_iter().cloned().collect();
-        let (stated, payload) = envelope.into_parts();
-        if stated != payload_type {
+        if envelope.unverified_type() != payload_type {
             return Err(DsseError::PayloadType);
         }
-        Ok(Opened { payload_type: stated, payload, signers })
+        Ok(Opened { envelope, signers })
     }
 }
 
-/// How many different owners hold `keys`.
-pub(crate) fn owners<'a>(keys: impl Iterator<Item = &'a TrustedKey>) -> usize {
-    keys.map(TrustedKey::owner).collect::<BTreeSet<_>>().len()
+/// How many different owners hold `keys`, which are few.
+pub(crate) fn owners<'a>(keys: impl Iterator<Item = &'a TrustedKey> + Clone) -> usize {
+    let first =
+        |(at, key): &(usize, &TrustedKey)| keys.clone().take(*at).all(|held| held.owner() != key.owner());
+    keys.clone().enumerate().filter(first).count()
 }
 
 /// An envelope's signers, enough of them. Cannot be built outside this crate.
@@ -165,25 +165,24 @@ impl<'r> Verified<'r> {
 /// A payload whose signatures hold. Cannot be built outside this crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    payload_type: String,
-    payload: Vec<u8>,
+    envelope: Envelope,
     signers: Vec<TrustedKey>,
 }
 
 impl Opened {
     /// The signed type.
     pub fn payload_type(&self) -> &str {
-        &self.payload_type
+        self.envelope.unverified_type()
     }
 
     /// The signed bytes.
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        self.envelope.unverified_payload()
     }
 
     /// The identity of what was signed. Never that of the envelope: signatures can be remade.
     pub fn payload_digest(&self) -> Sha256Digest {
-        Sha256Digest::of(&self.payload)
+        Sha256Digest::of(self.payload())
     }
 
     /// The distinct trusted keys that signed.

@@ -1,35 +1,13 @@
-//! What is signed, and making an envelope.
+//! Making an envelope.
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{
     encode,
     envelope::{EnvelopeForm, SignatureForm},
+    message::pae,
 };
 use crate::attestation::signature::{Signer, SignerError};
-
-/// The pre-authentication encoding (DSSE protocol.md): what a signature is over. Lengths count bytes.
-///
-/// ```
-/// use leasehold::attestation::dsse::pae;
-/// assert_eq!(pae("http://example.com/HelloWorld", b"hello world"),
-///            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
-/// ```
-pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let (type_length, length) = (payload_type.len().to_string(), payload.len().to_string());
-    let parts: [&[u8]; 9] = [
-        b"DSSEv1",
-        b" ",
-        type_length.as_bytes(),
-        b" ",
-        payload_type.as_bytes(),
-        b" ",
-        length.as_bytes(),
-        b" ",
-        payload,
-    ];
-    parts.concat()
-}
 
 /// Signs `payload` under `payload_type` with every signer, as the JSON of an envelope.
 ///

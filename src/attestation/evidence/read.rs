@@ -70,8 +70,8 @@ impl WorkerAttestation {
             return Err(EvidenceError::Repeated);
         }
         let mut claims = read.claims;
-        for (name, sha256) in statement.subjects {
-            let slot = match &*name {
+        for subject in statement.subjects {
+            let slot = match &*subject.name {
                 "image" => &mut claims.image,
                 "build" => &mut claims.build,
                 "artifact" => &mut claims.artifact,
@@ -81,7 +81,7 @@ impl WorkerAttestation {
                 return Err(EvidenceError::Subjects);
             }
             // A subject that stands there without a SHA-256 has been named and not measured.
-            *slot = match sha256 {
+            *slot = match subject.sha256 {
                 Claim::Absent => Claim::Malformed,
                 claim => claim,
             };

@@ -79,8 +79,7 @@ impl SubjectForm {
 
 /// A statement whose predicate is not read yet, in the document that it was found in.
 pub(super) struct Statement<'d> {
-    /// Names and SHA-256 digests.
-    pub(super) subjects: Vec<(Cow<'d, str>, Claim<Sha256Digest>)>,
+    pub(super) subjects: Vec<Subject<'d>>,
     pub(super) predicate: Node<'d>,
 }
 
@@ -91,7 +90,7 @@ impl<'d> Statement<'d> {
         for (name, member) in node.members()? {
             match &*name {
                 "_type" => kind = Some(member.text()?),
-                "subject" => subjects = Some(member.elements()?.map(subject).collect::<Result<Vec<_>, _>>()?),
+                "subject" => subjects = Some(Subject::all(member)?),
                 "predicateType" => stated = Some(member.text()?),
                 "predicate" => predicate = Some(member),
                 _ => {}
@@ -103,36 +102,47 @@ impl<'d> Statement<'d> {
         };
         let measured = !subjects.is_empty() && subjects.iter().all(|subject| subject.measured);
         check(&kind, measured, &stated, predicate_type)?;
-        let subjects = subjects.into_iter().map(|subject| (subject.name, subject.sha256)).collect();
         Ok(Self { subjects, predicate })
     }
 }
 
-struct Subject<'d> {
-    name: Cow<'d, str>,
+/// What a statement is about.
+pub(super) struct Subject<'d> {
+    pub(super) name: Cow<'d, str>,
     /// Whether there is any digest.
     measured: bool,
-    sha256: Claim<Sha256Digest>,
+    pub(super) sha256: Claim<Sha256Digest>,
 }
 
-fn subject(node: Node<'_>) -> Result<Subject<'_>, StrictError> {
-    let mut subject = Subject { name: Cow::Borrowed(""), measured: false, sha256: Claim::Absent };
-    for (name, member) in node.members()? {
-        match &*name {
-            "name" => subject.name = member.text()?,
-            "digest" => {
-                for (algorithm, digest) in member.members()? {
-                    let digest = digest.text()?;
-                    subject.measured = true;
-                    if algorithm == "sha256" {
-                        subject.sha256 = Claim::read(Some(digest), |text| text.parse());
+impl<'d> Subject<'d> {
+    fn all(node: Node<'d>) -> Result<Vec<Self>, StrictError> {
+        // Ours are three.
+        let mut subjects = Vec::with_capacity(3);
+        for element in node.elements()? {
+            subjects.push(Self::read(element)?);
+        }
+        Ok(subjects)
+    }
+
+    fn read(node: Node<'d>) -> Result<Self, StrictError> {
+        let mut subject = Self { name: Cow::Borrowed(""), measured: false, sha256: Claim::Absent };
+        for (name, member) in node.members()? {
+            match &*name {
+                "name" => subject.name = member.text()?,
+                "digest" => {
+                    for (algorithm, digest) in member.members()? {
+                        let digest = digest.text()?;
+                        subject.measured = true;
+                        if algorithm == "sha256" {
+                            subject.sha256 = digest.parse().map_or(Claim::Malformed, Claim::Stated);
+                        }
                     }
                 }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(subject)
     }
-    Ok(subject)
 }
 
 impl<P: DeserializeOwned> StatementForm<P> {
