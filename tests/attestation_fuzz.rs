@@ -36,6 +36,29 @@ fn the_committed_corpus_holds() {
     }
 }
 
+/// The bugs that `fuzz/planted/run` plants still fit the code, so that it can show that they are found.
+#[test]
+fn planted_bugs_fit_the_code() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut planted = 0;
+    for entry in fs::read_dir(root.join("fuzz/planted")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let patch = fs::read_to_string(&path).unwrap();
+        let file = patch.lines().find_map(|line| line.strip_prefix("--- a/")).unwrap();
+        let code = fs::read_to_string(root.join(file)).unwrap();
+        for hunk in patch.split("\n@@ ").skip(1) {
+            let before = hunk.lines().skip(1).filter_map(|line| line.strip_prefix([' ', '-']));
+            let before: String = before.flat_map(|line| [line, "\n"]).collect();
+            assert!(code.contains(&before), "{}: the code has moved on from\n{before}", path.display());
+        }
+        planted += 1;
+    }
+    assert_eq!(planted, 3);
+}
+
 /// Writes the seeds where the fuzzer finds them. Run by hand after a change of a format.
 #[test]
 #[ignore = "writes into fuzz/corpus"]
