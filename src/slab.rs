@@ -146,8 +146,7 @@ impl<T: Keyed> KeyedSlab<T> {
             }
         };
         *self.slots.get_mut(usize::try_from(slot).ok()?)? = Some(record);
-        let slots = &self.slots;
-        self.index.insert_hashed(hash, slot, |slot| at(slots, slot).map(Keyed::key));
+        self.index.insert_hashed(hash, slot);
         Some(slot)
     }
 

@@ -175,12 +175,9 @@ impl DeviceRegistry {
 
     /// Puts the certificate in `place` into both indexes.
     fn index(&mut self, place: Slot) {
-        let devices = &self.devices;
-        let Some(certificate) = certificate_at(devices, place) else { return };
-        let fingerprint = |place| certificate_at(devices, place).map(DeviceCertificate::fingerprint_bytes);
-        self.certificates.insert(certificate.fingerprint_bytes(), place, fingerprint);
-        let key = |place| certificate_at(devices, place).map(DeviceCertificate::key_bytes);
-        self.keys.insert(certificate.key_bytes(), place, key);
+        let Some(certificate) = certificate_at(&self.devices, place) else { return };
+        self.certificates.insert(certificate.fingerprint_bytes(), place);
+        self.keys.insert(certificate.key_bytes(), place);
     }
 
     /// Takes the certificate in `place` out of both indexes, before it changes.
