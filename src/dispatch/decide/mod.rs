@@ -144,11 +144,9 @@ impl DispatchState {
                 });
             }
             DispatchEvent::RequestEnded { request, state, .. } => {
-                let Some(record) = self.record(request) else { return };
-                let connected = self
-                    .devices
-                    .get_by(record.device.as_str().as_bytes())
-                    .is_some_and(|device| device.session.is_some());
+                let Some(held) = self.requests.get_by(request.as_str().as_bytes()) else { return };
+                let record = &held.record;
+                let connected = self.devices.get(held.device).is_some_and(|device| device.session.is_some());
                 if connected && record.attempt > 0 {
                     let device = record.device.clone();
                     effects.push(DispatchEffect::Settle { device, request: request.clone() });
