@@ -91,13 +91,13 @@ impl Table {
         if room == 0 {
             return Self::default();
         }
-        // Three of four places are taken at most.
-        let places = room.saturating_mul(4).div_ceil(3).max(4).checked_next_power_of_two();
+        // Seven of eight places are taken at most.
+        let places = room.saturating_mul(8).div_ceil(7).max(8).checked_next_power_of_two();
         Self { places: vec![0; places.unwrap_or(usize::MAX)], len: 0 }
     }
 
     fn room(&self) -> usize {
-        self.places.len() / 4 * 3
+        self.places.len() / 8 * 7
     }
 
     fn mask(&self) -> usize {
@@ -231,7 +231,7 @@ impl KeyedIndex {
         while self.outgrown.is_some() {
             self.move_some();
         }
-        let larger = Table::with_room(self.table.room().saturating_mul(2).max(3));
+        let larger = Table::with_room(self.table.room().saturating_mul(2).max(7));
         let ahead = larger.room().saturating_sub(self.table.len).max(1);
         let table = core::mem::replace(&mut self.table, larger);
         let step = table.places.len().div_ceil(ahead).max(STEP);

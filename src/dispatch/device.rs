@@ -2,16 +2,11 @@
 
 use super::{
     event::DeviceStanding,
-    held::{Held, Line, Which},
+    held::{Line, Requests, Which},
     ready::NONE,
     record::{CapabilityRequestRecord, Incarnation},
 };
-use crate::{
-    capability::CapabilitySet,
-    id::DeviceId,
-    index::Slot,
-    slab::{Keyed, KeyedSlab},
-};
+use crate::{capability::CapabilitySet, id::DeviceId, index::Slot, slab::Keyed};
 
 /// The open stream of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +113,7 @@ impl Device {
     /// The open requests, those in hand first, in the order of their numbers within each.
     pub(crate) fn open<'a>(
         &self,
-        requests: &'a KeyedSlab<Held>,
+        requests: &'a Requests,
     ) -> impl Iterator<Item = &'a CapabilityRequestRecord> + 'a {
         self.in_hand.iter(requests).chain(self.waiting.iter(requests))
     }

@@ -7,7 +7,6 @@ use super::{
     device::{Device, Session},
     event::DispatchEvent,
     held::{Held, NOBODY, line_of},
-    order::Node,
     payload::Payload,
     ready::NONE,
     record::{CapabilityRequestRecord, Incarnation, Mediation, RequestState},
@@ -246,8 +245,8 @@ impl DispatchState {
     /// Has the request in `slot` looked at by this timer.
     fn arm(&mut self, slot: Slot, timer: Timer) {
         let Ok(at) = usize::try_from(slot) else { return };
-        self.timed.reach(at, Node::out((Mono::START, 0), ()));
-        if self.timed.get(at).and_then(Node::key) != Some(&timer) {
+        self.timed.reach(at, (Mono::START, 0), ());
+        if self.timed.key(slot) != Some(timer) {
             self.timers.remove(&mut self.timed, slot);
             self.timers.insert(&mut self.timed, slot, timer);
         }

@@ -2,7 +2,7 @@
 
 use super::{
     event::DispatchEvent,
-    order::{Node, Nodes, Order},
+    order::{Nodes, Order},
     state::DispatchState,
 };
 use crate::{
@@ -86,7 +86,7 @@ impl DispatchLiveness {
 
     /// When the device in `slot` was last heard.
     fn when(&self, slot: Slot) -> Option<Mono> {
-        self.heard.get(usize::try_from(slot).ok()?)?.key().map(|(at, _)| *at)
+        self.heard.key(slot).map(|(at, _)| at)
     }
 
     pub(crate) fn mark(&mut self, slot: Slot, at: Mono) {
@@ -95,7 +95,7 @@ impl DispatchLiveness {
         if self.when(slot).is_some_and(|before| before >= at) {
             return;
         }
-        self.heard.reach(place, Node::out((Mono::START, 0), ()));
+        self.heard.reach(place, (Mono::START, 0), ());
         self.oldest.remove(&mut self.heard, slot);
         self.count = self.count.saturating_add(1);
         self.oldest.insert(&mut self.heard, slot, (at, self.count));

@@ -6,6 +6,7 @@
 //! then on.
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::hint::black_box;
 
 use crate::slab::Chunks;
 
@@ -22,32 +23,83 @@ const STRAY: u32 = u32::MAX - 1;
 /// In place of the one before: the node is not in.
 const OUT: u32 = u32::MAX;
 
-/// A place in an order, with what it stands for.
+/// The neighbours of a node.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Node<K, W> {
-    key: K,
+struct Links {
     prev: u32,
     next: u32,
-    pub(super) with: W,
 }
 
-impl<K, W> Node<K, W> {
-    /// A node that is not in.
-    pub(super) const fn out(key: K, with: W) -> Self {
-        Self { key, prev: OUT, next: OUT, with }
-    }
+const UNLINKED: Links = Links { prev: OUT, next: OUT };
 
-    pub(super) fn neighbours(&self) -> (u32, u32) {
-        (self.prev, self.next)
-    }
+/// Places in an order, by number. Links lie apart from what they link: to take a node out is to change two others, and
+/// eight of them share a cache line.
+#[derive(Clone, Debug)]
+pub(super) struct Nodes<K, W> {
+    links: Chunks<Links>,
+    with: Chunks<(K, W)>,
+}
 
-    /// The key, where the node is in.
-    pub(super) fn key(&self) -> Option<&K> {
-        (self.prev != OUT).then_some(&self.key)
+impl<K, W> Default for Nodes<K, W> {
+    fn default() -> Self {
+        Self { links: Chunks::default(), with: Chunks::default() }
     }
 }
 
-pub(super) type Nodes<K, W> = Chunks<Node<K, W>>;
+impl<K: Copy, W: Copy> Nodes<K, W> {
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// A new node, which is not in, with what it stands for.
+    pub(super) fn push(&mut self, key: K, with: W) {
+        self.links.push(UNLINKED);
+        self.with.push((key, with));
+    }
+
+    /// Makes sure that there is a node at `at`.
+    pub(super) fn reach(&mut self, at: usize, key: K, with: W) {
+        self.links.reach(at, UNLINKED);
+        self.with.reach(at, (key, with));
+    }
+
+    fn link(&self, at: u32) -> Option<Links> {
+        self.links.get(index(at)).copied()
+    }
+
+    fn link_mut(&mut self, at: u32) -> Option<&mut Links> {
+        self.links.get_mut(index(at))
+    }
+
+    fn any_key(&self, at: u32) -> Option<K> {
+        self.with.get(index(at)).map(|(key, _)| *key)
+    }
+
+    /// The key of a node that is in.
+    pub(super) fn key(&self, at: u32) -> Option<K> {
+        self.link(at).filter(|links| links.prev != OUT)?;
+        self.any_key(at)
+    }
+
+    /// What a node stands for.
+    pub(super) fn with(&self, at: u32) -> Option<W> {
+        self.with.get(index(at)).map(|(_, with)| *with)
+    }
+
+    pub(super) fn with_mut(&mut self, at: u32) -> Option<&mut W> {
+        self.with.get_mut(index(at)).map(|(_, with)| with)
+    }
+
+    /// Looks at the node at `at` and at its neighbours, and gives nothing: what is about to change is fetched side by side
+    /// with whatever the caller looks at next.
+    pub(super) fn fetch(&self, at: u32) {
+        let links = self.link(at);
+        black_box((
+            self.any_key(at).is_some(),
+            links.map(|links| (self.link(links.prev), self.link(links.next))),
+        ));
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Run<K> {
@@ -112,9 +164,9 @@ impl<K: Copy + Ord> Order<K> {
     }
 
     /// Puts the node at `at`, which is not in, where `key` belongs.
-    pub(super) fn insert<W>(&mut self, nodes: &mut Nodes<K, W>, at: u32, key: K) {
-        let Some(node) = nodes.get_mut(index(at)) else { return };
-        node.key = key;
+    pub(super) fn insert<W: Copy>(&mut self, nodes: &mut Nodes<K, W>, at: u32, key: K) {
+        let Some((held, _)) = nodes.with.get_mut(index(at)) else { return };
+        *held = key;
         self.len = self.len.saturating_add(1);
         let mut best: Option<(usize, K)> = None;
         let mut vacant = None;
@@ -128,51 +180,51 @@ impl<K: Copy + Ord> Order<K> {
             }
         }
         let fits = best.map(|(number, _)| number).or(vacant).filter(|_| !self.loading);
-        let Some(number) = fits else {
-            if self.insert_near_an_end(nodes, at, key).is_none()
-                && let Some(node) = nodes.get_mut(index(at))
-            {
-                node.prev = STRAY;
+        let links = match fits {
+            Some(number) => self.append(nodes, number, at, key),
+            None => self.insert_near_an_end(nodes, at, key).unwrap_or_else(|| {
                 self.strays.insert(key, at);
-            }
-            return;
+                Links { prev: STRAY, next: OUT }
+            }),
         };
-        let Some(run) = self.runs.get_mut(number) else { return };
-        node.next = edge(number);
-        match run {
-            None => {
-                node.prev = edge(number);
-                *run = Some(Run { first: at, last: at, latest: key });
-            }
-            Some(run) => {
-                node.prev = run.last;
-                let before = core::mem::replace(&mut run.last, at);
-                run.latest = key;
-                if let Some(before) = nodes.get_mut(index(before)) {
-                    before.next = at;
-                }
-            }
+        if let Some(own) = nodes.link_mut(at) {
+            *own = links;
         }
     }
 
+    /// Puts a node at the end of a run, or begins that.
+    fn append<W: Copy>(&mut self, nodes: &mut Nodes<K, W>, number: usize, at: u32, key: K) -> Links {
+        let mut links = Links { prev: edge(number), next: edge(number) };
+        match self.runs.get_mut(number) {
+            Some(Some(run)) => {
+                links.prev = core::mem::replace(&mut run.last, at);
+                run.latest = key;
+                if let Some(before) = nodes.link_mut(links.prev) {
+                    before.next = at;
+                }
+            }
+            Some(run) => *run = Some(Run { first: at, last: at, latest: key }),
+            None => {}
+        }
+        links
+    }
+
     /// Puts a node a few places before the end of the run that ends earliest. None where that is not where it belongs.
-    fn insert_near_an_end<W>(&mut self, nodes: &mut Nodes<K, W>, at: u32, key: K) -> Option<()> {
+    fn insert_near_an_end<W: Copy>(&mut self, nodes: &mut Nodes<K, W>, at: u32, key: K) -> Option<Links> {
         let runs = self.runs.iter_mut().flatten().filter(|_| !self.loading);
         let run = runs.min_by_key(|run| run.latest)?;
         let mut next = run.last;
         for _ in 0..STEPS {
-            let prev = nodes.get(index(next))?.prev;
+            let prev = nodes.link(next)?.prev;
             let first = run_of(prev).is_some();
-            if first || nodes.get(index(prev))?.key < key {
-                nodes.get_mut(index(next))?.prev = at;
+            if first || nodes.any_key(prev)? < key {
+                nodes.link_mut(next)?.prev = at;
                 if first {
                     run.first = at;
                 } else {
-                    nodes.get_mut(index(prev))?.next = at;
+                    nodes.link_mut(prev)?.next = at;
                 }
-                let node = nodes.get_mut(index(at))?;
-                (node.prev, node.next) = (prev, next);
-                return Some(());
+                return Some(Links { prev, next });
             }
             next = prev;
         }
@@ -180,25 +232,26 @@ impl<K: Copy + Ord> Order<K> {
     }
 
     /// Takes the node at `at` out, where it is in.
-    pub(super) fn remove<W>(&mut self, nodes: &mut Nodes<K, W>, at: u32) {
-        let Some(node) = nodes.get_mut(index(at)).filter(|node| node.prev != OUT) else { return };
-        let (key, prev, next) = (node.key, node.prev, node.next);
-        node.prev = OUT;
+    pub(super) fn remove<W: Copy>(&mut self, nodes: &mut Nodes<K, W>, at: u32) {
+        let Some(links) = nodes.link_mut(at).filter(|links| links.prev != OUT) else { return };
+        let Links { prev, next } = core::mem::replace(links, UNLINKED);
         self.len = self.len.saturating_sub(1);
         if prev == STRAY {
-            self.strays.remove(&key);
+            if let Some(key) = nodes.any_key(at) {
+                self.strays.remove(&key);
+            }
             return;
         }
         let (before, after) = (run_of(prev), run_of(next));
         if before.is_none()
-            && let Some(node) = nodes.get_mut(index(prev))
+            && let Some(links) = nodes.link_mut(prev)
         {
-            node.next = next;
+            links.next = next;
         }
         if after.is_none()
-            && let Some(node) = nodes.get_mut(index(next))
+            && let Some(links) = nodes.link_mut(next)
         {
-            node.prev = prev;
+            links.prev = prev;
         }
         let Some(run) = before.or(after).and_then(|number| self.runs.get_mut(number)) else { return };
         match (before, after, run.as_mut()) {
@@ -206,25 +259,22 @@ impl<K: Copy + Ord> Order<K> {
             (Some(_), None, Some(run)) => run.first = next,
             (None, Some(_), Some(run)) => {
                 run.last = prev;
-                if let Some(node) = nodes.get(index(prev)) {
-                    run.latest = node.key;
-                }
+                run.latest = nodes.any_key(prev).unwrap_or(run.latest);
             }
             _ => {}
         }
     }
 
     /// The places in order, with their keys.
-    pub(super) fn iter<'a, W>(&'a self, nodes: &'a Nodes<K, W>) -> impl Iterator<Item = (K, u32)> + 'a {
+    pub(super) fn iter<'a, W: Copy>(&'a self, nodes: &'a Nodes<K, W>) -> impl Iterator<Item = (K, u32)> + 'a {
         let mut heads = self.runs.map(|run| run.map(|run| run.first));
         let mut strays = self.strays.iter().map(|(key, at)| (*key, *at)).peekable();
         core::iter::from_fn(move || {
-            let key = |at: u32| nodes.get(index(at)).map(|node| node.key);
-            let first = heads.iter_mut().filter_map(|head| Some((key((*head)?)?, head)));
+            let first = heads.iter_mut().filter_map(|head| Some((nodes.any_key((*head)?)?, head)));
             match (first.min_by_key(|(key, _)| *key), strays.peek().copied()) {
                 (Some((key, head)), stray) if stray.is_none_or(|(other, _)| key < other) => {
                     let at = (*head)?;
-                    *head = nodes.get(index(at)).map(|node| node.next).filter(|next| run_of(*next).is_none());
+                    *head = nodes.link(at).map(|links| links.next).filter(|next| run_of(*next).is_none());
                     Some((key, at))
                 }
                 _ => strays.next(),
@@ -233,7 +283,7 @@ impl<K: Copy + Ord> Order<K> {
     }
 
     /// The smallest key.
-    pub(super) fn first<W>(&self, nodes: &Nodes<K, W>) -> Option<K> {
+    pub(super) fn first<W: Copy>(&self, nodes: &Nodes<K, W>) -> Option<K> {
         if self.is_empty() {
             return None;
         }
@@ -241,7 +291,7 @@ impl<K: Copy + Ord> Order<K> {
     }
 
     /// Brings everything into one run: what was loaded came in any order. Cost: O(n).
-    pub(super) fn settle<W>(&mut self, nodes: &mut Nodes<K, W>) {
+    pub(super) fn settle<W: Copy>(&mut self, nodes: &mut Nodes<K, W>) {
         let all: Vec<(K, u32)> = self.iter(nodes).collect();
         *self = Self::default();
         all.into_iter().for_each(|(key, at)| self.insert(nodes, at, key));
@@ -258,7 +308,7 @@ mod tests {
 
     fn nodes(count: u32) -> Nodes<u64, ()> {
         let mut nodes = Nodes::default();
-        (0..count).for_each(|_| nodes.push(Node::out(0, ())));
+        (0..count).for_each(|_| nodes.push(0, ()));
         nodes
     }
 
@@ -318,7 +368,7 @@ mod tests {
                 prop_assert_eq!(order.first(&nodes), map.keys().next().copied());
                 prop_assert_eq!(order.len(), map.len());
                 for at in 0..40 {
-                    let key = nodes.get(at as usize).unwrap().key().copied();
+                    let key = nodes.key(at);
                     prop_assert_eq!(key, map.iter().find(|(_, other)| **other == at).map(|(key, _)| *key));
                 }
             }

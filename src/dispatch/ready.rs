@@ -1,9 +1,8 @@
 //! Devices that may be chosen, by capability, the least recently used first.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use core::hint::black_box;
 
-use super::order::{Node, Nodes, Order};
+use super::order::{Nodes, Order};
 use crate::{
     capability::{CapabilityName, CapabilitySet},
     index::Slot,
@@ -37,7 +36,7 @@ fn index(at: u32) -> usize {
 
 impl Ready {
     fn listing(&self, at: u32) -> Option<Listing> {
-        self.nodes.get(index(at)).map(|node| node.with)
+        self.nodes.with(at)
     }
 
     /// The list of `name`, a new one where there is none.
@@ -61,12 +60,12 @@ impl Ready {
     fn node(&mut self, listing: Listing) -> Option<u32> {
         let Some(at) = self.vacant else {
             let at = u32::try_from(self.nodes.len()).ok()?;
-            self.nodes.push(Node::out(0, listing));
+            self.nodes.push(0, listing);
             return Some(at);
         };
-        let node = self.nodes.get_mut(index(at))?;
-        self.vacant = Some(node.with.sibling).filter(|next| *next != NONE);
-        node.with = listing;
+        let held = self.nodes.with_mut(at)?;
+        self.vacant = Some(held.sibling).filter(|next| *next != NONE);
+        *held = listing;
         Some(at)
     }
 
@@ -90,8 +89,8 @@ impl Ready {
             if let Some(order) = self.lists.get_mut(index(listing.list)) {
                 order.remove(&mut self.nodes, at);
             }
-            if let Some(node) = self.nodes.get_mut(index(at)) {
-                node.with.sibling = self.vacant.unwrap_or(NONE);
+            if let Some(held) = self.nodes.with_mut(at) {
+                held.sibling = self.vacant.unwrap_or(NONE);
             }
             self.vacant = Some(at);
             at = listing.sibling;
@@ -116,13 +115,9 @@ impl Ready {
         }
     }
 
-    /// Looks at the nodes that [`Self::used`] will change, and gives nothing: they are fetched side by side with whatever
-    /// the caller looks at next, and not one after the other when they are needed.
+    /// Fetches what [`Self::used`] will change.
     pub(super) fn fetch(&self, first: u32) {
-        let node = |at: u32| self.nodes.get(index(at));
-        if let Some((prev, next)) = node(first).map(Node::neighbours) {
-            black_box((node(prev).map(Node::neighbours), node(next).map(Node::neighbours)));
-        }
+        self.nodes.fetch(first);
     }
 
     /// The devices that hold `name`, least recently used first, with the numbers of their last use.

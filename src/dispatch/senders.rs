@@ -3,7 +3,7 @@
 //! There are few of them, whatever the fleet has: their places are used again, the last one first.
 
 use super::{
-    order::{Node, Nodes, Order},
+    order::{Nodes, Order},
     ready::NONE,
 };
 use crate::index::Slot;
@@ -26,15 +26,11 @@ impl Senders {
         self.order.is_empty()
     }
 
-    fn node_mut(&mut self, place: u32) -> Option<&mut Node<u64, u32>> {
-        self.nodes.get_mut(usize::try_from(place).ok()?)
-    }
-
     /// The device in `slot`, which is at `place` or at [`NONE`], has this first request that waits, or none. Gives its
     /// place.
     pub(super) fn set(&mut self, place: u32, slot: Slot, head: Option<u64>) -> u32 {
         if place != NONE {
-            if self.node_mut(place).and_then(|node| node.key().copied()) == head {
+            if self.nodes.key(place) == head {
                 return place;
             }
             self.order.remove(&mut self.nodes, place);
@@ -43,8 +39,8 @@ impl Senders {
             None if place == NONE => NONE,
             None => {
                 let next = self.vacant.replace(place).unwrap_or(NONE);
-                if let Some(node) = self.node_mut(place) {
-                    node.with = next;
+                if let Some(held) = self.nodes.with_mut(place) {
+                    *held = next;
                 }
                 NONE
             }
@@ -59,21 +55,20 @@ impl Senders {
     /// A place that nobody has, for the device in `slot`.
     fn take(&mut self, slot: Slot) -> u32 {
         if let Some(place) = self.vacant {
-            if let Some(node) = self.node_mut(place) {
-                let next = core::mem::replace(&mut node.with, slot);
+            if let Some(held) = self.nodes.with_mut(place) {
+                let next = core::mem::replace(held, slot);
                 self.vacant = Some(next).filter(|next| *next != NONE);
             }
             return place;
         }
-        self.nodes.push(Node::out(0, slot));
+        self.nodes.push(0, slot);
         // There are no more of them than slots.
         u32::try_from(self.nodes.len()).map_or(NONE, |len| len.saturating_sub(1))
     }
 
     /// The numbers of the requests, and the slots of the devices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Slot)> + '_ {
-        let slot = |place: u32| self.nodes.get(usize::try_from(place).ok()?).map(|node| node.with);
-        self.order.iter(&self.nodes).filter_map(move |(number, place)| Some((number, slot(place)?)))
+        self.order.iter(&self.nodes).filter_map(|(number, place)| Some((number, self.nodes.with(place)?)))
     }
 
     #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     device::Device,
     event::DeviceStanding,
-    held::Held,
+    held::Requests,
     order::{Nodes, Order},
     policy::DispatchPolicy,
     ready::Ready,
@@ -42,7 +42,7 @@ pub struct DispatchState {
     /// The next number, for a request or for a device that arrives.
     pub(crate) next_number: u64,
     pub(crate) devices: KeyedSlab<Device>,
-    pub(crate) requests: KeyedSlab<Held>,
+    pub(crate) requests: Requests,
     /// Bytes held by ended requests and promised to open ones.
     pub(crate) bytes: u64,
     pub(crate) open: u64,
@@ -62,7 +62,7 @@ impl PartialEq for DispatchState {
         let own = (&self.policy, self.version, self.clock, self.next_number);
         own == (&other.policy, other.version, other.clock, other.next_number)
             && self.devices == other.devices
-            && self.requests == other.requests
+            && self.requests.held == other.requests.held
     }
 }
 
@@ -74,7 +74,7 @@ impl fmt::Debug for DispatchState {
             .field("version", &self.version)
             .field("clock", &self.clock)
             .field("devices", &self.devices)
-            .field("requests", &self.requests)
+            .field("requests", &self.requests.held)
             .finish_non_exhaustive()
     }
 }
@@ -130,7 +130,7 @@ impl DispatchState {
             clock: Mono::START,
             next_number: 1,
             devices: KeyedSlab::new(index_key),
-            requests: KeyedSlab::new(index_key),
+            requests: Requests::new(index_key),
             bytes: 0,
             open: 0,
             in_flight: 0,
