@@ -97,7 +97,7 @@ impl Table {
     }
 
     fn room(&self) -> usize {
-        self.places.len() / 8 * 7
+        (self.places.len() / 8).saturating_mul(7)
     }
 
     fn mask(&self) -> usize {

@@ -59,10 +59,11 @@ impl DispatchState {
     pub fn decide_sends(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
         let at = self.at(now);
         let most = self.policy.per_call();
-        let mut events = Vec::new();
         // One pass after the other: what is in no cache is then fetched for several devices at once.
-        let mut senders: Vec<Slot> = self.senders.iter().map(|(_, slot)| slot).take(most).collect();
+        let mut senders: Vec<Slot> = Vec::with_capacity(self.senders.len().min(most));
+        senders.extend(self.senders.iter().map(|(_, slot)| slot).take(most));
         senders.retain(|slot| live.is_fresh(self, *slot, at));
+        let mut events = Vec::with_capacity(senders.len());
         for slot in senders {
             let Some(device) = self.devices.get(slot) else { continue };
             let waiting = device.waiting.iter(&self.requests);

@@ -105,7 +105,8 @@ impl DispatchState {
         if decision.version != self.version {
             return Err(DispatchError::StaleDecision);
         }
-        let mut effects = Vec::new();
+        // Many events have an effect each, and a single one often none.
+        let mut effects = Vec::with_capacity(decision.events.len().saturating_sub(1));
         for event in &decision.events {
             self.effects_of(event, &mut effects);
             self.touch(live, now, event);
