@@ -1,10 +1,21 @@
 //! Requests to devices: enqueue, hand over and complete at one thousand and one million devices, each of which has a
 //! request in hand already. Devices are visited at random. Decisions and their events are timed, and no journal.
+//!
+//! ```text
+//! cargo bench --bench dispatch             criterion, each size by itself
+//! cargo bench --bench dispatch -- --bars   both sizes in turns, and whether they cost the same
+//! dispatch --instructions STEP SIZE COUNT  for callgrind
+//! ```
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench looks at the clock")]
 
-use std::time::{Duration, Instant};
+#[allow(dead_code, reason = "worlds time themselves here")]
+mod bars;
+mod flat;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion};
+use flat::{Meter, SIZES};
 use leasehold::{
     capability::{CapabilityName, CapabilitySet},
     dispatch::*,
@@ -15,14 +26,10 @@ use leasehold::{
 /// Requests of one round.
 const ROUND: u64 = 1_024;
 
-/// What one round spent on each step.
-#[derive(Default)]
-struct Spent {
-    enqueue: Duration,
-    any: Duration,
-    dispatch: Duration,
-    complete: Duration,
-}
+/// Rounds of each world with `--bars`.
+const ROUNDS: usize = 150;
+
+const STEPS: [&str; 4] = ["enqueue", "enqueue_any", "dispatch", "complete"];
 
 struct World {
     state: DispatchState,
@@ -74,25 +81,28 @@ impl World {
                 DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam.clone(), window: 16 };
             let decision = world.state.decide_device(world.now, &device(n), &hello).unwrap();
             let _ = world.state.accept(&mut world.live, world.now, decision).unwrap();
-            world.enqueue(Target::Device(device(n)), Millis::from_secs(9_000_000));
+            let ask = world.ask(Target::Device(device(n)), Millis::from_secs(9_000_000));
+            world.enqueue(&ask);
             world.hand_over();
         }
         world
     }
 
-    fn enqueue(&mut self, target: Target, ttl_ms: Millis) -> (RequestId, DeviceId) {
+    fn ask(&mut self, target: Target, ttl_ms: Millis) -> EnqueueRequest {
         self.next += 1;
-        let request = RequestId::new(&format!("request-{}", self.next)).unwrap();
-        let ask = EnqueueRequest {
-            request: request.clone(),
+        EnqueueRequest {
+            request: RequestId::new(&format!("request-{}", self.next)).unwrap(),
             target,
             capability: self.cam.clone(),
             payload: Payload::new(b"sixteen bytes...."),
             result_limit: 64,
             ttl_ms,
-        };
-        let decision = self.state.enqueue(&self.live, self.now, &self.client, &ask).unwrap();
-        (request, self.state.accept(&mut self.live, self.now, decision).unwrap().answer.device)
+        }
+    }
+
+    fn enqueue(&mut self, ask: &EnqueueRequest) -> DeviceId {
+        let decision = self.state.enqueue(&self.live, self.now, &self.client, ask).unwrap();
+        self.state.accept(&mut self.live, self.now, decision).unwrap().answer.device
     }
 
     fn hand_over(&mut self) {
@@ -104,10 +114,8 @@ impl World {
         }
     }
 
-    fn complete(&mut self, request: RequestId, device: &DeviceId) {
-        let outcome = Outcome::Succeeded(Payload::new(b"sixteen bytes...."));
-        let answer = DeviceMessage::Answer { incarnation: Incarnation(1), request, attempt: 1, outcome };
-        let decision = self.state.decide_device(self.now, device, &answer).unwrap();
+    fn complete(&mut self, device: &DeviceId, answer: &DeviceMessage) {
+        let decision = self.state.decide_device(self.now, device, answer).unwrap();
         let _ = self.state.accept(&mut self.live, self.now, decision).unwrap();
     }
 
@@ -116,28 +124,35 @@ impl World {
         device((self.dice >> 20) % self.size)
     }
 
-    fn round(&mut self) -> Spent {
-        let mut spent = Spent::default();
-        let targets: Vec<Target> = (0..ROUND / 2).map(|_| Target::Device(self.someone())).collect();
-        let mut open = Vec::new();
-        let start = Instant::now();
-        for target in targets {
-            open.push(self.enqueue(target, Millis(60_000)));
-        }
-        spent.enqueue = start.elapsed();
-        let start = Instant::now();
-        for _ in 0..ROUND / 2 {
-            open.push(self.enqueue(Target::Any, Millis(60_000)));
-        }
-        spent.any = start.elapsed();
-        let start = Instant::now();
-        self.hand_over();
-        spent.dispatch = start.elapsed();
-        let start = Instant::now();
-        for (request, device) in open {
-            self.complete(request, &device);
-        }
-        spent.complete = start.elapsed();
+    /// Every step of as many requests. What a client or a device says is there before the clock starts.
+    fn round(&mut self, meter: &mut Meter) {
+        let ttl = Millis(60_000);
+        let asks = |world: &mut Self, target: fn(&mut Self) -> Target| -> Vec<EnqueueRequest> {
+            (0..ROUND / 2)
+                .map(|_| {
+                    let target = target(world);
+                    world.ask(target, ttl)
+                })
+                .collect()
+        };
+        let named = asks(self, |world| Target::Device(world.someone()));
+        let any = asks(self, |_| Target::Any);
+        let mut devices = Vec::with_capacity(named.len() + any.len());
+        meter.measure(0, ROUND / 2, || devices.extend(named.iter().map(|ask| self.enqueue(ask))));
+        meter.measure(1, ROUND / 2, || devices.extend(any.iter().map(|ask| self.enqueue(ask))));
+        meter.measure(2, ROUND, || self.hand_over());
+        let answer = |ask: EnqueueRequest| DeviceMessage::Answer {
+            incarnation: Incarnation(1),
+            request: ask.request,
+            attempt: 1,
+            outcome: Outcome::Succeeded(Payload::new(b"sixteen bytes....")),
+        };
+        let answers: Vec<DeviceMessage> = named.into_iter().chain(any).map(answer).collect();
+        meter.measure(3, ROUND, || {
+            for (device, answer) in devices.iter().zip(&answers) {
+                self.complete(device, answer);
+            }
+        });
         // What has ended is forgotten, so that every round finds the same.
         self.now = self.now.plus(Millis(1));
         loop {
@@ -147,30 +162,22 @@ impl World {
             }
         }
         assert_eq!(self.state.counts().requests, self.size);
-        spent
     }
 }
 
 fn dispatch(criterion: &mut Criterion) {
-    type Step = fn(&Spent) -> (Duration, u64);
-    let steps: [(&str, Step); 4] = [
-        ("enqueue", |spent| (spent.enqueue, ROUND / 2)),
-        ("enqueue_any", |spent| (spent.any, ROUND / 2)),
-        ("dispatch", |spent| (spent.dispatch, ROUND)),
-        ("complete", |spent| (spent.complete, ROUND)),
-    ];
     let mut group = criterion.benchmark_group("dispatch");
-    for size in [1_000, 1_000_000] {
+    for size in SIZES {
         let mut world = World::new(size);
-        for (name, step) in steps {
+        for (step, name) in STEPS.into_iter().enumerate() {
             group.bench_function(BenchmarkId::new(name, size), |b| {
                 b.iter_custom(|iterations| {
-                    let (mut spent, mut done) = (Duration::ZERO, 0);
-                    while done < iterations {
-                        let (more, count) = step(&world.round());
-                        (spent, done) = (spent + more, done + count);
+                    let mut meter = Meter::default();
+                    while meter.spent(step).1 < iterations {
+                        world.round(&mut meter);
                     }
-                    spent.mul_f64(iterations as f64 / done as f64)
+                    let (spent, done) = meter.spent(step);
+                    Duration::from_secs_f64(spent.as_secs_f64() * iterations as f64 / done as f64)
                 });
             });
         }
@@ -178,9 +185,11 @@ fn dispatch(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(10);
-    targets = dispatch
+fn main() {
+    if flat::asked_for(&STEPS, ROUNDS, World::new, World::round) {
+        return;
+    }
+    let mut criterion = Criterion::default().sample_size(10).configure_from_args();
+    dispatch(&mut criterion);
+    criterion.final_summary();
 }
-criterion_main!(benches);

@@ -1,9 +1,23 @@
-//! Who is there: authentication at one thousand and one million devices, and pairing handshakes.
+//! Who a certificate stands for, at one thousand and one million devices, and pairing handshakes.
 //!
-//! Devices are visited at random, so that none is found in a cache: at a million, what is left is memory.
-use std::hint::black_box;
+//! ```text
+//! cargo bench --bench identity             criterion, each size by itself, and pairing
+//! cargo bench --bench identity -- --bars   both sizes in turns, and whether they cost the same
+//! identity --instructions STEP SIZE COUNT  for callgrind
+//! ```
+//!
+//! Devices are drawn at random and anew in each turn: what the registry knows of them is in no cache where it is larger
+//! than one. Their certificates are made before the clock starts, since a connection has just read its own.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench looks at the clock")]
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+#[allow(dead_code, reason = "worlds time themselves here")]
+mod bars;
+mod flat;
+
+use std::{hint::black_box, time::Duration};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use flat::{Meter, SIZES};
 use leasehold::{
     digest::Sha256Digest,
     id::{DeviceId, FleetId},
@@ -16,58 +30,139 @@ use leasehold::{
         },
     },
     shell::OsEntropy,
-    time::{Millis, Mono, Now, Wall},
+    time::{Millis, Mono, Now},
 };
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SerialNumber};
 
 const NOW: Now = Now::new(1_000, 1_764_000_000_000);
 
-fn digest(kind: &str, n: u64) -> Sha256Digest {
-    Sha256Digest::of(format!("{kind}-{n}").as_bytes())
+/// Certificates of one turn: as many as fit beside what is measured into the second cache.
+const TURN: u64 = 256;
+
+/// Turns of each world with `--bars`.
+const TURNS: usize = 1_500;
+
+const STEPS: [&str; 4] = [
+    "authenticate",
+    "authenticate_fingerprint",
+    "authenticate_with_revocations",
+    "authenticate_fingerprint_with_revocations",
+];
+
+/// One real certificate, from which those of all devices are made: another serial number, and another key. Nobody
+/// checks their signatures here; the TLS stack has.
+struct Template {
+    leaf: Vec<u8>,
+    serial: usize,
+    key: usize,
 }
 
-fn registry(size: u64) -> DeviceRegistry {
-    let most = u32::try_from(size + 1).unwrap();
-    let mut registry = DeviceRegistry::new(DeviceLimits::new(most, most, Millis(60_000)).unwrap(), [7; 16]);
-    for n in 0..size {
-        let certificate =
-            DeviceCertificate::new(digest("leaf", n), digest("key", n), Wall(0), Wall::NEVER).unwrap();
-        let device = DeviceId::new(&format!("device-{n}")).unwrap();
-        let kind = DeviceKind::Worker;
-        registry.apply(&DeviceCommand::Register { device, kind, certificate }, NOW).unwrap();
+impl Template {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["device.example".into()]).unwrap();
+        params.serial_number = Some(SerialNumber::from_slice(&[0x11; 16]));
+        params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+        let leaf = params.self_signed(&key).unwrap().der().to_vec();
+        let find = |bytes: &[u8]| leaf.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        let (serial, key) = (find(&[0x11; 16]) + 8, find(key.der_bytes()) + 8);
+        Self { leaf, serial, key }
     }
-    registry
+
+    fn of_device(&self, n: u64) -> Vec<u8> {
+        let mut leaf = self.leaf.clone();
+        for at in [self.serial, self.key] {
+            leaf[at..at + 8].copy_from_slice(&n.to_be_bytes());
+        }
+        leaf
+    }
 }
 
-/// Places to look at, in an order that no prefetcher follows.
-fn visits(size: u64) -> Vec<Sha256Digest> {
-    let mut at = 1_u64;
-    (0..(1 << 16))
-        .map(|_| {
-            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            digest("leaf", (at >> 20) % size)
-        })
-        .collect()
+/// A registry, and the same with revocations besides, so that the sets are asked too.
+struct World {
+    plain: DeviceRegistry,
+    revoking: DeviceRegistry,
+    template: Template,
+    size: u64,
+    dice: u64,
+}
+
+impl World {
+    fn new(size: u64) -> Self {
+        let most = u32::try_from(size + 3_000).unwrap();
+        let limits = DeviceLimits::new(most, most, Millis(60_000)).unwrap();
+        let (mut plain, template) = (DeviceRegistry::new(limits, [7; 16]), Template::new());
+        for n in 0..size {
+            let certificate = DeviceCertificate::from_der(&template.of_device(n)).unwrap();
+            let device = DeviceId::new(&format!("device-{n}")).unwrap();
+            let kind = DeviceKind::Worker;
+            plain.apply(&DeviceCommand::Register { device, kind, certificate }, NOW).unwrap();
+        }
+        let mut revoking = plain.clone();
+        for n in 0..1_000 {
+            let digest = Sha256Digest::of(format!("gone-{n}").as_bytes());
+            let device = DeviceId::new(&format!("gone-{n}")).unwrap();
+            for subject in [
+                RevocationSubject::Device(device),
+                RevocationSubject::Certificate(digest),
+                RevocationSubject::Key(digest),
+            ] {
+                let reason = RevocationReason::Lost;
+                revoking.apply(&DeviceCommand::Revoke { subject, reason }, NOW).unwrap();
+            }
+        }
+        Self { plain, revoking, template, size, dice: 1 }
+    }
+
+    /// Certificates of devices in an order that no prefetcher follows.
+    fn visits(&mut self) -> Vec<Vec<u8>> {
+        (0..TURN)
+            .map(|_| {
+                self.dice =
+                    self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                self.template.of_device((self.dice >> 20) % self.size)
+            })
+            .collect()
+    }
+
+    /// Each step on devices of its own.
+    fn turn(&mut self, meter: &mut Meter) {
+        for (step, revoking) in [(0, false), (2, true)] {
+            let leaves = self.visits();
+            let registry = if revoking { &self.revoking } else { &self.plain };
+            meter.measure(step, TURN, || {
+                for leaf in &leaves {
+                    black_box(registry.authenticate(leaf, NOW).unwrap());
+                }
+            });
+            let fingerprints: Vec<Sha256Digest> =
+                self.visits().iter().map(|leaf| Sha256Digest::of(leaf)).collect();
+            let registry = if revoking { &self.revoking } else { &self.plain };
+            meter.measure(step + 1, TURN, || {
+                for fingerprint in &fingerprints {
+                    black_box(registry.authenticate_fingerprint(*fingerprint, NOW).unwrap());
+                }
+            });
+        }
+    }
 }
 
 fn authenticate(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("identity");
-    for size in [1_000, 1_000_000] {
-        let mut registry = registry(size);
-        let visits = visits(size);
-        let mut next = visits.iter().cycle();
-        group.bench_function(BenchmarkId::new("authenticate", size), |b| {
-            b.iter(|| black_box(registry.authenticate_fingerprint(*next.next().unwrap(), NOW).unwrap()));
-        });
-        // Revocations besides, so that the sets are asked too.
-        for n in 0..size.min(1_000) {
-            let subject = RevocationSubject::Certificate(digest("gone", n));
-            let reason = RevocationReason::Lost;
-            registry.apply(&DeviceCommand::Revoke { subject, reason }, NOW).unwrap();
+    for size in SIZES {
+        let mut world = World::new(size);
+        for (step, name) in STEPS.into_iter().enumerate() {
+            group.bench_function(BenchmarkId::new(name, size), |b| {
+                b.iter_custom(|iterations| {
+                    let mut meter = Meter::default();
+                    while meter.spent(step).1 < iterations {
+                        world.turn(&mut meter);
+                    }
+                    let (spent, done) = meter.spent(step);
+                    Duration::from_secs_f64(spent.as_secs_f64() * iterations as f64 / done as f64)
+                });
+            });
         }
-        group.bench_function(BenchmarkId::new("authenticate_with_revocations", size), |b| {
-            b.iter(|| black_box(registry.authenticate_fingerprint(*next.next().unwrap(), NOW).unwrap()));
-        });
     }
     group.finish();
 }
@@ -126,9 +221,12 @@ fn pairing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(20);
-    targets = authenticate, pairing
+fn main() {
+    if flat::asked_for(&STEPS, TURNS, World::new, World::turn) {
+        return;
+    }
+    let mut criterion = Criterion::default().sample_size(20).configure_from_args();
+    authenticate(&mut criterion);
+    pairing(&mut criterion);
+    criterion.final_summary();
 }
-criterion_main!(benches);

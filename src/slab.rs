@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::index::{KeyedIndex, Slot};
+use crate::index::{KeptHash, KeyedIndex, Slot};
 
 /// A record that says under which key it is found.
 pub(crate) trait Keyed {
@@ -98,6 +98,28 @@ impl<T: Keyed> KeyedSlab<T> {
         self.index.get(key, |slot| at(&self.slots, slot).map(Keyed::key))
     }
 
+    /// What a key is found by, in every slab with this index key.
+    pub(crate) fn kept_hash(&self, key: &[u8]) -> KeptHash {
+        self.index.kept_hash(key)
+    }
+
+    /// See [`KeyedIndex::fetch`].
+    pub(crate) fn fetch(&self, hash: KeptHash) {
+        self.index.fetch(hash);
+    }
+
+    /// As [`Self::find`], by the hash of `key`.
+    pub(crate) fn find_kept(&self, hash: KeptHash, key: &[u8]) -> Option<Slot> {
+        self.index.get_kept(hash, |slot| at(&self.slots, slot).is_some_and(|record| record.key() == key))
+    }
+
+    /// As [`Self::get_by`], where the hash was kept and `key` may be in no cache: it is looked at only where the hashes
+    /// are equal.
+    pub(crate) fn get_kept<'a>(&self, hash: KeptHash, key: impl Fn() -> &'a [u8]) -> Option<&T> {
+        let is_it = |slot| at(&self.slots, slot).is_some_and(|record| record.key() == key());
+        self.get(self.index.get_kept(hash, is_it)?)
+    }
+
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
         at(&self.slots, slot)
     }
@@ -146,8 +168,7 @@ impl<T: Keyed> KeyedSlab<T> {
             }
         };
         *self.slots.get_mut(usize::try_from(slot).ok()?)? = Some(record);
-        let slots = &self.slots;
-        self.index.insert_hashed(hash, slot, |slot| at(slots, slot).map(Keyed::key));
+        self.index.insert_hashed(hash, slot);
         Some(slot)
     }
 

@@ -1,14 +1,16 @@
 //! Folding one event into the state: private to the crate, and it cannot fail.
 //!
-//! Every change of a device or a request takes its index entries out before and puts them in after, so that no
-//! event has to know which indexes it touches.
+//! Every change of a device or a request sees to its index entries, so that no event has to know which indexes it
+//! touches. An entry that stays what it was is left alone.
 
 use super::{
     device::{Device, Session},
     event::DispatchEvent,
+    held::{Held, NOBODY, line_of},
     payload::Payload,
+    ready::NONE,
     record::{CapabilityRequestRecord, Incarnation, Mediation, RequestState},
-    state::DispatchState,
+    state::{DispatchState, Timer},
 };
 use crate::{
     id::{DeviceId, RequestId},
@@ -122,7 +124,8 @@ impl DispatchState {
         else {
             return;
         };
-        let slot = self.requests.insert(CapabilityRequestRecord {
+        let device_slot = self.device_slot(device);
+        let record = CapabilityRequestRecord {
             id: request.clone(),
             number: *number,
             client: client.clone(),
@@ -139,104 +142,140 @@ impl DispatchState {
             attempt: 0,
             result: Payload::default(),
             forget_at: Mono::NEVER,
-        });
-        self.change_device(device, |known| known.last_used = *number);
-        if let Some(slot) = slot {
+        };
+        if let Some(slot) = device_slot
+            && let Some(known) = self.devices.get_mut(slot)
+        {
+            known.last_used = *number;
+            self.ready.used(known.listed, *number);
+        }
+        if let Some(slot) = self.requests.insert(Held::new(record, device_slot.unwrap_or(NOBODY))) {
             self.list_request(slot);
         }
     }
 
     fn change_device(&mut self, device: &DeviceId, change: impl FnOnce(&mut Device)) {
         let Some(slot) = self.device_slot(device) else { return };
-        self.unlist_device(slot);
-        if let Some(known) = self.devices.get_mut(slot) {
-            change(known);
-            known.refresh_effective();
+        let Some(known) = self.devices.get_mut(slot) else { return };
+        let (listed, under) = (known.listed, known.effective.clone());
+        change(known);
+        known.refresh_effective();
+        // A device that is under the same names as before keeps its places.
+        let stays = known.may_be_chosen() && listed != NONE && known.effective == under;
+        if !stays {
+            self.ready.unlist(listed, &under);
+            known.listed = NONE;
+            self.list_device(slot);
         }
-        self.list_device(slot);
+        self.list_sender(slot);
     }
 
     fn change_request(&mut self, request: &RequestId, change: impl FnOnce(&mut CapabilityRequestRecord)) {
         let Some(slot) = self.requests.find(request.as_str().as_bytes()) else { return };
-        self.unlist_request(slot);
-        if let Some(record) = self.requests.get_mut(slot) {
-            change(record);
+        let Some(held) = self.requests.get_mut(slot) else { return };
+        let (device, state) = (held.device, held.record.state);
+        let bytes = held.record.bytes();
+        change(&mut held.record);
+        let record = &held.record;
+        let (timer, now) = ((record.timer(), record.number), record.state);
+        self.bytes = self.bytes.saturating_sub(bytes).saturating_add(record.bytes());
+        if now.is_final() {
+            held.device = NOBODY;
         }
-        self.list_request(slot);
+        self.arm(slot, timer);
+        if line_of(state) != line_of(now) {
+            self.count(state, false);
+            self.count(now, true);
+            self.change_line(slot, device, Some(state), Some(now));
+        }
     }
 
+    /// Puts a device under what it may be asked for, where it may be chosen.
     pub(crate) fn list_device(&mut self, slot: Slot) {
-        let Some(device) = self.devices.get(slot) else { return };
-        if device.may_be_chosen() {
-            for name in device.effective.iter() {
-                self.by_capability.entry(name.clone()).or_default().insert((device.last_used, slot));
-            }
-        }
-        if let Some(head) = device.sendable_head() {
-            self.sendable.insert((head, slot));
-        }
+        let Some(device) = self.devices.get_mut(slot).filter(|device| device.may_be_chosen()) else { return };
+        device.listed = self.ready.list(slot, device.last_used, &device.effective);
+    }
+
+    /// Puts a device where it belongs among those that something can be handed to.
+    pub(crate) fn list_sender(&mut self, slot: Slot) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        let head = device.sendable_head().and_then(|first| self.requests.get(first));
+        device.sends = self.senders.set(device.sends, slot, head.map(|held| held.record.number));
     }
 
     fn unlist_device(&mut self, slot: Slot) {
-        let Some(device) = self.devices.get(slot) else { return };
-        if device.may_be_chosen() {
-            for name in device.effective.iter() {
-                if let Some(ready) = self.by_capability.get_mut(name) {
-                    ready.remove(&(device.last_used, slot));
-                    if ready.is_empty() {
-                        self.by_capability.remove(name);
-                    }
-                }
-            }
-        }
-        if let Some(head) = device.sendable_head() {
-            self.sendable.remove(&(head, slot));
+        if let Some(device) = self.devices.get_mut(slot) {
+            self.ready.unlist(device.listed, &device.effective);
+            device.listed = NONE;
+            device.sends = self.senders.set(device.sends, slot, None);
         }
     }
 
     pub(crate) fn list_request(&mut self, slot: Slot) {
-        let Some(record) = self.requests.get(slot) else { return };
-        self.timers.insert((record.timer(), record.number), slot);
+        let Some(held) = self.requests.get(slot) else { return };
+        let (record, device) = (&held.record, held.device);
+        let (timer, state) = ((record.timer(), record.number), record.state);
         self.bytes = self.bytes.saturating_add(record.bytes());
-        if record.state.is_final() {
-            return;
+        self.arm(slot, timer);
+        self.count(state, true);
+        self.change_line(slot, device, None, Some(state));
+    }
+
+    /// As [`Self::list_request`], for one that a snapshot held: those of a device come in any order.
+    pub(crate) fn load_into_line(&mut self, slot: Slot) {
+        let Some(held) = self.requests.get(slot) else { return };
+        let (device, state) = (held.device, held.record.state);
+        if let (Some(device), Some(which)) = (self.devices.get_mut(device), line_of(state)) {
+            let line = device.line(which);
+            line.remove(&mut self.requests, slot);
+            line.insert(&mut self.requests, slot);
         }
-        self.open = self.open.saturating_add(1);
-        let queued = record.state == RequestState::Queued;
-        self.in_flight = self.in_flight.saturating_add(u64::from(!queued));
-        self.change_load(slot, |device, number| {
-            let list = if queued { &mut device.queue } else { &mut device.in_flight };
-            list.insert(number, slot);
-        });
+        self.list_sender(device);
     }
 
     fn unlist_request(&mut self, slot: Slot) {
-        let Some(record) = self.requests.get(slot) else { return };
-        self.timers.remove(&(record.timer(), record.number));
-        self.bytes = self.bytes.saturating_sub(record.bytes());
-        if record.state.is_final() {
-            return;
-        }
-        self.open = self.open.saturating_sub(1);
-        let queued = record.state == RequestState::Queued;
-        self.in_flight = self.in_flight.saturating_sub(u64::from(!queued));
-        self.change_load(slot, |device, number| {
-            let list = if queued { &mut device.queue } else { &mut device.in_flight };
-            list.remove(&number);
-        });
+        let Some(held) = self.requests.get(slot) else { return };
+        let (device, state) = (held.device, held.record.state);
+        self.bytes = self.bytes.saturating_sub(held.record.bytes());
+        self.timers.remove(&mut self.timed, slot);
+        self.count(state, false);
+        self.change_line(slot, device, Some(state), None);
     }
 
-    /// Changes what the device of a request has to do. Which capabilities it is listed under stays as it is.
-    fn change_load(&mut self, request: Slot, change: impl FnOnce(&mut Device, u64)) {
-        let Some(record) = self.requests.get(request) else { return };
-        let Some(slot) = self.devices.find(record.device.as_str().as_bytes()) else { return };
+    /// Has the request in `slot` looked at by this timer.
+    fn arm(&mut self, slot: Slot, timer: Timer) {
+        let Ok(at) = usize::try_from(slot) else { return };
+        self.timed.reach(at, (Mono::START, 0), ());
+        if self.timed.key(slot) != Some(timer) {
+            self.timers.remove(&mut self.timed, slot);
+            self.timers.insert(&mut self.timed, slot, timer);
+        }
+    }
+
+    /// Counts a request in this state in, or out.
+    fn count(&mut self, state: RequestState, one_more: bool) {
+        let open = u64::from(!state.is_final());
+        let in_flight = u64::from(!state.is_final() && state != RequestState::Queued);
+        let change = if one_more { u64::saturating_add } else { u64::saturating_sub };
+        self.open = change(self.open, open);
+        self.in_flight = change(self.in_flight, in_flight);
+    }
+
+    /// Moves a request from line to line of its device. What the device is listed under stays as it is.
+    fn change_line(
+        &mut self,
+        request: Slot,
+        slot: Slot,
+        from: Option<RequestState>,
+        to: Option<RequestState>,
+    ) {
         let Some(device) = self.devices.get_mut(slot) else { return };
-        if let Some(head) = device.sendable_head() {
-            self.sendable.remove(&(head, slot));
+        if let Some(which) = from.and_then(line_of) {
+            device.line(which).remove(&mut self.requests, request);
         }
-        change(device, record.number);
-        if let Some(head) = device.sendable_head() {
-            self.sendable.insert((head, slot));
+        if let Some(which) = to.and_then(line_of) {
+            device.line(which).push(&mut self.requests, request);
         }
+        self.list_sender(slot);
     }
 }

@@ -1,10 +1,10 @@
 //! When each device was last heard: soft state, which writes nothing and is made anew after a recovery.
 
-use alloc::collections::BTreeSet;
-
-use alloc::vec::Vec;
-
-use super::{event::DispatchEvent, state::DispatchState};
+use super::{
+    event::DispatchEvent,
+    order::{Nodes, Order},
+    state::DispatchState,
+};
 use crate::{
     id::DeviceId,
     index::Slot,
@@ -14,11 +14,22 @@ use crate::{
 /// When each connected device was last heard.
 ///
 /// After a recovery everyone counts as heard at that time: [`DispatchLiveness::after_recovery`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct DispatchLiveness {
-    heard: Vec<Option<Mono>>,
-    oldest: BTreeSet<(Mono, Slot)>,
+    /// When each was heard, by slot, and how many were heard before: those of one instant are in that order.
+    heard: Nodes<(Mono, u64), ()>,
+    oldest: Order<(Mono, u64)>,
+    count: u64,
 }
+
+impl PartialEq for DispatchLiveness {
+    fn eq(&self, other: &Self) -> bool {
+        let slots = 0..self.heard.len().max(other.heard.len());
+        slots.filter_map(|at| Slot::try_from(at).ok()).all(|slot| self.when(slot) == other.when(slot))
+    }
+}
+
+impl Eq for DispatchLiveness {}
 
 impl DispatchLiveness {
     /// Nobody was heard.
@@ -37,7 +48,7 @@ impl DispatchLiveness {
         live
     }
 
-    /// A message of `device` came in at `now`. Cost: O(log n), and nothing is written. A device without an open
+    /// A message of `device` came in at `now`. Cost: O(1), and nothing is written. A device without an open
     /// stream stays unheard, and time that runs backwards changes nothing.
     pub fn heard(&mut self, state: &DispatchState, device: &DeviceId, now: Now) {
         let Some(slot) = state.device_slot(device) else { return };
@@ -48,7 +59,7 @@ impl DispatchLiveness {
 
     /// When the device that was silent for the longest time becomes stale.
     pub fn next_silence(&self, state: &DispatchState) -> Option<Mono> {
-        self.oldest.first().map(|(at, _)| at.plus(state.policy.bounds().staleness_ms))
+        self.oldest.first(&self.heard).map(|(at, _)| at.plus(state.policy.bounds().staleness_ms))
     }
 
     /// Keeps in step with `event`, which is about to be folded into `state`.
@@ -68,30 +79,35 @@ impl DispatchLiveness {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn strays(&self) -> usize {
+        self.oldest.strays()
+    }
+
+    /// When the device in `slot` was last heard.
+    fn when(&self, slot: Slot) -> Option<Mono> {
+        self.heard.key(slot).map(|(at, _)| at)
+    }
+
     pub(crate) fn mark(&mut self, slot: Slot, at: Mono) {
         let Ok(place) = usize::try_from(slot) else { return };
-        if self.heard.len() <= place {
-            self.heard.resize(place.saturating_add(1), None);
+        // What was heard at this time, or later, stays where it is.
+        if self.when(slot).is_some_and(|before| before >= at) {
+            return;
         }
-        let Some(entry) = self.heard.get_mut(place) else { return };
-        let at = entry.map_or(at, |before| before.max(at));
-        if let Some(before) = entry.replace(at) {
-            self.oldest.remove(&(before, slot));
-        }
-        self.oldest.insert((at, slot));
+        self.heard.reach(place, (Mono::START, 0), ());
+        self.oldest.remove(&mut self.heard, slot);
+        self.count = self.count.saturating_add(1);
+        self.oldest.insert(&mut self.heard, slot, (at, self.count));
     }
 
     pub(crate) fn forget(&mut self, slot: Slot) {
-        let entry = usize::try_from(slot).ok().and_then(|place| self.heard.get_mut(place));
-        if let Some(before) = entry.and_then(Option::take) {
-            self.oldest.remove(&(before, slot));
-        }
+        self.oldest.remove(&mut self.heard, slot);
     }
 
     /// Whether the device in `slot` was heard in time.
     pub(crate) fn is_fresh(&self, state: &DispatchState, slot: Slot, now: Mono) -> bool {
-        let heard = usize::try_from(slot).ok().and_then(|place| self.heard.get(place)).copied().flatten();
-        heard.is_some_and(|at| now < at.plus(state.policy.bounds().staleness_ms))
+        self.when(slot).is_some_and(|at| now < at.plus(state.policy.bounds().staleness_ms))
     }
 
     /// The devices that were silent for too long, the longest silence first.
@@ -101,6 +117,7 @@ impl DispatchLiveness {
         now: Mono,
     ) -> impl Iterator<Item = Slot> + 'a {
         let staleness = state.policy.bounds().staleness_ms;
-        self.oldest.iter().take_while(move |(at, _)| at.plus(staleness) <= now).map(|(_, slot)| *slot)
+        let since = self.oldest.iter(&self.heard).map(|((at, _), slot)| (at, slot));
+        since.take_while(move |(at, _)| at.plus(staleness) <= now).map(|(_, slot)| slot)
     }
 }

@@ -65,14 +65,20 @@ mod device;
 mod error;
 mod event;
 mod evolve;
+mod held;
 mod ledger;
 mod liveness;
 mod message;
+mod order;
 mod payload;
 mod policy;
+mod ready;
 mod record;
 mod recover;
+mod senders;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     decide::{Accepted, Decision, Enqueued, More},

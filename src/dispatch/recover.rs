@@ -8,6 +8,8 @@ use super::{
     device::{Device, Session},
     error::DispatchError,
     event::{DeviceStanding, DisconnectReason, DispatchEvent, StoredDispatchEvent},
+    held::{Held, NOBODY},
+    order::Order,
     payload::Payload,
     policy::DispatchPolicy,
     record::{CapabilityRequestRecord, FailReason, Incarnation, Mediation, RequestState},
@@ -96,7 +98,7 @@ impl DispatchState {
 
     /// The requests in the order of their ids. They come after the devices.
     pub(crate) fn stored_requests(&self) -> impl Iterator<Item = &CapabilityRequestRecord> {
-        self.requests.sorted().into_iter()
+        self.records()
     }
 
     /// The state that `snapshot` and then every record of `journal` lead to. Without a snapshot, from nothing.
@@ -137,7 +139,7 @@ impl DispatchState {
     /// What a restore means that has lost the latest events: every open request is lost, and every stream closed.
     pub(crate) fn lose_everything(&self, now: Now) -> Vec<DispatchEvent> {
         let at = self.at(now);
-        let open = self.requests.sorted().into_iter().filter(|record| !record.state.is_final());
+        let open = self.records().filter(|record| !record.state.is_final());
         let lost = RequestState::Failed(FailReason::Lost);
         let ended = open.map(|record| self.ended(record, lost, Payload::default(), at));
         let streams = self.devices.sorted().into_iter().filter(|device| device.session.is_some());
@@ -170,12 +172,14 @@ impl DispatchState {
         let mut state = Self::from_head(policy, index_key, &form.head);
         form.devices.into_iter().try_for_each(|device| state.load_device(device))?;
         form.requests.into_iter().try_for_each(|request| state.load_request(request))?;
+        state.loaded();
         Ok(state)
     }
 
     /// A state without its lists yet.
     pub(crate) fn from_head(policy: DispatchPolicy, index_key: [u8; 16], head: &DispatchHead) -> Self {
         let mut state = Self::new(policy, index_key);
+        state.timers = Order::loading();
         (state.version, state.clock, state.next_number) = (head.version, head.clock, head.next_number);
         state
     }
@@ -194,6 +198,7 @@ impl DispatchState {
         device.refresh_effective();
         if let Some(slot) = self.devices.insert(device) {
             self.list_device(slot);
+            self.list_sender(slot);
         }
         Ok(())
     }
@@ -202,17 +207,25 @@ impl DispatchState {
     pub(crate) fn load_request(&mut self, record: CapabilityRequestRecord) -> Result<(), DispatchError> {
         let full = is_full(self.requests.len(), self.policy.bounds().max_requests);
         let open = !record.state.is_final();
-        let known = self.device_slot(&record.device).is_some();
+        let device = self.device_slot(&record.device).filter(|_| open);
         let handed = (record.attempt > 0) == (record.state != RequestState::Queued);
         let numbered =
-            record.number < self.next_number && !self.timers.contains_key(&(record.timer(), record.number));
-        if full || self.record(&record.id).is_some() || !numbered || (open && !(known && handed)) {
+            record.number < self.next_number && !self.timers.has_loaded(&(record.timer(), record.number));
+        if full || self.record(&record.id).is_some() || !numbered || (open && !(device.is_some() && handed)) {
             return Err(DispatchError::Inconsistent);
         }
-        if let Some(slot) = self.requests.insert(record) {
+        if let Some(slot) = self.requests.insert(Held::new(record, device.unwrap_or(NOBODY))) {
             self.list_request(slot);
+            self.load_into_line(slot);
         }
         Ok(())
+    }
+
+    /// Everything that a snapshot held was taken in, in the order of ids: to be called before anything else happens.
+    pub(crate) fn loaded(&mut self) {
+        self.ready.settle();
+        self.senders.settle();
+        self.timers.settle(&mut self.timed);
     }
 
     fn open_record(&self, request: &RequestId) -> Option<&CapabilityRequestRecord> {
@@ -228,7 +241,7 @@ impl DispatchState {
                 device(id).is_some_and(|known| !standing.revoked || known.session.is_none())
             }
             DispatchEvent::DeviceRemoved { device: id } | DispatchEvent::DeviceReset { device: id } => {
-                device(id).is_some_and(|known| known.session.is_none() && known.open().next().is_none())
+                device(id).is_some_and(|known| known.session.is_none() && !known.is_busy())
             }
             DispatchEvent::DeviceConnected { device: id, incarnation, .. } => {
                 device(id).is_some_and(|known| !known.standing.revoked && *incarnation >= known.incarnation)

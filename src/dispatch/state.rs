@@ -1,8 +1,7 @@
 //! The hard state of dispatch and the questions that can be asked of it.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 #[cfg(any(test, feature = "testing"))]
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
 
 use serde::Serialize;
@@ -10,16 +9,25 @@ use serde::Serialize;
 use super::{
     device::Device,
     event::DeviceStanding,
+    held::Requests,
+    order::{Nodes, Order},
     policy::DispatchPolicy,
+    ready::Ready,
     record::{CapabilityRequestRecord, Incarnation},
+    senders::Senders,
 };
+#[cfg(any(test, feature = "testing"))]
+use crate::capability::CapabilityName;
 use crate::{
-    capability::{CapabilityName, CapabilitySet},
+    capability::CapabilitySet,
     id::{DeviceId, RequestId},
     index::Slot,
     slab::KeyedSlab,
     time::Mono,
 };
+
+/// When the core looks at a request, and its number.
+pub(super) type Timer = (Mono, u64);
 
 /// The hard state of dispatch: devices with their grants, and requests. It changes only through events.
 ///
@@ -34,17 +42,19 @@ pub struct DispatchState {
     /// The next number, for a request or for a device that arrives.
     pub(crate) next_number: u64,
     pub(crate) devices: KeyedSlab<Device>,
-    pub(crate) requests: KeyedSlab<CapabilityRequestRecord>,
+    pub(crate) requests: Requests,
     /// Bytes held by ended requests and promised to open ones.
     pub(crate) bytes: u64,
     pub(crate) open: u64,
     pub(crate) in_flight: u64,
     /// Devices that may be chosen, by capability, least recently used first.
-    pub(crate) by_capability: BTreeMap<CapabilityName, BTreeSet<(u64, Slot)>>,
+    pub(super) ready: Ready,
     /// Devices with something to hand over and credit for it, the oldest request first.
-    pub(crate) sendable: BTreeSet<(u64, Slot)>,
+    pub(super) senders: Senders,
     /// Deadlines of open requests and ends of retention of ended ones.
-    pub(crate) timers: BTreeMap<(Mono, u64), Slot>,
+    pub(super) timers: Order<Timer>,
+    /// The place of each request there, by slot.
+    pub(super) timed: Nodes<Timer, ()>,
 }
 
 impl PartialEq for DispatchState {
@@ -52,7 +62,7 @@ impl PartialEq for DispatchState {
         let own = (&self.policy, self.version, self.clock, self.next_number);
         own == (&other.policy, other.version, other.clock, other.next_number)
             && self.devices == other.devices
-            && self.requests == other.requests
+            && self.requests.held == other.requests.held
     }
 }
 
@@ -64,7 +74,7 @@ impl fmt::Debug for DispatchState {
             .field("version", &self.version)
             .field("clock", &self.clock)
             .field("devices", &self.devices)
-            .field("requests", &self.requests)
+            .field("requests", &self.requests.held)
             .finish_non_exhaustive()
     }
 }
@@ -120,13 +130,14 @@ impl DispatchState {
             clock: Mono::START,
             next_number: 1,
             devices: KeyedSlab::new(index_key),
-            requests: KeyedSlab::new(index_key),
+            requests: Requests::new(index_key),
             bytes: 0,
             open: 0,
             in_flight: 0,
-            by_capability: BTreeMap::new(),
-            sendable: BTreeSet::new(),
-            timers: BTreeMap::new(),
+            ready: Ready::default(),
+            senders: Senders::default(),
+            timers: Order::default(),
+            timed: Nodes::default(),
         }
     }
 
@@ -142,7 +153,7 @@ impl DispatchState {
 
     /// The request with this id, for as long as it is remembered. Cost: O(1).
     pub fn record(&self, request: &RequestId) -> Option<&CapabilityRequestRecord> {
-        self.requests.get_by(request.as_str().as_bytes())
+        self.requests.get_by(request.as_str().as_bytes()).map(|held| &held.record)
     }
 
     /// What is known of a device. Cost: O(1), apart from copying.
@@ -156,8 +167,8 @@ impl DispatchState {
             connected: known.session.is_some(),
             incarnation: known.incarnation,
             window: known.session.as_ref().map_or(0, |session| session.window),
-            queued: known.queue.len(),
-            in_flight: known.in_flight.len(),
+            queued: known.waiting.len(),
+            in_flight: known.in_hand.len(),
         })
     }
 
@@ -168,7 +179,7 @@ impl DispatchState {
 
     /// The requests in the order of their ids. Cost: O(n log n); for people, not for decisions.
     pub fn records(&self) -> impl Iterator<Item = &CapabilityRequestRecord> {
-        self.requests.sorted().into_iter()
+        self.requests.sorted().into_iter().map(|held| &held.record)
     }
 
     /// Dispatch in numbers. Cost: O(1).
@@ -183,11 +194,11 @@ impl DispatchState {
         }
     }
 
-    /// When the next request runs out of time or of retention. Cost: O(log n).
+    /// When the next request runs out of time or of retention. Cost: O(1).
     ///
     /// Silence of devices is soft: ask [`DispatchLiveness::next_silence`](super::DispatchLiveness::next_silence) too.
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.timers.keys().next().map(|(at, _)| *at)
+        self.timers.first(&self.timed).map(|(at, _)| at)
     }
 
     /// Puts other bounds in force; [`Self::fits`] was asked.
@@ -214,7 +225,7 @@ impl DispatchState {
 
     /// Whether a device has credit and something that waits for it.
     pub(crate) fn waits_to_be_sent(&self) -> bool {
-        !self.sendable.is_empty()
+        !self.senders.is_empty()
     }
 
     /// Every device, and whether it is revoked.
@@ -226,17 +237,23 @@ impl DispatchState {
         self.devices.find(device.as_str().as_bytes())
     }
 
+    /// How much is in a tree, which costs what a tree costs.
+    #[cfg(test)]
+    pub(super) fn strays(&self) -> usize {
+        self.ready.strays() + self.senders.strays() + self.timers.strays()
+    }
+
     /// The indexes by what they name, without slots: two states that are equal must agree in this too.
     #[cfg(any(test, feature = "testing"))]
     #[allow(clippy::type_complexity)]
     pub(crate) fn index_view(
         &self,
     ) -> (BTreeMap<CapabilityName, Vec<u64>>, Vec<u64>, Vec<(Mono, u64)>, u64, u64, u64) {
-        let ready = self.by_capability.iter();
+        let holders = |name: &CapabilityName| self.ready.holders(name).map(|(used, _)| used).collect();
         (
-            ready.map(|(name, set)| (name.clone(), set.iter().map(|(used, _)| *used).collect())).collect(),
-            self.sendable.iter().map(|(head, _)| *head).collect(),
-            self.timers.keys().copied().collect(),
+            self.ready.names().map(|name| (name.clone(), holders(name))).collect(),
+            self.senders.iter().map(|(head, _)| head).collect(),
+            self.timers.iter(&self.timed).map(|(timer, _)| timer).collect(),
             self.bytes,
             self.open,
             self.in_flight,

@@ -183,11 +183,13 @@ impl Loader {
         let Parts { head, roster, mut runs, grants, nonces, sessions, devices, anchors, pairing, dispatch } =
             self.parts.ok_or(ORDER)?;
         runs.loaded();
+        let mut dispatch = dispatch.ok_or(ORDER)?;
+        dispatch.loaded();
         let nodes = NodeRuntimeState {
             registry: devices.ok_or(ORDER)?.finish().map_err(|_| REGISTRY)?,
             anchors: anchors.ok_or(ORDER)?,
             pairing: pairing.ok_or(ORDER)?,
-            dispatch: dispatch.ok_or(ORDER)?,
+            dispatch,
         };
         let state = FleetState {
             roster: roster.finish(head.stamp).ok_or(ROSTER)?,

@@ -249,8 +249,7 @@ impl ReadyQueues {
         }
         let Ok(at) = u32::try_from(self.shapes.len()) else { return };
         self.shapes.push((shape.clone(), self.matching(shape)));
-        let hashes: Vec<u64> = self.shapes.iter().map(|(set, _)| self.hash_of(set)).collect();
-        self.by_shape.insert_rehashed(hash, at, |at| hashes.get(index(at)).copied().unwrap_or_default());
+        self.by_shape.insert_hashed(hash, at);
     }
 
     fn matching(&self, shape: &CapabilitySet) -> Vec<u64> {

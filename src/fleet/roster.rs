@@ -213,13 +213,9 @@ impl Roster {
         let WorkerRecord { id, device, .. } = place.worker.insert(record);
         let (id, device) = (id.clone(), device.clone());
         self.tally(view, true);
-        let places = &self.places;
-        let at = |slot: u32| places.get(index(slot)).and_then(|place| place.worker.as_ref());
-        self.by_id.insert(id.as_str().as_bytes(), slot, |slot| at(slot).map(|w| w.id.as_str().as_bytes()));
+        self.by_id.insert(id.as_str().as_bytes(), slot);
         if !retired {
-            self.by_device.insert(device.as_str().as_bytes(), slot, |slot| {
-                at(slot).map(|w| w.device.as_str().as_bytes())
-            });
+            self.by_device.insert(device.as_str().as_bytes(), slot);
         }
     }
 

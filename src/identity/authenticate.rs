@@ -122,7 +122,8 @@ impl DeviceRegistry {
 
     /// The device that the certificate with this fingerprint stands for, where the host knows no more of it.
     ///
-    /// Cost: O(1), four lookups.
+    /// Cost: O(1): one hash, a place in a table, and one cache line of the device's record; where something is revoked, a
+    /// place in each of three tables more.
     ///
     /// # Errors
     /// [`AuthError`].
@@ -131,12 +132,14 @@ impl DeviceRegistry {
         fingerprint: Sha256Digest,
         now: Now,
     ) -> Result<AuthenticatedDevice<'_>, AuthError> {
-        if self.revocations().certificate(&fingerprint).is_some() {
+        let hash = self.revocations().hash(fingerprint.as_bytes());
+        if self.revocations().certificate_hashed(hash, &fingerprint).is_some() {
             return Err(AuthError::Revoked(RevocationSubject::Certificate(fingerprint)));
         }
         let (record, certificate) =
-            self.by_certificate(&fingerprint).ok_or(AuthError::Unknown(fingerprint))?;
-        self.standing(record.device(), certificate).map_err(AuthError::Revoked)?;
+            self.by_certificate_hashed(hash, &fingerprint).ok_or(AuthError::Unknown(fingerprint))?;
+        let hashes = (record.id_hash, hash);
+        self.standing(record.device(), certificate, hashes).map_err(AuthError::Revoked)?;
         let mut ends = None;
         let mut confirms_rotation = false;
         if let Some(rotation) = record.rotation() {

@@ -200,7 +200,9 @@ impl DeviceRegistry {
 
     /// Whether `device` may get `certificate`.
     fn admit(&self, device: &DeviceId, certificate: &DeviceCertificate, now: Now) -> Result<(), DeviceError> {
-        self.standing(device, certificate).map_err(DeviceError::Revoked)?;
+        let hash = |bytes| self.revocations().hash(bytes);
+        let hashes = (hash(device.as_str().as_bytes()), hash(certificate.fingerprint_bytes()));
+        self.standing(device, certificate, hashes).map_err(DeviceError::Revoked)?;
         self.unclaimed(device, certificate)?;
         if now.wall >= certificate.not_after() { Err(DeviceError::Expired) } else { Ok(()) }
     }

@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::certificate::DeviceCertificate;
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
+    index::KeptHash,
     slab::Keyed,
     time::{Mono, Now},
 };
@@ -77,16 +78,32 @@ impl Rotation {
 
 /// A registered device: its certificate, and the next one while a rotation is under way.
 ///
-/// Authentication reads the rotation, the fingerprint and the validity: the first cache line, and no other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Authentication reads the kind, which also says that there is a record, the rotation, the fingerprint and the
+/// validity: the first cache line, and no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct DeviceRecord {
     /// Boxed: most devices are not rotating, and there may be a million of them.
     pub(super) rotation: Option<Box<Rotation>>,
+    pub(super) kind: DeviceKind,
+    /// Of the device's id: whether that is revoked can be asked without looking at it. The registry sees to it.
+    pub(super) id_hash: KeptHash,
     pub(super) current: DeviceCertificate,
     pub(super) device: DeviceId,
     pub(super) registered: Now,
-    pub(super) kind: DeviceKind,
+}
+
+impl Serialize for DeviceRecord {
+    // Where a field lies is for speed; how a record reads is not to follow from that.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut form = serializer.serialize_struct("DeviceRecord", 5)?;
+        form.serialize_field("rotation", &self.rotation)?;
+        form.serialize_field("current", &self.current)?;
+        form.serialize_field("device", &self.device)?;
+        form.serialize_field("registered", &self.registered)?;
+        form.serialize_field("kind", &self.kind)?;
+        form.end()
+    }
 }
 
 impl DeviceRecord {

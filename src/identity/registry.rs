@@ -13,7 +13,7 @@ use super::{
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
-    index::{KeyedIndex, Slot},
+    index::{KeptHash, KeyedIndex, Slot},
     slab::KeyedSlab,
     time::Now,
 };
@@ -129,9 +129,20 @@ impl DeviceRegistry {
 
     /// The device and the certificate with this fingerprint, whether it authenticates or not. Cost: O(1).
     pub fn by_certificate(&self, fingerprint: &Sha256Digest) -> Option<(&DeviceRecord, &DeviceCertificate)> {
-        let place = self.certificates.get(fingerprint.as_bytes(), |place| {
+        self.by_certificate_hashed(self.certificates.kept_hash(fingerprint.as_bytes()), fingerprint)
+    }
+
+    /// As [`Self::by_certificate`], by the hash of the fingerprint.
+    pub(super) fn by_certificate_hashed(
+        &self,
+        hash: KeptHash,
+        fingerprint: &Sha256Digest,
+    ) -> Option<(&DeviceRecord, &DeviceCertificate)> {
+        let is_it = |place| {
             certificate_at(&self.devices, place).map(DeviceCertificate::fingerprint_bytes)
-        })?;
+                == Some(fingerprint.as_bytes())
+        };
+        let place = self.certificates.get_kept(hash, is_it)?;
         Some((self.devices.get(place >> 1)?, certificate_at(&self.devices, place)?))
     }
 
@@ -154,17 +165,18 @@ impl DeviceRegistry {
         &self.revoked
     }
 
-    /// The revoked one among a device, its certificate and its key.
+    /// The revoked one among a device, its certificate and its key. The hashes are of its id and of the fingerprint.
     pub(super) fn standing(
         &self,
         device: &DeviceId,
         certificate: &DeviceCertificate,
+        (device_hash, certificate_hash): (KeptHash, KeptHash),
     ) -> Result<(), RevocationSubject> {
         let (fingerprint, key) = (certificate.fingerprint(), certificate.key());
-        if self.revoked.device(device).is_some() {
+        if self.revoked.device_hashed(device_hash, device).is_some() {
             return Err(RevocationSubject::Device(device.clone()));
         }
-        if self.revoked.certificate(&fingerprint).is_some() {
+        if self.revoked.certificate_hashed(certificate_hash, &fingerprint).is_some() {
             return Err(RevocationSubject::Certificate(fingerprint));
         }
         if self.revoked.key(&key).is_some() {
@@ -175,12 +187,9 @@ impl DeviceRegistry {
 
     /// Puts the certificate in `place` into both indexes.
     fn index(&mut self, place: Slot) {
-        let devices = &self.devices;
-        let Some(certificate) = certificate_at(devices, place) else { return };
-        let fingerprint = |place| certificate_at(devices, place).map(DeviceCertificate::fingerprint_bytes);
-        self.certificates.insert(certificate.fingerprint_bytes(), place, fingerprint);
-        let key = |place| certificate_at(devices, place).map(DeviceCertificate::key_bytes);
-        self.keys.insert(certificate.key_bytes(), place, key);
+        let Some(certificate) = certificate_at(&self.devices, place) else { return };
+        self.certificates.insert(certificate.fingerprint_bytes(), place);
+        self.keys.insert(certificate.key_bytes(), place);
     }
 
     /// Takes the certificate in `place` out of both indexes, before it changes.
@@ -195,7 +204,8 @@ impl DeviceRegistry {
     }
 
     /// Puts a record in, in place of the one with its id.
-    pub(super) fn put(&mut self, record: DeviceRecord) {
+    pub(super) fn put(&mut self, mut record: DeviceRecord) {
+        record.id_hash = self.revoked.hash(record.device.as_str().as_bytes());
         if let Some(slot) = self.slot(&record.device) {
             self.unindex(slot << 1);
             self.unindex(slot << 1 | 1);
@@ -241,7 +251,8 @@ impl DeviceRegistry {
     }
 
     fn register(&mut self, device: &DeviceId, kind: DeviceKind, current: DeviceCertificate, at: Now) {
-        self.put(DeviceRecord { device: device.clone(), kind, registered: at, current, rotation: None });
+        let (device, id_hash) = (device.clone(), KeptHash::default());
+        self.put(DeviceRecord { device, kind, id_hash, registered: at, current, rotation: None });
     }
 
     /// Folds one event. Total: an event that does not fit changes nothing, and recovery has checked that it does.

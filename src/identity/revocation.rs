@@ -4,10 +4,11 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::slab::{Keyed, KeyedSlab};
 use crate::{
     digest::{FieldHasher, Sha256Digest},
     id::DeviceId,
+    index::KeptHash,
+    slab::{Keyed, KeyedSlab},
     time::Now,
 };
 
@@ -93,12 +94,16 @@ impl Keyed for Entry<Sha256Digest> {
     }
 }
 
-/// The revocation of `key`. Nothing is hashed or fetched where nothing is revoked, which is nearly always.
-fn find<'a, K>(table: &'a KeyedSlab<Entry<K>>, key: &[u8]) -> Option<&'a Revocation>
+/// The revocation of `key`, by its hash. Nothing is looked at where nothing is revoked, which is nearly always.
+fn find<'a, 'k, K>(
+    table: &'a KeyedSlab<Entry<K>>,
+    hash: KeptHash,
+    key: impl Fn() -> &'k [u8],
+) -> Option<&'a Revocation>
 where
     Entry<K>: Keyed,
 {
-    if table.len() == 0 { None } else { table.get_by(key).map(|entry| &entry.revocation) }
+    if table.len() == 0 { None } else { table.get_kept(hash, key).map(|entry| &entry.revocation) }
 }
 
 /// Everything revoked. Three tables, so that a lookup hashes the subject as it is.
@@ -122,16 +127,37 @@ impl RevocationSet {
         self.devices.len().saturating_add(self.certificates.len()).saturating_add(self.keys.len())
     }
 
+    /// What these bytes are found by.
+    pub(super) fn hash(&self, bytes: &[u8]) -> KeptHash {
+        self.certificates.kept_hash(bytes)
+    }
+
     pub(super) fn device(&self, device: &DeviceId) -> Option<&Revocation> {
-        find(&self.devices, device.as_str().as_bytes())
+        self.device_hashed(self.hash(device.as_str().as_bytes()), device)
+    }
+
+    pub(super) fn device_hashed(&self, hash: KeptHash, device: &DeviceId) -> Option<&Revocation> {
+        find(&self.devices, hash, || device.as_str().as_bytes())
     }
 
     pub(super) fn certificate(&self, fingerprint: &Sha256Digest) -> Option<&Revocation> {
-        find(&self.certificates, fingerprint.as_bytes())
+        self.certificate_hashed(self.hash(fingerprint.as_bytes()), fingerprint)
     }
 
+    pub(super) fn certificate_hashed(
+        &self,
+        hash: KeptHash,
+        fingerprint: &Sha256Digest,
+    ) -> Option<&Revocation> {
+        find(&self.certificates, hash, || fingerprint.as_bytes())
+    }
+
+    /// Nothing is hashed where no key is revoked.
     pub(super) fn key(&self, key: &Sha256Digest) -> Option<&Revocation> {
-        find(&self.keys, key.as_bytes())
+        if self.keys.len() == 0 {
+            return None;
+        }
+        find(&self.keys, self.hash(key.as_bytes()), || key.as_bytes())
     }
 
     pub(super) fn get(&self, subject: &RevocationSubject) -> Option<&Revocation> {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
+    index::KeptHash,
     time::{Mono, Now},
 };
 
@@ -62,7 +63,8 @@ impl From<StoredDevice> for DeviceRecord {
         let StoredDevice { device, kind, registered, current, rotation } = stored;
         let rotation =
             rotation.map(|(next, until, at_deadline)| Box::new(Rotation { next, until, at_deadline }));
-        Self { device, kind, registered, current, rotation }
+        let id_hash = KeptHash::default();
+        Self { device, kind, id_hash, registered, current, rotation }
     }
 }
 

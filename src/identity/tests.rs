@@ -328,5 +328,11 @@ fn p3_an_existing_device_takes_another_key_only_by_named_replacement() {
 fn a_record_is_two_cache_lines_and_authentication_reads_the_first() {
     use core::mem::{align_of, offset_of, size_of};
     assert_eq!((size_of::<Option<DeviceRecord>>(), align_of::<DeviceRecord>()), (128, 64));
-    assert_eq!((offset_of!(DeviceRecord, rotation), offset_of!(DeviceRecord, current)), (0, 8));
+    let offsets = [
+        offset_of!(DeviceRecord, rotation),
+        offset_of!(DeviceRecord, kind),
+        offset_of!(DeviceRecord, id_hash),
+        offset_of!(DeviceRecord, current),
+    ];
+    assert_eq!(offsets, [0, 8, 12, 16]);
 }

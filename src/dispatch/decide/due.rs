@@ -10,6 +10,7 @@ use crate::{
         record::RequestState,
         state::DispatchState,
     },
+    index::Slot,
     time::{Mono, Now},
 };
 
@@ -34,8 +35,9 @@ impl DispatchState {
     pub fn decide_due(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
         let at = self.at(now);
         let most = self.policy.per_call();
-        let timers = self.timers.range(..=(at, u64::MAX)).filter_map(|(_, slot)| {
-            let record = self.requests.get(*slot)?;
+        let passed = self.timers.iter(&self.timed).take_while(|((due, _), _)| *due <= at);
+        let timers = passed.filter_map(|(_, slot)| {
+            let record = &self.requests.get(slot)?.record;
             Some(match record.state.stage() {
                 Some(stage) => self.ended(record, RequestState::TimedOut(stage), Payload::default(), at),
                 None => DispatchEvent::RequestForgotten { request: record.id.clone() },
@@ -57,13 +59,14 @@ impl DispatchState {
     pub fn decide_sends(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
         let at = self.at(now);
         let most = self.policy.per_call();
-        let mut events = Vec::new();
-        for (_, slot) in self.sendable.iter().take(most) {
-            let Some(device) = self.devices.get(*slot) else { continue };
-            if !live.is_fresh(self, *slot, at) {
-                continue;
-            }
-            let waiting = device.queue.values().filter_map(|slot| self.requests.get(*slot));
+        // One pass after the other: what is in no cache is then fetched for several devices at once.
+        let mut senders: Vec<Slot> = Vec::with_capacity(self.senders.len().min(most));
+        senders.extend(self.senders.iter().map(|(_, slot)| slot).take(most));
+        senders.retain(|slot| live.is_fresh(self, *slot, at));
+        let mut events = Vec::with_capacity(senders.len());
+        for slot in senders {
+            let Some(device) = self.devices.get(slot) else { continue };
+            let waiting = device.waiting.iter(&self.requests);
             for record in waiting.filter(|record| record.deadline > at).take(device.credit()) {
                 if events.len() >= most {
                     return self.decided(events, More::More);
@@ -76,7 +79,7 @@ impl DispatchState {
                 });
             }
         }
-        let more = if events.is_empty() || self.sendable.len() <= most { More::Done } else { More::More };
+        let more = if events.is_empty() || self.senders.len() <= most { More::Done } else { More::More };
         self.decided(events, more)
     }
 

@@ -127,7 +127,7 @@ impl DispatchState {
         let mut events = Vec::new();
         let mut again = Vec::new();
         let effective = both(&device.grants, claims);
-        for record in device.open().filter_map(|slot| self.requests.get(slot)) {
+        for record in device.open(&self.requests) {
             let in_hand = record.attempt > 0;
             let end = if record.deadline <= at {
                 // Its time is over; `decide_due` says so, and it is not delivered again.

@@ -58,8 +58,7 @@ impl DispatchState {
         keep: &CapabilitySet,
     ) -> Vec<DispatchEvent> {
         device
-            .open()
-            .filter_map(|slot| self.requests.get(slot))
+            .open(&self.requests)
             .filter(|record| !keep.contains(&record.capability))
             .map(|record| self.ended(record, RequestState::Rejected(reason), Payload::default(), at))
             .collect()
@@ -161,7 +160,7 @@ impl DispatchState {
         if known.standing.quarantined {
             return Err(DispatchError::Quarantined);
         }
-        if known.session.is_some() || known.open().next().is_some() {
+        if known.session.is_some() || known.is_busy() {
             return Err(DispatchError::DeviceBusy);
         }
         Ok(vec![DispatchEvent::DeviceRemoved { device: device.clone() }])

@@ -10,6 +10,7 @@ use crate::{
     dispatch::{
         error::DispatchError,
         event::DispatchEvent,
+        held::Held,
         liveness::DispatchLiveness,
         message::{DispatchRequest, EnqueueRequest, Target},
         payload::Payload,
@@ -17,7 +18,7 @@ use crate::{
         state::DispatchState,
     },
     id::{ClientId, DeviceId, RequestId},
-    index::Slot,
+    index::{KeptHash, Slot},
     time::{Mono, Now},
 };
 
@@ -77,8 +78,8 @@ impl DispatchState {
 
     /// Takes a request and binds it to a device. It is handed over by [`decide_sends`](Self::decide_sends).
     ///
-    /// An id that is remembered with the same content gives the same answer and changes nothing. Cost: O(log n) and
-    /// one SHA-256 over the payload.
+    /// An id that is remembered with the same content gives the same answer and changes nothing. Cost: O(1) and
+    /// one SHA-256 over the payload; O(log n) of the devices that came back and were not chosen since, for one of them.
     ///
     /// # Errors
     /// [`DispatchError`]: the id means something else, a limit of the request or of the whole is reached, the device
@@ -101,8 +102,19 @@ impl DispatchState {
         if ask.ttl_ms.0 == 0 || ask.ttl_ms > bounds.longest_ttl_ms {
             return Err(DispatchError::Deadline);
         }
+        // The two look-ups do not depend on each other, nor on the digest: both are under way before either is waited for.
+        let request = self.requests.kept_hash(ask.request.as_str().as_bytes());
+        self.requests.fetch(request);
+        let target = match &ask.target {
+            Target::Device(device) => Some((device, self.devices.kept_hash(device.as_str().as_bytes()))),
+            Target::Any => None,
+        };
+        if let Some((_, hash)) = target {
+            self.devices.fetch(hash);
+        }
         let content = fingerprint(client, ask);
-        if let Some(record) = self.record(&ask.request) {
+        let known = self.requests.find_kept(request, ask.request.as_str().as_bytes());
+        if let Some(Held { record, .. }) = known.and_then(|slot| self.requests.get(slot)) {
             if record.content != content {
                 return Err(DispatchError::IdConflict);
             }
@@ -114,9 +126,9 @@ impl DispatchState {
             };
             return Ok(self.decided(Vec::new(), answer));
         }
-        let slot = match &ask.target {
-            Target::Device(device) => self.named(device, &ask.capability)?,
-            Target::Any => self.select(live, at, &ask.capability).ok_or(DispatchError::NoDevice)?,
+        let slot = match target {
+            Some((device, hash)) => self.named(device, hash, &ask.capability)?,
+            None => self.select(live, at, &ask.capability).ok_or(DispatchError::NoDevice)?,
         };
         let device = self.devices.get(slot).ok_or(DispatchError::DeviceUnknown)?;
         if self.requests.len() >= usize::try_from(bounds.max_requests).unwrap_or(usize::MAX) {
@@ -147,13 +159,20 @@ impl DispatchState {
 
     fn has_room(&self, slot: Slot) -> bool {
         let most = usize::try_from(self.policy.bounds().max_queue).unwrap_or(usize::MAX);
-        self.devices.get(slot).is_some_and(|device| device.queue.len() < most)
+        self.devices.get(slot).is_some_and(|device| device.waiting.len() < most)
     }
 
     /// The device that the client named, if the request may wait for it.
-    fn named(&self, device: &DeviceId, capability: &CapabilityName) -> Result<Slot, DispatchError> {
-        let slot = self.device_slot(device).ok_or(DispatchError::DeviceUnknown)?;
+    fn named(
+        &self,
+        device: &DeviceId,
+        hash: KeptHash,
+        capability: &CapabilityName,
+    ) -> Result<Slot, DispatchError> {
+        let found = self.devices.find_kept(hash, device.as_str().as_bytes());
+        let slot = found.ok_or(DispatchError::DeviceUnknown)?;
         let known = self.devices.get(slot).ok_or(DispatchError::DeviceUnknown)?;
+        self.ready.fetch(known.listed);
         if known.standing.revoked {
             return Err(DispatchError::Revoked);
         }
@@ -177,9 +196,9 @@ impl DispatchState {
 
     /// The least recently used device that holds `capability`, was heard in time and has room.
     fn select(&self, live: &DispatchLiveness, at: Mono, capability: &CapabilityName) -> Option<Slot> {
-        let ready = self.by_capability.get(capability)?;
+        let ready = self.ready.holders(capability).map(|(_, slot)| slot);
         let usable = |slot: &Slot| live.is_fresh(self, *slot, at) && self.has_room(*slot);
-        ready.iter().map(|(_, slot)| *slot).take(MAX_CANDIDATES).find(usable)
+        ready.take(MAX_CANDIDATES).find(usable)
     }
 
     /// Stops a request of `client`.

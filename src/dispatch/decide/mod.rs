@@ -105,7 +105,8 @@ impl DispatchState {
         if decision.version != self.version {
             return Err(DispatchError::StaleDecision);
         }
-        let mut effects = Vec::new();
+        // Many events have an effect each, and a single one often none.
+        let mut effects = Vec::with_capacity(decision.events.len().saturating_sub(1));
         for event in &decision.events {
             self.effects_of(event, &mut effects);
             self.touch(live, now, event);
@@ -144,11 +145,9 @@ impl DispatchState {
                 });
             }
             DispatchEvent::RequestEnded { request, state, .. } => {
-                let Some(record) = self.record(request) else { return };
-                let connected = self
-                    .devices
-                    .get_by(record.device.as_str().as_bytes())
-                    .is_some_and(|device| device.session.is_some());
+                let Some(held) = self.requests.get_by(request.as_str().as_bytes()) else { return };
+                let record = &held.record;
+                let connected = self.devices.get(held.device).is_some_and(|device| device.session.is_some());
                 if connected && record.attempt > 0 {
                     let device = record.device.clone();
                     effects.push(DispatchEffect::Settle { device, request: request.clone() });

@@ -85,9 +85,7 @@ impl Names {
         u32::try_from(self.text.len().checked_add(name.len())?).ok()?;
         self.text.push_str(name);
         self.entries.push(Entry { start, len: u8::try_from(name.len()).ok()?, ..Entry::default() });
-        let Self { text, entries, table } = self;
-        let record = |slot: u32| name_of(text, entries.get(usize::try_from(slot).ok()?)?);
-        table.insert_hashed(hash, slot, record);
+        self.table.insert_hashed(hash, slot);
         Some(slot)
     }
 

@@ -87,7 +87,7 @@ impl EgressProxyPolicyService {
                 hosts.add_any(slot);
             }
             rules.push(rule);
-            ids.insert_hashed(hash, slot, |slot| id_in(&rules, slot));
+            ids.insert_hashed(hash, slot);
         }
 
         let fault = |(field, reason)| PolicyError::of_policy(field, reason);

@@ -1,0 +1,183 @@
+//! A request in its slot, in the line of its device: those that wait, or those that it has in hand.
+//!
+//! Lines are lists through the slots of requests, so that a device has no memory of its own for them.
+
+use core::ops::{Deref, DerefMut};
+
+use super::record::{CapabilityRequestRecord, RequestState};
+use crate::{
+    index::Slot,
+    slab::{Chunks, Keyed, KeyedSlab},
+};
+
+/// In place of a slot: there is none.
+pub(super) const NOBODY: Slot = Slot::MAX;
+
+/// A request, and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) record: CapabilityRequestRecord,
+    /// The slot of its device, while it is open.
+    pub(super) device: Slot,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.record == other.record
+    }
+}
+
+impl Eq for Held {}
+
+impl Keyed for Held {
+    fn key(&self) -> &[u8] {
+        self.record.key()
+    }
+}
+
+impl Held {
+    pub(super) fn new(record: CapabilityRequestRecord, device: Slot) -> Self {
+        Self { record, device }
+    }
+}
+
+/// The neighbours of a request in its line.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    prev: Slot,
+    next: Slot,
+}
+
+const ALONE: Link = Link { prev: NOBODY, next: NOBODY };
+
+/// All requests, and their places in lines. Those lie apart from the records, eight in a cache line: who joins a line
+/// changes its neighbour's.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    pub(crate) held: KeyedSlab<Held>,
+    links: Chunks<Link>,
+}
+
+impl Requests {
+    pub(super) fn new(index_key: [u8; 16]) -> Self {
+        Self { held: KeyedSlab::new(index_key), links: Chunks::default() }
+    }
+
+    fn link(&self, slot: Slot) -> Option<Link> {
+        self.links.get(usize::try_from(slot).ok()?).copied()
+    }
+
+    fn link_mut(&mut self, slot: Slot) -> Option<&mut Link> {
+        self.links.get_mut(usize::try_from(slot).ok()?)
+    }
+}
+
+impl Deref for Requests {
+    type Target = KeyedSlab<Held>;
+    fn deref(&self) -> &KeyedSlab<Held> {
+        &self.held
+    }
+}
+
+impl DerefMut for Requests {
+    fn deref_mut(&mut self) -> &mut KeyedSlab<Held> {
+        &mut self.held
+    }
+}
+
+/// The two lines of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Waiting,
+    InHand,
+}
+
+/// The line that a request in this state stands in; none for one that has ended.
+pub(super) fn line_of(state: RequestState) -> Option<Which> {
+    match state {
+        _ if state.is_final() => None,
+        RequestState::Queued => Some(Which::Waiting),
+        _ => Some(Which::InHand),
+    }
+}
+
+/// Requests of one device in the order of their numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    first: Slot,
+    last: Slot,
+    len: u32,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { first: NOBODY, last: NOBODY, len: 0 }
+    }
+}
+
+impl Line {
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn first(&self) -> Option<Slot> {
+        (self.len > 0).then_some(self.first)
+    }
+
+    pub(crate) fn iter<'a>(
+        &self,
+        queue: &'a Requests,
+    ) -> impl Iterator<Item = &'a CapabilityRequestRecord> + 'a {
+        let slots = core::iter::successors(self.first(), |slot| queue.link(*slot).map(|link| link.next));
+        slots.map_while(|slot| queue.held.get(slot)).map(|held| &held.record)
+    }
+
+    /// Puts the request in `slot`, which stands in no line, at the end. Requests are accepted and handed over in the
+    /// order of their numbers, so the record before it is not even looked at: it is in no cache.
+    pub(super) fn push(&mut self, queue: &mut Requests, slot: Slot) {
+        let prev = core::mem::replace(&mut self.last, slot);
+        self.join(queue, slot, prev, NOBODY);
+    }
+
+    /// Puts the request in `slot`, which stands in no line, where its number belongs: while a snapshot is loaded.
+    pub(super) fn insert(&mut self, queue: &mut Requests, slot: Slot) {
+        let Some(number) = queue.held.get(slot).map(|held| held.record.number) else { return };
+        let mut prev = self.last;
+        while queue.held.get(prev).is_some_and(|held| held.record.number > number) {
+            prev = queue.link(prev).map_or(NOBODY, |link| link.prev);
+        }
+        let next = queue.link(prev).map_or(self.first, |link| link.next);
+        match queue.link_mut(next) {
+            Some(link) => link.prev = slot,
+            None => self.last = slot,
+        }
+        self.join(queue, slot, prev, next);
+    }
+
+    fn join(&mut self, queue: &mut Requests, slot: Slot, prev: Slot, next: Slot) {
+        match queue.link_mut(prev) {
+            Some(link) => link.next = slot,
+            None => self.first = slot,
+        }
+        queue.links.reach(usize::try_from(slot).unwrap_or(0), ALONE);
+        if let Some(link) = queue.link_mut(slot) {
+            *link = Link { prev, next };
+        }
+        self.len = self.len.saturating_add(1);
+    }
+
+    /// Takes the request in `slot`, which stands in this line, out of it.
+    pub(super) fn remove(&mut self, queue: &mut Requests, slot: Slot) {
+        let Some(link) = queue.link_mut(slot) else { return };
+        let Link { prev, next } = core::mem::replace(link, ALONE);
+        match queue.link_mut(prev) {
+            Some(link) => link.next = next,
+            None => self.first = next,
+        }
+        match queue.link_mut(next) {
+            Some(link) => link.prev = prev,
+            None => self.last = prev,
+        }
+        self.len = self.len.saturating_sub(1);
+    }
+}
