@@ -60,7 +60,15 @@ impl<T> Chunks<T> {
 
 impl<T: Copy> Chunks<T> {
     /// Makes sure that there is a value at `at`, and `filler` before it.
+    #[inline]
     pub(crate) fn reach(&mut self, at: usize, filler: T) {
+        // Nearly always there is: that is one look, and no count.
+        if self.get(at).is_none() {
+            self.extend(at, filler);
+        }
+    }
+
+    fn extend(&mut self, at: usize, filler: T) {
         while self.len() <= at {
             self.push(filler);
         }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::{
     dispatch::{
+        device::Device,
         event::{DisconnectReason, DispatchEvent},
         liveness::DispatchLiveness,
         payload::Payload,
@@ -63,7 +64,9 @@ impl DispatchState {
         let mut senders: Vec<Slot> = Vec::with_capacity(self.senders.len().min(most));
         senders.extend(self.senders.iter().map(|(_, slot)| slot).take(most));
         senders.retain(|slot| live.is_fresh(self, *slot, at));
-        let mut events = Vec::with_capacity(senders.len());
+        let takes = |device: &Device| device.waiting.len().min(device.credit());
+        let all = senders.iter().filter_map(|slot| self.devices.get(*slot)).map(takes);
+        let mut events = Vec::with_capacity(all.fold(0, usize::saturating_add).min(most));
         for slot in senders {
             let Some(device) = self.devices.get(slot) else { continue };
             let waiting = device.waiting.iter(&self.requests);
