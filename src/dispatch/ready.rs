@@ -143,3 +143,23 @@ impl Ready {
         self.lists.iter_mut().for_each(|order| order.settle(&mut self.nodes));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Devices that come, are used and go leave nothing behind: listings and lists are used again.
+    #[test]
+    fn what_is_vacant_is_used_again() {
+        let mut ready = Ready::default();
+        let names = CapabilitySet::parse(["cam", "mic"]).unwrap();
+        for number in 0..200 {
+            let first = ready.list(7, number, &names);
+            ready.used(first, 1_000 + number);
+            let holders = |name: &CapabilityName| ready.holders(name).collect::<Vec<_>>();
+            assert!(names.iter().all(|name| holders(name) == [(1_000 + number, 7)]));
+            ready.unlist(first, &names);
+        }
+        assert_eq!((ready.nodes.len(), ready.lists.len(), ready.by_name.len()), (2, 2, 0));
+    }
+}
