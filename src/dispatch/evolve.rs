@@ -211,26 +211,25 @@ impl DispatchState {
         }
     }
 
-    pub(crate) fn list_request(&mut self, slot: Slot) {
-        let Some(held) = self.requests.get(slot) else { return };
-        let (record, device) = (&held.record, held.device);
+    fn list_request(&mut self, slot: Slot) {
+        self.take_in(slot);
+        self.line_up(slot);
+    }
+
+    /// Counts a request and sets its timer.
+    pub(super) fn take_in(&mut self, slot: Slot) {
+        let Some(Held { record, .. }) = self.requests.get(slot) else { return };
         let (timer, state) = ((record.timer(), record.number), record.state);
         self.bytes = self.bytes.saturating_add(record.bytes());
         self.arm(slot, timer);
         self.count(state, true);
-        self.change_line(slot, device, None, Some(state));
     }
 
-    /// As [`Self::list_request`], for one that a snapshot held: those of a device come in any order.
-    pub(crate) fn load_into_line(&mut self, slot: Slot) {
+    /// Puts an open request at the end of its line.
+    pub(super) fn line_up(&mut self, slot: Slot) {
         let Some(held) = self.requests.get(slot) else { return };
         let (device, state) = (held.device, held.record.state);
-        if let (Some(device), Some(which)) = (self.devices.get_mut(device), line_of(state)) {
-            let line = device.line(which);
-            line.remove(&mut self.requests, slot);
-            line.insert(&mut self.requests, slot);
-        }
-        self.list_sender(device);
+        self.change_line(slot, device, None, Some(state));
     }
 
     fn unlist_request(&mut self, slot: Slot) {

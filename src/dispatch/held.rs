@@ -136,32 +136,13 @@ impl Line {
     /// order of their numbers, so the record before it is not even looked at: it is in no cache.
     pub(super) fn push(&mut self, queue: &mut Requests, slot: Slot) {
         let prev = core::mem::replace(&mut self.last, slot);
-        self.join(queue, slot, prev, NOBODY);
-    }
-
-    /// Puts the request in `slot`, which stands in no line, where its number belongs: while a snapshot is loaded.
-    pub(super) fn insert(&mut self, queue: &mut Requests, slot: Slot) {
-        let Some(number) = queue.held.get(slot).map(|held| held.record.number) else { return };
-        let mut prev = self.last;
-        while queue.held.get(prev).is_some_and(|held| held.record.number > number) {
-            prev = queue.link(prev).map_or(NOBODY, |link| link.prev);
-        }
-        let next = queue.link(prev).map_or(self.first, |link| link.next);
-        match queue.link_mut(next) {
-            Some(link) => link.prev = slot,
-            None => self.last = slot,
-        }
-        self.join(queue, slot, prev, next);
-    }
-
-    fn join(&mut self, queue: &mut Requests, slot: Slot, prev: Slot, next: Slot) {
         match queue.link_mut(prev) {
             Some(link) => link.next = slot,
             None => self.first = slot,
         }
         queue.links.reach(usize::try_from(slot).unwrap_or(0), ALONE);
         if let Some(link) = queue.link_mut(slot) {
-            *link = Link { prev, next };
+            *link = Link { prev, next: NOBODY };
         }
         self.len = self.len.saturating_add(1);
     }

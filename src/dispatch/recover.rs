@@ -215,14 +215,18 @@ impl DispatchState {
             return Err(DispatchError::Inconsistent);
         }
         if let Some(slot) = self.requests.insert(Held::new(record, device.unwrap_or(NOBODY))) {
-            self.list_request(slot);
-            self.load_into_line(slot);
+            self.take_in(slot);
         }
         Ok(())
     }
 
     /// Everything that a snapshot held was taken in, in the order of ids: to be called before anything else happens.
     pub(crate) fn loaded(&mut self) {
+        // They stand in line by their numbers, and came by their ids.
+        let open = self.requests.enumerate().filter(|(_, held)| !held.record.state.is_final());
+        let mut open: Vec<_> = open.map(|(slot, held)| (held.record.number, slot)).collect();
+        open.sort_unstable();
+        open.into_iter().for_each(|(_, slot)| self.line_up(slot));
         self.ready.settle();
         self.senders.settle();
         self.timers.settle(&mut self.timed);

@@ -79,3 +79,41 @@ fn requests_come_and_go_without_a_tree() {
     }
     assert!(state.counts().requests > 300);
 }
+
+/// What waits for a device is handed over in the order in which it came, after a recovery too, whatever the ids are.
+/// Snapshots hold requests by their ids.
+#[test]
+fn a_line_is_in_order_after_a_recovery() {
+    let (mut state, mut live) = (DispatchState::new(policy(), [1; 16]), DispatchLiveness::new());
+    let cam = CapabilitySet::parse(["cam"]).unwrap();
+    let now = Now::new(10, 10);
+    let grant = DispatchCommand::Grant { device: device(1), capabilities: cam.clone() };
+    let decision = state.decide_operator(now, &grant).unwrap();
+    let _ = state.accept(&mut live, now, decision).unwrap();
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: cam, window: 16 };
+    let decision = state.decide_device(now, &device(1), &hello).unwrap();
+    let _ = state.accept(&mut live, now, decision).unwrap();
+    for id in ["d", "b", "e", "a", "c"] {
+        let ask = EnqueueRequest {
+            request: RequestId::new(id).unwrap(),
+            target: Target::Device(device(1)),
+            capability: CapabilityName::new("cam").unwrap(),
+            payload: Payload::new(b"look"),
+            result_limit: 16,
+            ttl_ms: Millis(1_000),
+        };
+        let decision = state.enqueue(&live, now, &ClientId::new("service").unwrap(), &ask).unwrap();
+        let _ = state.accept(&mut live, now, decision).unwrap();
+    }
+    let again = DispatchState::recover(policy(), [2; 16], Some(&state.snapshot()), []).unwrap();
+    let heard = DispatchLiveness::after_recovery(&again, now.mono);
+    let sends = |state: &DispatchState, live| -> Vec<_> {
+        let request = |event: &DispatchEvent| match event {
+            DispatchEvent::RequestDispatched { request, .. } => request.as_str().into(),
+            other => format!("{other:?}"),
+        };
+        state.decide_sends(live, now).events().iter().map(request).collect()
+    };
+    assert_eq!(sends(&state, &live), ["d", "b", "e", "a", "c"]);
+    assert_eq!(sends(&again, &heard), ["d", "b", "e", "a", "c"]);
+}

@@ -106,8 +106,8 @@ impl DispatchState {
             return Err(DispatchError::StaleDecision);
         }
         // Many events have an effect each, and a single one often none.
-        let many = Some(decision.events.len()).filter(|events| *events > 1);
-        let mut effects = Vec::with_capacity(many.unwrap_or(0));
+        let events = decision.events.len();
+        let mut effects = Vec::with_capacity(if events > 1 { events } else { 0 });
         for event in &decision.events {
             self.effects_of(event, &mut effects);
             self.touch(live, now, event);
