@@ -12,10 +12,8 @@
 mod bars;
 mod flat;
 
-use std::time::Duration;
-
-use criterion::{BenchmarkId, Criterion};
-use flat::{Meter, SIZES};
+use criterion::Criterion;
+use flat::Meter;
 use leasehold::{
     capability::{CapabilityName, CapabilitySet},
     dispatch::*,
@@ -165,31 +163,11 @@ impl World {
     }
 }
 
-fn dispatch(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("dispatch");
-    for size in SIZES {
-        let mut world = World::new(size);
-        for (step, name) in STEPS.into_iter().enumerate() {
-            group.bench_function(BenchmarkId::new(name, size), |b| {
-                b.iter_custom(|iterations| {
-                    let mut meter = Meter::default();
-                    while meter.spent(step).1 < iterations {
-                        world.round(&mut meter);
-                    }
-                    let (spent, done) = meter.spent(step);
-                    Duration::from_secs_f64(spent.as_secs_f64() * iterations as f64 / done as f64)
-                });
-            });
-        }
-    }
-    group.finish();
-}
-
 fn main() {
     if flat::asked_for(&STEPS, ROUNDS, World::new, World::round) {
         return;
     }
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
-    dispatch(&mut criterion);
+    flat::each(&mut criterion, "dispatch", &STEPS, World::new, World::round);
     criterion.final_summary();
 }

@@ -6,10 +6,12 @@
 
 use std::time::{Duration, Instant};
 
+use criterion::{BenchmarkId, Criterion};
+
 use crate::bars::time;
 
 /// How many devices or requests there are in the two worlds.
-pub const SIZES: [u64; 2] = [1_000, 1_000_000];
+const SIZES: [u64; 2] = [1_000, 1_000_000];
 
 /// What a row of the large world may take, in those of the small one, as for rules in `egress`: the work is the same, which
 /// `flat.sh` counts, and what it is about is in no cache.
@@ -46,6 +48,33 @@ impl Meter {
     pub fn spent(&self, step: usize) -> (Duration, u64) {
         self.steps.get(step).copied().unwrap_or_default()
     }
+}
+
+/// Every step at every size, each by itself.
+pub fn each<W>(
+    criterion: &mut Criterion,
+    name: &str,
+    steps: &[&str],
+    world: impl Fn(u64) -> W,
+    turn: impl Fn(&mut W, &mut Meter),
+) {
+    let mut group = criterion.benchmark_group(name);
+    for size in SIZES {
+        let mut world = world(size);
+        for (step, name) in steps.iter().enumerate() {
+            group.bench_function(BenchmarkId::new(*name, size), |b| {
+                b.iter_custom(|iterations| {
+                    let mut meter = Meter::default();
+                    while meter.spent(step).1 < iterations {
+                        turn(&mut world, &mut meter);
+                    }
+                    let (spent, done) = meter.spent(step);
+                    Duration::from_secs_f64(spent.as_secs_f64() * iterations as f64 / done as f64)
+                });
+            });
+        }
+    }
+    group.finish();
 }
 
 /// Does what the arguments ask for, where that is `--bars` or `--instructions STEP SIZE COUNT`. Whether it was.

@@ -14,10 +14,10 @@
 mod bars;
 mod flat;
 
-use std::{hint::black_box, time::Duration};
+use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput};
-use flat::{Meter, SIZES};
+use criterion::{Criterion, Throughput};
+use flat::Meter;
 use leasehold::{
     digest::Sha256Digest,
     id::{DeviceId, FleetId},
@@ -147,26 +147,6 @@ impl World {
     }
 }
 
-fn authenticate(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("identity");
-    for size in SIZES {
-        let mut world = World::new(size);
-        for (step, name) in STEPS.into_iter().enumerate() {
-            group.bench_function(BenchmarkId::new(name, size), |b| {
-                b.iter_custom(|iterations| {
-                    let mut meter = Meter::default();
-                    while meter.spent(step).1 < iterations {
-                        world.turn(&mut meter);
-                    }
-                    let (spent, done) = meter.spent(step);
-                    Duration::from_secs_f64(spent.as_secs_f64() * iterations as f64 / done as f64)
-                });
-            });
-        }
-    }
-    group.finish();
-}
-
 /// One pairing: offer, both round trips, approval, certificate, and its delivery.
 fn pair(method: PairingMethod, key: &KeyPair, leaf: &[u8], entropy: &mut OsEntropy) {
     let coordinator = Sha256Digest::of(b"coordinator");
@@ -226,7 +206,7 @@ fn main() {
         return;
     }
     let mut criterion = Criterion::default().sample_size(20).configure_from_args();
-    authenticate(&mut criterion);
+    flat::each(&mut criterion, "identity", &STEPS, World::new, World::turn);
     pairing(&mut criterion);
     criterion.final_summary();
 }
