@@ -40,6 +40,10 @@ pub struct Lease {
     pub attempt: u32,
     pub granted: u64,
     pub expires: u64,
+    /// The latest end that its holder was told.
+    promised: u64,
+    /// When its grant ends.
+    grant_ends: u64,
     pub horizon: u64,
     /// While it is being taken back: why, and until when that can be acknowledged.
     pub revoked: Option<(LossReason, u64)>,
@@ -71,7 +75,8 @@ pub struct Worker {
     /// How many quarantines of the whole fleet it has taken in.
     taken_in: u64,
     pub draining: bool,
-    silent: bool,
+    /// Fell silent and was not heard since, together with whom.
+    silent: Option<u64>,
     heard: u64,
     /// Until when, and under which policy.
     evidence: Option<(u64, u64)>,
@@ -114,6 +119,16 @@ pub struct Ask {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outputs {
+    /// What arrived is what is claimed, and what the lease allows.
+    Fine,
+    /// What arrived is not what is claimed.
+    Lie,
+    /// What arrived is what is claimed, and more than the lease allows.
+    Excess,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LeaseAct {
     Start,
     Renew,
@@ -140,6 +155,12 @@ pub struct Model {
     spent_grants: BTreeSet<u64>,
     spent_nonces: BTreeSet<(u32, u64, u64)>,
     revoked: BTreeSet<u32>,
+    /// Who fell silent together last: their number, and when the last of them did.
+    wave: (u64, u64),
+    /// How much later it may be than the line says, for what was promised before: from when, up to when, by how much.
+    gap: (u64, u64, u64),
+    /// Runs that were left before that gap are held until then.
+    late: BTreeMap<u32, u64>,
 }
 
 /// What a policy trusts, of capabilities that are a letter each.
@@ -159,7 +180,7 @@ impl Worker {
             latch: Latch::default(),
             taken_in,
             draining: false,
-            silent: false,
+            silent: None,
             heard,
             evidence: None,
             capabilities: 0,
@@ -200,6 +221,9 @@ impl Model {
             spent_grants: BTreeSet::new(),
             spent_nonces: BTreeSet::new(),
             revoked: BTreeSet::new(),
+            wave: (0, 0),
+            gap: (0, 0, 0),
+            late: BTreeMap::new(),
         }
     }
 
@@ -216,7 +240,17 @@ impl Model {
             self.counter += 1;
             let (fence, granted) = ((self.epoch, self.counter), self.now);
             let expires = granted + self.rules.lease.ttl_max_ms.0;
-            let lease = Lease { run: w, fence, attempt: 1, granted, expires, horizon: until, revoked: None };
+            let lease = Lease {
+                run: w,
+                fence,
+                attempt: 1,
+                granted,
+                expires,
+                promised: expires,
+                grant_ends: until,
+                horizon: until,
+                revoked: None,
+            };
             self.runs.insert(w, (1, Run::Leased { worker: w, fence }));
             (self.at(w).doing, self.at(w).lease) = (Running, Some(lease));
         }
@@ -278,6 +312,13 @@ impl Model {
 
     fn in_time(&self, w: u32) -> bool {
         self.workers[&w].evidence.is_some_and(|(until, _)| self.now < until)
+    }
+
+    /// Whether it could be given a lease, were it idle: attested, for no less than the shortest lease.
+    fn fit(&self, w: u32) -> bool {
+        let left = self.workers[&w].evidence.map_or(0, |(until, _)| until.saturating_sub(self.now));
+        let known = !self.revoked.contains(&self.workers[&w].device);
+        known && self.attested(w) && left >= self.rules.lease.ttl_min_ms.0
     }
 
     /// Whether another policy came into force since its evidence was judged.
@@ -357,6 +398,7 @@ impl Model {
         let (attempts, run) = self.runs.get_mut(&lease.run).expect("a run");
         if matches!(run, Run::Leased { fence, .. } if *fence == lease.fence) {
             *run = if *attempts >= most { Run::Ended(None) } else { held };
+            self.late.remove(&lease.run);
         }
         lease.fence
     }
@@ -364,20 +406,48 @@ impl Model {
     fn lose(&mut self, w: u32, reason: LossReason, until: u64) {
         let fence = self.end_lease(w, Run::Held { until, reason: Some(reason) });
         let since = self.turn + 1;
+        let wave = (reason == LossReason::Silent).then(|| self.fall_silent());
         let worker = self.at(w);
         worker.doing = Orphaned;
-        worker.silent |= reason == LossReason::Silent;
+        worker.silent = worker.silent.or(wave);
         worker.debt = Some(Debt { fence, cleanup: true, evidence: Some(since) });
     }
 
     /// Lost while its holder may still act: the run is held until expiry plus grace.
     fn lose_hard(&mut self, w: u32, reason: LossReason) {
-        let expires = self.workers[&w].lease.as_ref().expect("a lease").expires;
-        self.lose(w, reason, expires + self.rules.lease.grace_ms.0);
+        let lease = self.workers[&w].lease.as_ref().expect("a lease");
+        let (_, reach, by) = self.gap;
+        let late = if lease.fence.0 < self.epoch && lease.promised <= reach { by } else { 0 };
+        self.lose(w, reason, lease.promised + late + self.rules.lease.grace_ms.0);
     }
 
+    /// It has nothing to do: it waits for work where it could be given a lease, and its evidence is void where not.
     fn go_idle(&mut self, w: u32) {
-        self.at(w).doing = if self.in_time(w) { Available } else { Registered };
+        let fit = self.fit(w);
+        let worker = self.at(w);
+        worker.doing = if fit { Available } else { Registered };
+        worker.evidence = worker.evidence.filter(|_| fit);
+    }
+
+    /// A worker falls silent: with those before it, where that was not long ago.
+    fn fall_silent(&mut self) -> u64 {
+        if self.wave.1 + self.rules.liveness.offline_after_ms.0 < self.now {
+            self.wave.0 += 1;
+        }
+        self.wave.1 = self.now;
+        self.wave.0
+    }
+
+    /// An idle worker that can be given no lease waits no longer.
+    fn take_out(&mut self, w: u32) {
+        if self.heard(w) {
+            self.go_idle(w);
+        } else {
+            let wave = self.fall_silent();
+            let worker = self.at(w);
+            (worker.doing, worker.silent) = (Offline, worker.silent.or(Some(wave)));
+        }
+        self.touched(w);
     }
 
     fn clean(&mut self, w: u32, cleanup: Did<()>) -> Verdict {
@@ -413,7 +483,7 @@ impl Model {
         let over = lease.expires <= self.now;
         let reason = match (worker.doing, lease.revoked) {
             (_, Some((_, by))) => return (by <= self.now).then_some(LossReason::NotAcknowledged),
-            (Assigned, _) if over || lease.granted + self.rules.lease.start_ms.0 <= self.now => {
+            (Assigned, _) if lease.granted + self.rules.lease.start_ms.0 <= self.now.min(lease.expires) => {
                 LossReason::NotStarted
             }
             _ if over => LossReason::Expired,
@@ -427,21 +497,18 @@ impl Model {
         match worker.doing {
             Retired => worker.retired + self.rules.limits.retired_memory_ms.0 <= self.now,
             _ if worker.taken_in < self.quarantines || self.unjudged(w) => true,
-            Available => !self.heard(w) || !self.in_time(w),
+            Available => !self.heard(w) || !self.fit(w),
             _ => self.lapsed(w).is_some(),
         }
     }
 
     fn pass(&mut self, w: u32) {
-        let (heard, in_time) = (self.heard(w), self.in_time(w));
-        let worker = self.at(w);
-        match worker.doing {
+        match self.workers[&w].doing {
             Retired => {
                 self.workers.remove(&w);
                 return;
             }
-            Available if !heard => (worker.doing, worker.silent) = (Offline, true),
-            Available if !in_time => (worker.doing, worker.evidence) = (Registered, None),
+            Available if !self.heard(w) || !self.fit(w) => self.take_out(w),
             _ => {
                 if let Some(reason) = self.lapsed(w) {
                     self.lose_hard(w, reason);
@@ -473,8 +540,26 @@ impl Model {
         }
     }
 
-    /// The coordinator dies and comes back: everybody counts as heard, and nonces of before are void.
-    pub fn crash(&mut self) {
+    /// The coordinator dies and comes back: everybody counts as heard, and nonces of before are void. The journal proves
+    /// that it lived at `last`; how much of the time since has really passed, nobody can say.
+    pub fn crash(&mut self, last: u64) {
+        let (before, reach, by) = self.gap;
+        if last < self.now {
+            let (before, by) = if reach + by <= last { (last, 0) } else { (before, by) };
+            let leases = self.workers.values().filter_map(|worker| Some(worker.lease.as_ref()?.promised));
+            let held = self.runs.values().filter_map(|(_, run)| match run {
+                Run::Held { until, .. } => Some(*until),
+                _ => None,
+            });
+            let reach = leases.chain(held).max().unwrap_or(0);
+            self.gap = (before, reach, by + self.now - last);
+            for (run, (_, state)) in &self.runs {
+                match state {
+                    Run::Held { until, .. } if before < *until => self.late.insert(*run, until + self.gap.2),
+                    _ => self.late.remove(run),
+                };
+            }
+        }
         self.epoch += 1;
         self.counter = 0;
         self.turn += 1;

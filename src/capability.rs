@@ -1,4 +1,4 @@
-//! Capability names and sets: what a worker can do, what a grant lets a run use, what a request asks for.
+//! Capability names and sets: what a worker can do, what a grant allows, and what a request needs.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
@@ -10,10 +10,10 @@ use crate::{
     id::{self, IdError},
 };
 
-/// The most names in one set.
+/// How many names a set has at most.
 pub const MAX_CAPABILITIES: usize = 64;
 
-/// The name of a capability, such as `tool:hash`. Same grammar as ids.
+/// The name of a capability, such as `tool:hash`. It has the same grammar as an id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CapabilityName(Arc<str>);
 
@@ -21,7 +21,7 @@ impl CapabilityName {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`IdError`], code `id.malformed`.
+    /// [`IdError`], with the code `id.malformed`.
     pub fn new(text: &str) -> Result<Self, IdError> {
         id::check(text)?;
         Ok(Self(Arc::from(text)))
@@ -64,7 +64,7 @@ pub enum CapabilityError {
     /// A name is malformed.
     #[error(transparent)]
     Name(#[from] IdError),
-    /// More than [`MAX_CAPABILITIES`] different names.
+    /// There are more than [`MAX_CAPABILITIES`] different names.
     #[error("a capability set has at most {MAX_CAPABILITIES} names, this has {0}")]
     TooMany(usize),
 }
@@ -78,7 +78,7 @@ impl Coded for CapabilityError {
     }
 }
 
-/// A set of capability names: sorted, without repeats, at most [`MAX_CAPABILITIES`], cheap to clone.
+/// A set of capability names: sorted, without duplicates, at most [`MAX_CAPABILITIES`], cheap to clone.
 ///
 /// ```
 /// use leasehold::capability::CapabilitySet;
@@ -91,10 +91,15 @@ impl Coded for CapabilityError {
 pub struct CapabilitySet(Arc<[CapabilityName]>);
 
 impl CapabilitySet {
-    /// The set of `names`; repeats are one.
+    /// Equality that is fast if both are copies of one set.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self == other
+    }
+
+    /// The set of `names`. Duplicates are removed.
     ///
     /// # Errors
-    /// [`CapabilityError::TooMany`], code `capability.too_many`.
+    /// [`CapabilityError::TooMany`], with the code `capability.too_many`.
     pub fn new(names: impl IntoIterator<Item = CapabilityName>) -> Result<Self, CapabilityError> {
         let mut sorted: Vec<CapabilityName> = names.into_iter().collect();
         sorted.sort_unstable();
@@ -108,18 +113,18 @@ impl CapabilitySet {
     /// The set of the names in `texts`.
     ///
     /// # Errors
-    /// [`CapabilityError`] for a malformed name or too many of them.
+    /// [`CapabilityError`] if a name is malformed or there are too many.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, CapabilityError> {
         let names: Result<Vec<_>, _> = texts.into_iter().map(CapabilityName::new).collect();
         Self::new(names?)
     }
 
-    /// Whether every name of this set is in `other`. Cost: one merge of both.
+    /// Whether every name of this set is in `other`. Cost: a binary search for each name.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.excess_over(other).next().is_none()
     }
 
-    /// The names of this set that `other` does not have.
+    /// The names of this set that are not in `other`.
     pub fn excess_over<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a CapabilityName> {
         self.iter().filter(move |name| other.0.binary_search(name).is_err())
     }
@@ -134,12 +139,12 @@ impl CapabilitySet {
         self.0.iter()
     }
 
-    /// How many names.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no name.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

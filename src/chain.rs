@@ -1,4 +1,4 @@
-//! Hash-chained records: how the journals of this crate are framed.
+//! Hash-chained records: the framing of the journals and snapshots of this crate.
 //!
 //! ```text
 //! u32 big-endian   length of what follows
@@ -9,20 +9,34 @@
 
 use alloc::vec::Vec;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use crate::digest::{FieldHasher, Sha256Digest};
 
 const DIGEST: usize = 32;
 
-/// What tells the records of one journal from those of another.
+/// The parameters of one kind of chain.
 pub(crate) struct Chain {
     /// Separates the digests of different journals.
     pub(crate) domain: &'static str,
-    /// The format that this build writes, and the only one that it reads.
+    /// The version that this build writes.
     pub(crate) version: u8,
+    /// The first version that was released. Every version from it to `version` is read.
+    pub(crate) oldest: u8,
     /// The longest record, framing included.
     pub(crate) max: usize,
+}
+
+/// A record that was read as the next one of its chain.
+pub(crate) struct Link<'a> {
+    /// The version of its body.
+    pub(crate) version: u8,
+    /// The record, serialised.
+    pub(crate) body: &'a [u8],
+    /// The end of the chain after the record.
+    pub(crate) chain: Sha256Digest,
+    /// The bytes after the record.
+    pub(crate) rest: &'a [u8],
 }
 
 /// Why bytes are not the next record of a chain.
@@ -39,15 +53,11 @@ impl Chain {
         FieldHasher::new(self.domain).finish()
     }
 
-    fn link(&self, former: Sha256Digest, body: &[u8]) -> Sha256Digest {
-        FieldHasher::new(self.domain)
-            .number(self.version.into())
-            .field(former.as_bytes())
-            .field(body)
-            .finish()
+    fn link(&self, version: u8, former: Sha256Digest, body: &[u8]) -> Sha256Digest {
+        FieldHasher::new(self.domain).number(version.into()).field(former.as_bytes()).field(body).finish()
     }
 
-    /// Appends `record` to `out` and gives the new end of the chain; none where it is over the bound.
+    /// Appends `record` to `out` and returns the new end of the chain; `None` if the record is too long.
     pub(crate) fn append(
         &self,
         out: &mut Vec<u8>,
@@ -57,7 +67,7 @@ impl Chain {
         self.append_body(out, former, &postcard::to_allocvec(record).ok()?)
     }
 
-    /// The same for a record that is serialised already.
+    /// The same for a record that is already serialised.
     pub(crate) fn append_body(
         &self,
         out: &mut Vec<u8>,
@@ -68,7 +78,7 @@ impl Chain {
         if length > self.max {
             return None;
         }
-        let digest = self.link(former, body);
+        let digest = self.link(self.version, former, body);
         out.extend_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
         out.push(self.version);
         out.extend_from_slice(body);
@@ -76,35 +86,24 @@ impl Chain {
         Some(digest)
     }
 
-    /// The record at the front of `bytes`, checked against the chain, with the new end of the chain and the rest.
-    pub(crate) fn read<'a, R: DeserializeOwned>(
-        &self,
-        bytes: &'a [u8],
-        former: Sha256Digest,
-    ) -> Result<(R, Sha256Digest, &'a [u8]), ChainError> {
-        let (body, chain, rest) = self.read_body(bytes, former)?;
-        let (record, left) = postcard::take_from_bytes(body).map_err(|_| ChainError::Malformed)?;
-        if left.is_empty() { Ok((record, chain, rest)) } else { Err(ChainError::Malformed) }
-    }
-
-    /// The same for a record that stays serialised.
-    pub(crate) fn read_body<'a>(
-        &self,
-        bytes: &'a [u8],
-        former: Sha256Digest,
-    ) -> Result<(&'a [u8], Sha256Digest, &'a [u8]), ChainError> {
+    /// Reads the record at the front of `bytes` and checks it against the chain.
+    pub(crate) fn read<'a>(&self, bytes: &'a [u8], former: Sha256Digest) -> Result<Link<'a>, ChainError> {
         let (length, rest) = bytes.split_first_chunk::<4>().ok_or(ChainError::Malformed)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| ChainError::Malformed)?;
         if length > self.max {
             return Err(ChainError::Malformed);
         }
         let (frame, rest) = rest.split_at_checked(length).ok_or(ChainError::Malformed)?;
-        let (version, frame) = frame.split_first().ok_or(ChainError::Malformed)?;
-        if *version != self.version {
-            return Err(ChainError::Version(*version));
+        let (&version, frame) = frame.split_first().ok_or(ChainError::Malformed)?;
+        if !(self.oldest..=self.version).contains(&version) {
+            return Err(ChainError::Version(version));
         }
         let (body, digest) = frame.split_last_chunk::<DIGEST>().ok_or(ChainError::Malformed)?;
-        let chain = self.link(former, body);
-        if chain.as_bytes() == digest { Ok((body, chain, rest)) } else { Err(ChainError::Broken) }
+        let chain = self.link(version, former, body);
+        if chain.as_bytes() == digest {
+            Ok(Link { version, body, chain, rest })
+        } else {
+            Err(ChainError::Broken)
+        }
     }
 }

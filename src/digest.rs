@@ -1,4 +1,4 @@
-//! SHA-256 digests, and the one way in which this crate makes a fingerprint of several fields.
+//! SHA-256 digests, and the one way in which this crate hashes several fields.
 
 use alloc::string::String;
 use core::{fmt, str::FromStr};
@@ -12,9 +12,9 @@ use crate::code::{self, Code, Coded};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256Digest([u8; 32]);
 
-/// The text is not 64 lowercase hex digits. Upper case is refused, so that a digest has one spelling.
+/// The text is not 64 lowercase hex digits. Upper case is refused, so that each digest has one spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is exactly 64 lowercase hex digits")]
+#[error("a digest is exactly 64 lowercase hex digits, without `sha256:` before them")]
 pub struct DigestError;
 
 impl Coded for DigestError {
@@ -56,13 +56,14 @@ impl FromStr for Sha256Digest {
     }
 }
 
-/// Fills `bytes` from exactly as many lowercase hex digits. Upper case is refused, so that a value has one spelling.
+/// Fills `bytes` from exactly as many lowercase hex digits. Upper case is refused, so that each value has one
+/// spelling.
 pub(crate) fn decode_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != bytes.len() || !rest.is_empty() {
         return None;
     }
-    // No branch and no table, so that the compiler can take many digits at once.
+    // The loop has neither branches nor tables, so that the compiler can vectorise it.
     let mut wrong = 0;
     let mut value = |digit: u8| {
         let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
@@ -109,8 +110,61 @@ impl<'de> Deserialize<'de> for Sha256Digest {
     }
 }
 
-/// Hashes several fields under one domain, each with its length before it, so that no two different lists of
-/// fields have the same input.
+/// A SHA-512 digest (FIPS 180-4) that another party states. Its text form is exactly 128 lowercase hex
+/// digits.
+///
+/// Some builders, such as those that publish to npm, name their artifacts by SHA-512 only. This crate
+/// compares such digests and computes none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha512Digest([u8; 64]);
+
+/// The text is not 128 lowercase hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-512 digest is exactly 128 lowercase hex digits")]
+pub struct Sha512DigestError;
+
+impl Coded for Sha512DigestError {
+    fn code(&self) -> Code {
+        code::DIGEST_MALFORMED
+    }
+}
+
+impl Sha512Digest {
+    /// A digest from its 64 bytes.
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 64 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl FromStr for Sha512Digest {
+    type Err = Sha512DigestError;
+
+    fn from_str(text: &str) -> Result<Self, Sha512DigestError> {
+        let mut bytes = [0; 64];
+        decode_hex(text, &mut bytes).ok_or(Sha512DigestError)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Sha512Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Sha512Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Hashes several fields under one domain. Each field is preceded by its length, so that two different lists
+/// of fields never have the same input.
 ///
 /// ```
 /// use leasehold::digest::FieldHasher;
@@ -122,7 +176,7 @@ impl<'de> Deserialize<'de> for Sha256Digest {
 pub struct FieldHasher(Sha256);
 
 impl FieldHasher {
-    /// A hasher for `domain`: a name that is unique to one kind of fingerprint, with a version.
+    /// A hasher for `domain`, which is a name with a version that is unique to one kind of fingerprint.
     #[must_use]
     pub fn new(domain: &str) -> Self {
         Self(Sha256::new()).field(b"leasehold").field(domain.as_bytes())
@@ -131,7 +185,7 @@ impl FieldHasher {
     /// Adds one field.
     #[must_use]
     pub fn field(mut self, bytes: &[u8]) -> Self {
-        // usize is at most 64 bits on every target that Rust has, so the widening keeps the length.
+        // A `usize` has at most 64 bits on every target of Rust, so the conversion keeps the value.
         self.0.update((bytes.len() as u64).to_be_bytes());
         self.0.update(bytes);
         self
@@ -143,7 +197,7 @@ impl FieldHasher {
         self.field(&value.to_be_bytes())
     }
 
-    /// The digest of everything added.
+    /// The digest of all fields.
     #[must_use]
     pub fn finish(self) -> Sha256Digest {
         Sha256Digest(self.0.finalize().into())
@@ -162,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS A7: one documented rule, lowercase and 64 digits.
+    /// ATTACKS A7: a digest is 64 lowercase hex digits, and nothing else.
     #[test]
     fn a7_only_64_lowercase_hex_digits_are_a_digest() {
         let good = Sha256Digest::of(b"x").to_string();

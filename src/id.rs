@@ -1,5 +1,5 @@
-//! Validated names. Every id that comes from outside is bounded ASCII in one spelling, so that two ids are
-//! the same thing exactly when their bytes are equal.
+//! Validated names. Every id from outside is bounded ASCII with one spelling, so that two ids are equal
+//! exactly if their bytes are.
 
 use alloc::{string::String, sync::Arc};
 use core::{borrow::Borrow, fmt, str::FromStr};
@@ -34,7 +34,7 @@ impl Coded for IdError {
 
 /// Checks `text` against the id grammar `[a-z0-9][a-z0-9._:-]*`, at most [`MAX_ID_BYTES`] bytes.
 ///
-/// Lower case only: ids that differ in case alone would be one name to people and two to programs.
+/// Only lower case is allowed, because ids that differ only in case would look like one name to people.
 pub(crate) fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
@@ -70,7 +70,8 @@ macro_rules! ids {
             /// Parses an id.
             ///
             /// # Errors
-            /// [`IdError`], code `id.malformed`, where `text` is empty, too long or outside the grammar.
+            /// [`IdError`], with the code `id.malformed`, if `text` is empty, too long or outside of the
+            /// grammar.
             pub fn new(text: &str) -> Result<Self, IdError> {
                 check(text)?;
                 Ok(Self(Arc::from(text)))
@@ -130,34 +131,36 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A fleet: the audience that evidence, grants and nonces are addressed to.
+    /// A fleet: the audience of evidence, grants and nonces.
     FleetId
     /// A worker of the fleet.
     WorkerId
-    /// A device: what holds the private key of a paired certificate and runs at most one worker incarnation.
+    /// A device: it holds the private key of a paired certificate and runs at most one worker.
     DeviceId
-    /// One piece of work, across all its attempts.
+    /// A run: one piece of work, across all its attempts.
     RunId
-    /// One permission for one attempt of a run.
+    /// A grant: the permission for one attempt of a run.
     GrantId
-    /// A tool that runs may use.
+    /// A tool that runs can use.
     ToolId
-    /// A party that sends operations: a service, an operator, or a worker's session.
+    /// A client session: that of a service, an operator or a worker.
     ClientId
-    /// A place where tools run: a sandbox of this host, a worker, a node, a tunnel.
+    /// An executor: a place where tools run, such as a sandbox of this host, a worker, a node or a tunnel.
     ExecutorId
-    /// A container profile or a workspace of a placement policy.
+    /// A container profile, or a workspace, of a placement policy.
     ProfileId
     /// An issuer whose signed grants a fleet accepts.
     IssuerId
     /// A rule of an egress policy.
     RuleId
-    /// A scope name: the egress rules or secrets that a lease may use.
+    /// The name of a scope.
     ScopeId
     /// A capability request to a device.
     RequestId
     /// A pairing session.
     SessionId
+    /// A standing order of an operator: an enrolment key, or a permission to renew certificates.
+    OrderId
 }
 
 #[cfg(test)]
@@ -166,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS F15: spaces, control characters, other cases and a megabyte are refused by the type.
+    /// ATTACKS F15: the type refuses spaces, control characters, upper case and a megabyte of text.
     #[test]
     fn f15_hostile_ids_are_refused_by_the_type() {
         let megabyte = "a".repeat(1 << 20);

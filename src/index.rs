@@ -1,23 +1,23 @@
-//! The one hash index of this crate: from an external id to the slot of its record.
+//! The hash index of this crate: it maps an external id to the slot of its record.
 //!
-//! It stores slots only, compares against the record itself, and cannot be iterated, so its order can never
-//! reach a decision. The hash is keyed because ids are chosen by peers.
+//! The index stores only slots, compares ids against the records, and cannot be iterated, so its order cannot
+//! influence a decision. The hash is keyed because peers choose ids.
 
 use alloc::{vec, vec::Vec};
 use core::{fmt, hash::Hasher, hint::black_box};
 
 use siphasher::sip::SipHasher13;
 
-/// A slot: the place of a record in its slab.
+/// The position of a record in its slab.
 pub(crate) type Slot = u32;
 
-/// Maps ids to slots. Two indexes are never compared: the records are the truth, this only finds them.
+/// Maps ids to slots. Indexes are never compared for equality: they are derived from the records.
 ///
-/// What is asked for is nearly always in the first cache line that is looked at, and the record after it: two misses
-/// where neither is in a cache. Half of the hash lies beside the slot, so that no other record is fetched to compare.
+/// A look-up usually costs two cache misses: the first cache line of the table that is looked at, and the
+/// record. Half of the hash is stored beside the slot, so that no other record is read for a comparison.
 ///
-/// No insertion pays for the others: a table that is full is kept beside the larger one, and each insertion moves a
-/// few of its entries. At a million records, moving all of them in one call would take many milliseconds.
+/// The cost of an insertion is bounded. A full table is kept beside a larger one, and each insertion moves a
+/// few of its entries. Moving a million entries in one call would take many milliseconds.
 #[derive(Clone)]
 pub(crate) struct KeyedIndex {
     key: [u8; 16],
@@ -25,29 +25,31 @@ pub(crate) struct KeyedIndex {
     outgrown: Option<Outgrown>,
 }
 
-/// Open addressing, one place after the other. A place holds half of the hash, above the slot plus one; 0 is empty.
+/// A table with open addressing and linear probing. A place holds half of the hash above the slot plus one; 0
+/// means empty.
 #[derive(Clone, Default)]
 struct Table {
-    /// A power of two, or none.
+    /// The number of places is a power of two, or zero.
     places: Vec<u64>,
     len: usize,
 }
 
-/// The places of an outgrown table that an insertion empties at least: while there are two tables, what is in the
-/// older one is looked for in both, so that they are better two for a short time only.
+/// How many places of an outgrown table each insertion empties at least. While there are two tables, a
+/// look-up may have to search both, so the number keeps that time short.
 const STEP: usize = 16;
 
-/// A table on its way into a larger one.
+/// A table whose entries are being moved to a larger one.
 #[derive(Clone)]
 struct Outgrown {
     table: Table,
-    /// The first place that may still hold something.
+    /// The first place that may still hold an entry.
     next: usize,
-    /// How many places are emptied at each insertion: so many that all are before the larger table can be full.
+    /// How many places each insertion empties. It is large enough to empty all of them before the larger
+    /// table is full.
     step: usize,
 }
 
-/// In a table that was outgrown: what was here is not any more, and others may follow.
+/// A place of an outgrown table whose entry was moved or removed. Entries of the same chain may follow it.
 const GONE: u64 = 1 << 32;
 
 fn keyed_hash(key: &[u8; 16], id: &[u8]) -> u64 {
@@ -56,16 +58,17 @@ fn keyed_hash(key: &[u8; 16], id: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The half of a hash that a place holds, and all that finding needs. Its lower bits say where to begin to look.
+/// The half of a hash that a place holds. Its lower bits are the place at which a search begins.
 fn tag_of(hash: u64) -> u32 {
     u32::try_from(hash >> 32).unwrap_or(0)
 }
 
-/// What an index finds an id by, for who keeps it beside the id: all indexes with one key have the same.
+/// The part of a hash that an index searches by, for callers that store it with the id. It is the same in all
+/// indexes with one key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KeptHash(u32);
 
-/// It follows from the id and from a key that means nothing.
+/// The value is derived from the id and a random key, so it takes no part in equality.
 impl PartialEq for KeptHash {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -78,7 +81,7 @@ fn place(tag: u32, slot: Slot) -> u64 {
     u64::from(tag) << 32 | u64::from(slot.saturating_add(1))
 }
 
-/// Tag and slot of a place, where it is not empty.
+/// Tag and slot of a place; `None` if it holds no entry.
 fn entry(place: u64) -> Option<(u32, Slot)> {
     let [a, b, c, d, tag @ ..] = place.to_le_bytes();
     let slot = u32::from_le_bytes([a, b, c, d]).checked_sub(1)?;
@@ -86,12 +89,12 @@ fn entry(place: u64) -> Option<(u32, Slot)> {
 }
 
 impl Table {
-    /// An empty table with room for so many.
+    /// An empty table with room for `room` entries.
     fn with_room(room: usize) -> Self {
         if room == 0 {
             return Self::default();
         }
-        // Seven of eight places are taken at most.
+        // At most seven of eight places are used.
         let places = room.saturating_mul(8).div_ceil(7).max(8).checked_next_power_of_two();
         Self { places: vec![0; places.unwrap_or(usize::MAX)], len: 0 }
     }
@@ -122,11 +125,11 @@ impl Table {
         }
     }
 
-    /// Where the entry with this tag is that `is_it` knows.
+    /// The place of the entry with this tag whose slot `is_it` accepts.
     fn find(&self, tag: u32, is_it: impl Fn(Slot) -> bool) -> Option<(usize, Slot)> {
         let mut at = self.home(tag);
         loop {
-            // There is an empty place, so this ends.
+            // At least one place is empty, so the search ends.
             let place = self.places.get(at).copied().filter(|place| *place != 0)?;
             if let Some((held, slot)) = entry(place)
                 && held == tag
@@ -138,7 +141,7 @@ impl Table {
         }
     }
 
-    /// Adds an entry. There is room.
+    /// Adds an entry. The caller has checked that there is room.
     fn insert(&mut self, tag: u32, slot: Slot) {
         let mut at = self.home(tag);
         while self.at(at).is_some() {
@@ -148,7 +151,7 @@ impl Table {
         self.len = self.len.saturating_add(1);
     }
 
-    /// Empties a place. What had to stand behind it comes forward, so that nobody looks past a gap.
+    /// Empties a place, and moves entries behind it forward so that no search stops too early.
     fn remove(&mut self, at: usize) {
         let (mut gap, mut next) = (at, self.after(at));
         while let Some((tag, slot)) = self.at(next) {
@@ -164,7 +167,8 @@ impl Table {
         self.len = self.len.saturating_sub(1);
     }
 
-    /// Empties a place of a table that was outgrown, and moves nothing: those behind it are still found.
+    /// Empties a place of an outgrown table without moving entries. The marker keeps the entries behind it
+    /// reachable.
     fn vacate(&mut self, at: usize) {
         self.set(at, GONE);
         self.len = self.len.saturating_sub(1);
@@ -176,7 +180,7 @@ impl KeyedIndex {
         Self { key, table: Table::default(), outgrown: None }
     }
 
-    /// An index with room for `capacity` ids, so that filling it never moves one.
+    /// An index with room for `capacity` ids. Inserting that many never moves an entry.
     pub(crate) fn with_capacity(key: [u8; 16], capacity: usize) -> Self {
         Self { key, table: Table::with_room(capacity), outgrown: None }
     }
@@ -186,37 +190,37 @@ impl KeyedIndex {
         keyed_hash(&self.key, id)
     }
 
-    /// The keyed hash of several texts in a row; the caller compares what it finds.
+    /// The keyed hash of several texts in a row. The caller compares what it finds.
     pub(crate) fn hash_parts<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         parts.into_iter().for_each(|part| hasher.write(part));
         hasher.finish()
     }
 
-    /// The keyed hash of `id`, as far as it finds something.
+    /// The part of the keyed hash of `id` that an index searches by.
     pub(crate) fn kept_hash(&self, id: &[u8]) -> KeptHash {
         KeptHash(tag_of(self.hash(id)))
     }
 
-    /// Looks where the search for this hash will begin, and gives nothing: the processor fetches that place while the
-    /// caller goes on. There is no prefetch without `unsafe`.
+    /// Reads the place at which the search for this hash will begin and discards it, so that the processor
+    /// loads that cache line while the caller goes on. Safe Rust has no prefetch instruction.
     pub(crate) fn fetch(&self, KeptHash(tag): KeptHash) {
         black_box(self.table.at(self.table.home(tag)));
     }
 
-    /// The slot under `hash` of the record that `is_it` knows.
+    /// The slot under `hash` that `is_it` accepts.
     pub(crate) fn get_hashed(&self, hash: u64, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
         self.get_kept(KeptHash(tag_of(hash)), is_it)
     }
 
-    /// As [`Self::get_hashed`], by what was kept of the hash.
+    /// The same as [`Self::get_hashed`], by a stored part of the hash.
     pub(crate) fn get_kept(&self, KeptHash(tag): KeptHash, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
         let found = self.table.find(tag, &is_it);
         let outgrown = || self.outgrown.as_ref()?.table.find(tag, &is_it);
         found.or_else(outgrown).map(|(_, slot)| slot)
     }
 
-    /// Adds `slot` under `hash`. The caller has seen that no record has this id.
+    /// Adds `slot` under `hash`. The caller has checked that no record has this id.
     pub(crate) fn insert_hashed(&mut self, hash: u64, slot: Slot) {
         if self.table.len >= self.table.room() {
             self.outgrow();
@@ -225,9 +229,10 @@ impl KeyedIndex {
         self.move_some();
     }
 
-    /// Begins a larger table. It has room for what is there and for as many insertions as it takes to move that.
+    /// Begins a larger table. It has room for the present entries and for as many insertions as it takes to
+    /// move them.
     fn outgrow(&mut self) {
-        // There is nothing left to move, by the choice of the step; were there, nothing may be lost.
+        // The step ensures that nothing is left to move. The loop makes sure that nothing is lost.
         while self.outgrown.is_some() {
             self.move_some();
         }
@@ -238,7 +243,7 @@ impl KeyedIndex {
         self.outgrown = (table.len > 0).then_some(Outgrown { table, next: 0, step });
     }
 
-    /// Moves what is in the next few places of the table that was outgrown.
+    /// Moves the entries in the next few places of the outgrown table.
     fn move_some(&mut self) {
         let Some(outgrown) = &mut self.outgrown else { return };
         let end = outgrown.next.saturating_add(outgrown.step).min(outgrown.table.places.len());
@@ -261,22 +266,22 @@ impl KeyedIndex {
         self.outgrown = None;
     }
 
-    /// Forgets every slot, and the room for them.
+    /// Removes every slot and frees the memory.
     pub(crate) fn release(&mut self) {
         (self.table, self.outgrown) = (Table::default(), None);
     }
 
-    /// The slot whose record has `id`. `record` gives the id of the record in a slot.
+    /// The slot whose record has `id`. `record` returns the id of the record in a slot.
     pub(crate) fn get<'a>(&self, id: &[u8], record: impl Fn(Slot) -> Option<&'a [u8]>) -> Option<Slot> {
         self.get_hashed(self.hash(id), |slot| record(slot) == Some(id))
     }
 
-    /// Adds `slot` under `id`. The caller has seen that no record has this id.
+    /// Adds `slot` under `id`. The caller has checked that no record has this id.
     pub(crate) fn insert(&mut self, id: &[u8], slot: Slot) {
         self.insert_hashed(self.hash(id), slot);
     }
 
-    /// Takes `slot` out of the index.
+    /// Removes `slot` from the index.
     pub(crate) fn remove(&mut self, id: &[u8], slot: Slot) {
         let tag = tag_of(self.hash(id));
         if let Some((at, _)) = self.table.find(tag, |held| held == slot) {
@@ -292,7 +297,7 @@ impl KeyedIndex {
 impl fmt::Debug for KeyedIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outgrown = self.outgrown.as_ref().map_or(0, |outgrown| outgrown.table.len);
-        // The key stays out: who knows it can choose ids that collide.
+        // The key is left out, because it would allow choosing ids that collide.
         let len = self.table.len.saturating_add(outgrown);
         f.debug_struct("KeyedIndex").field("len", &len).finish_non_exhaustive()
     }
@@ -306,7 +311,7 @@ mod tests {
 
     use super::*;
 
-    /// An index over texts in slots, with how many of them were moved in the last insertion.
+    /// An index over texts in slots. It counts how many entries the last insertion moved.
     struct Held {
         texts: Vec<Option<String>>,
         index: KeyedIndex,
@@ -328,7 +333,7 @@ mod tests {
             let waits = |index: &KeyedIndex| index.outgrown.as_ref().map_or(0, |outgrown| outgrown.table.len);
             let (waited, all) = (waits(&self.index), self.index.table.len);
             self.index.insert(id.as_bytes(), slot);
-            // A table that is outgrown holds all that there was.
+            // A table that was just outgrown holds every former entry.
             let waited = if waited == 0 && waits(&self.index) > 0 { all } else { waited };
             self.moved = waited - waits(&self.index);
         }
@@ -340,7 +345,7 @@ mod tests {
         }
     }
 
-    /// The cost of an insertion is flat: however many ids there are, a few of them are moved.
+    /// The cost of an insertion is bounded: however many ids there are, it moves only a few.
     #[test]
     fn no_insertion_pays_for_the_others() {
         let mut held = Held::new();
@@ -348,7 +353,7 @@ mod tests {
             held.insert(format!("id-{n}"));
             assert!(held.moved <= STEP, "{} of {n} at once", held.moved);
         }
-        // And while they come and go, and after most of them are gone.
+        // This also holds while ids come and go, and after most of them are gone.
         for n in 0..75_000 {
             held.insert(format!("new-{n}"));
             assert!(held.moved <= STEP, "{} at once", held.moved);
@@ -367,7 +372,8 @@ mod tests {
     }
 
     proptest! {
-        /// What was put in is found, and what was taken out is not, wherever it has moved meanwhile.
+        /// An id that was inserted is found, and one that was removed is not, wherever entries have been
+        /// moved.
         #[test]
         fn an_index_finds_what_is_there(steps in prop::collection::vec((any::<bool>(), 0_u8..60), 0..400)) {
             let mut held = Held::new();

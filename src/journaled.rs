@@ -1,8 +1,9 @@
-//! How the events of this crate are declared: public to read and to serialise, closed to everybody else.
+//! The declaration of the crate's events: public to read and to serialise, but only this crate creates and
+//! deserialises them.
 
-/// Declares an event enum that can be serialised but neither built nor deserialised outside this crate, and a
-/// crate-private mirror of it that recovery deserialises. One declaration, so that the two cannot differ.
-/// A field whose type is itself closed names the mirror of that type: `field: Type as Stored`.
+/// Declares an event enum that other crates can serialise but neither create nor deserialise, and a private
+/// mirror of it that recovery deserialises. One declaration makes both, so that they cannot differ. A field
+/// whose type is closed in the same way names the mirror of that type: `field: Type as Stored`.
 macro_rules! events {
     (
         $(#[$meta:meta])* $name:ident, stored as $stored:ident;
@@ -24,6 +25,12 @@ macro_rules! events {
         #[allow(dead_code, clippy::enum_variant_names, reason = "the public enum's names, read by what embeds it")]
         pub(crate) enum $stored {
             $($variant { $($field: $crate::journaled::events!(@stored $type $(as $stored_type)?),)* },)+
+        }
+
+        impl From<alloc::boxed::Box<$stored>> for alloc::boxed::Box<$name> {
+            fn from(stored: alloc::boxed::Box<$stored>) -> Self {
+                Self::new((*stored).into())
+            }
         }
 
         impl From<$stored> for $name {

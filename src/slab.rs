@@ -1,20 +1,20 @@
-//! Records in slots, found by key through the one keyed index. Equality is over the records, not the slots.
+//! Records in slots, found by key through a keyed index. Equality compares records, not slots.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::index::{KeptHash, KeyedIndex, Slot};
 
-/// A record that says under which key it is found.
+/// A record that has a key.
 pub(crate) trait Keyed {
     fn key(&self) -> &[u8];
 }
 
-/// How many records lie side by side.
+/// How many records a chunk holds.
 const CHUNK: usize = 1024;
 
-/// A vector in chunks. Growing it moves nothing, so that no call pays for a million records at once, and what is
-/// allocated ahead is one chunk at most.
+/// A vector in chunks. Growing it moves nothing, so no call pays for a million records, and at most one chunk
+/// is allocated in advance.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Chunks<T> {
     chunks: Vec<Vec<T>>,
@@ -44,7 +44,7 @@ impl<T> Chunks<T> {
         match self.chunks.last_mut().filter(|chunk| chunk.len() < CHUNK) {
             Some(chunk) => chunk.push(value),
             None => {
-                // The first one grows by itself: most vectors stay small.
+                // The first chunk grows gradually, because most vectors stay small.
                 let ahead = if self.chunks.is_empty() { 1 } else { CHUNK };
                 let mut chunk = Vec::with_capacity(ahead);
                 chunk.push(value);
@@ -59,10 +59,10 @@ impl<T> Chunks<T> {
 }
 
 impl<T: Copy> Chunks<T> {
-    /// Makes sure that there is a value at `at`, and `filler` before it.
+    /// Fills the vector with `filler` up to and including `at`.
     #[inline]
     pub(crate) fn reach(&mut self, at: usize, filler: T) {
-        // Nearly always there is: that is one look, and no count.
+        // Usually the value exists, and one look-up finds that out.
         if self.get(at).is_none() {
             self.extend(at, filler);
         }
@@ -81,7 +81,7 @@ impl<T: fmt::Debug> fmt::Debug for Chunks<T> {
     }
 }
 
-/// A slab of records with unique keys. The owner bounds it.
+/// A slab of records with unique keys. Its owner bounds the number of records.
 #[derive(Clone)]
 pub(crate) struct KeyedSlab<T> {
     slots: Chunks<Option<T>>,
@@ -106,7 +106,7 @@ impl<T: Keyed> KeyedSlab<T> {
         self.index.get(key, |slot| at(&self.slots, slot).map(Keyed::key))
     }
 
-    /// What a key is found by, in every slab with this index key.
+    /// The part of the hash of `key` that every slab with this index key searches by.
     pub(crate) fn kept_hash(&self, key: &[u8]) -> KeptHash {
         self.index.kept_hash(key)
     }
@@ -116,13 +116,13 @@ impl<T: Keyed> KeyedSlab<T> {
         self.index.fetch(hash);
     }
 
-    /// As [`Self::find`], by the hash of `key`.
+    /// The same as [`Self::find`], by the stored hash of `key`.
     pub(crate) fn find_kept(&self, hash: KeptHash, key: &[u8]) -> Option<Slot> {
         self.index.get_kept(hash, |slot| at(&self.slots, slot).is_some_and(|record| record.key() == key))
     }
 
-    /// As [`Self::get_by`], where the hash was kept and `key` may be in no cache: it is looked at only where the hashes
-    /// are equal.
+    /// The same as [`Self::get_by`], by a stored hash. `key` is only called if the hashes are equal, which
+    /// can save a cache miss.
     pub(crate) fn get_kept<'a>(&self, hash: KeptHash, key: impl Fn() -> &'a [u8]) -> Option<&T> {
         let is_it = |slot| at(&self.slots, slot).is_some_and(|record| record.key() == key());
         self.get(self.index.get_kept(hash, is_it)?)
@@ -136,14 +136,14 @@ impl<T: Keyed> KeyedSlab<T> {
         self.get(self.find(key)?)
     }
 
-    /// The record in `slot`, to be changed in anything but its key.
+    /// The record in `slot`, for changing anything but its key.
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
 
-    /// Puts `record` in a free slot. A record with the same key is replaced in its slot.
+    /// Puts `record` into a free slot. A record with the same key is replaced in its slot.
     ///
-    /// None where slots have run out, which the owner's bound makes impossible.
+    /// `None` if the slot numbers are used up, which the owner's bound prevents.
     pub(crate) fn insert(&mut self, record: T) -> Option<Slot> {
         if let Some(slot) = self.find(record.key()) {
             *self.get_mut(slot)? = record;
@@ -152,20 +152,21 @@ impl<T: Keyed> KeyedSlab<T> {
         self.insert_new(record)
     }
 
-    /// As [`Self::insert`], where the caller has seen that no record has this key.
+    /// The same as [`Self::insert`], if the caller has checked that no record has this key.
     fn insert_new(&mut self, record: T) -> Option<Slot> {
         let hash = self.index.hash(record.key());
         self.insert_hashed(hash, record)
     }
 
-    /// The slot of the record with this key, or else the hash under which [`Self::insert_hashed`] puts it.
+    /// The slot of the record with this key, or the hash for [`Self::insert_hashed`].
     pub(crate) fn find_or_hash(&self, key: &[u8]) -> Result<Slot, u64> {
         let hash = self.index.hash(key);
         let is_it = |slot| at(&self.slots, slot).is_some_and(|record| record.key() == key);
         self.index.get_hashed(hash, is_it).ok_or(hash)
     }
 
-    /// Puts a record in a free slot that [`Self::find_or_hash`] did not find. None as for [`Self::insert`].
+    /// Puts a record that [`Self::find_or_hash`] did not find into a free slot. `None` as for
+    /// [`Self::insert`].
     pub(crate) fn insert_hashed(&mut self, hash: u64, record: T) -> Option<Slot> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -187,17 +188,17 @@ impl<T: Keyed> KeyedSlab<T> {
         Some(record)
     }
 
-    /// The records with their slots, in slot order.
+    /// The records with their slots, in the order of slots.
     pub(crate) fn enumerate(&self) -> impl Iterator<Item = (Slot, &T)> {
         (0..).zip(self.slots.iter()).filter_map(|(slot, record)| Some((slot, record.as_ref()?)))
     }
 
-    /// The records in slot order.
+    /// The records in the order of slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten()
     }
 
-    /// The records in key order.
+    /// The records in the order of keys.
     pub(crate) fn sorted(&self) -> Vec<&T> {
         let mut records: Vec<&T> = self.iter().collect();
         records.sort_unstable_by(|left, right| left.key().cmp(right.key()));

@@ -1,8 +1,9 @@
 //! Time as an argument: [`Now`] carries both clocks that decisions need, in milliseconds.
 //!
-//! Leases, grace and staleness run on [`Mono`], a line that belongs to the fleet and only moves forward.
-//! Certificates and evidence carry dates and are judged on [`Wall`]. Nothing in this crate reads a clock:
-//! the caller passes a `Now`, and a fixed `Now` is itself a [`Clock`].
+//! Leases, grace periods and staleness are counted on [`Mono`], the fleet's own monotonic time, which never
+//! goes back. The documentation also calls it the fleet's line. Certificates and evidence carry dates and are
+//! judged on [`Wall`]. No part of this crate's core reads a clock: the caller passes a `Now`, and a fixed
+//! `Now` is itself a [`Clock`].
 
 use core::fmt;
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// No time at all.
+    /// A span of zero.
     pub const ZERO: Self = Self(0);
 
     /// `seconds` as milliseconds, saturating.
@@ -28,7 +29,7 @@ impl Millis {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// The difference, or zero.
+    /// The difference, or zero if `other` is longer.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -45,11 +46,10 @@ macro_rules! instant {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
         pub struct $name(pub u64);
 
         impl $name {
-            /// The first instant of the line.
+            /// The first instant.
             pub const START: Self = Self(0);
             /// An instant that is never reached.
             pub const NEVER: Self = Self(u64::MAX);
@@ -60,13 +60,13 @@ macro_rules! instant {
                 Self(self.0.saturating_add(span.0))
             }
 
-            /// This instant moved earlier by `span`, saturating at the start of the line.
+            /// This instant moved earlier by `span`, saturating at [`Self::START`].
             #[must_use]
             pub const fn minus(self, span: Millis) -> Self {
                 Self(self.0.saturating_sub(span.0))
             }
 
-            /// How long after `earlier` this instant lies; zero where it does not.
+            /// How long after `earlier` this instant is; zero if it is before.
             #[must_use]
             pub const fn since(self, earlier: Self) -> Millis {
                 Millis(self.0.saturating_sub(earlier.0))
@@ -82,10 +82,10 @@ macro_rules! instant {
 }
 
 instant! {
-    /// An instant on the fleet's monotonic line, in milliseconds from its beginning.
+    /// An instant of the fleet's monotonic time, in milliseconds since the fleet was founded.
     ///
-    /// The line survives restarts: the shell resumes it at the last journaled value plus the larger of the boot
-    /// time and the wall time that passed, so that leases can only end sooner.
+    /// The time continues over restarts. The shell resumes it at the last journaled value plus the larger of
+    /// the boot time and the wall time that passed since, so that leases can only end sooner.
     Mono
 }
 
@@ -97,14 +97,14 @@ instant! {
 /// Both clocks at one instant, passed into every decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Now {
-    /// The fleet's monotonic line.
+    /// The fleet's monotonic time.
     pub mono: Mono,
     /// The wall clock, for certificates and evidence.
     pub wall: Wall,
 }
 
 impl Now {
-    /// A `Now` from milliseconds on both lines.
+    /// A `Now` from milliseconds on both clocks.
     ///
     /// ```
     /// use leasehold::time::{Millis, Mono, Now, Wall};
@@ -116,20 +116,20 @@ impl Now {
         Self { mono: Mono(mono), wall: Wall(wall) }
     }
 
-    /// Both lines moved later by `span`.
+    /// Both clocks moved later by `span`.
     #[must_use]
     pub const fn plus(self, span: Millis) -> Self {
         Self { mono: self.mono.plus(span), wall: self.wall.plus(span) }
     }
 }
 
-/// Where a shell gets its time from. The core never calls it; drivers do, once per turn.
+/// A source of time for a shell. The core never calls it; a driver does, once before each input.
 pub trait Clock {
-    /// The current time on both lines. `mono` must never be less than in an earlier answer.
+    /// The current time on both clocks. `mono` must never be less than in an earlier answer.
     fn now(&self) -> Now;
 }
 
-/// A fixed time is a clock, which is all that most tests need.
+/// A fixed time is a clock, which is enough for most tests.
 impl Clock for Now {
     fn now(&self) -> Now {
         *self

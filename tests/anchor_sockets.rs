@@ -43,8 +43,8 @@ impl Transport for Wire {
         }
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
-        self.0.write_all(bytes).map_err(|_| TransportError)
+    fn send(&mut self, bytes: &[u8], _: Millis) -> Result<usize, TransportError> {
+        self.0.write_all(bytes).map(|()| bytes.len()).map_err(|_| TransportError)
     }
 }
 

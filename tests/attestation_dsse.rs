@@ -152,32 +152,76 @@ fn a_key_id_never_decides() {
     assert_eq!(open(&root, &seal(TYPE, b"p", &signers).unwrap()), Ok(b"p".to_vec()));
 }
 
-/// The number of verifications is bounded, whatever the message asks for.
+/// Protobuf's JSON writes a key id that is not there as null: the same as an empty one, and as none.
+#[test]
+fn a_key_id_may_be_null_empty_or_absent() {
+    let key = signer("k", 1);
+    let good = seal(TYPE, b"p", &[&key]).unwrap();
+    let change = |keyid: Option<Value>| {
+        edit(&good, |envelope| {
+            let signature = envelope["signatures"][0].as_object_mut().unwrap();
+            signature.remove("keyid");
+            signature.extend(keyid.map(|keyid| ("keyid".to_owned(), keyid)));
+        })
+    };
+    for keyid in [None, Some(Value::Null), Some(json!("")), Some(json!("another"))] {
+        assert_eq!(open(&root(&[(&key, "o")], 1), &change(keyid)), Ok(b"p".to_vec()));
+    }
+}
+
+/// Counts what it is asked, and says what the default verifier says.
+struct Counting(std::cell::Cell<usize>);
+
+impl SignatureVerifier for Counting {
+    fn supports(&self, algorithm: Algorithm) -> bool {
+        DefaultVerifier.supports(algorithm)
+    }
+    fn check_key(&self, key: &PublicKey) -> Result<(), KeyError> {
+        DefaultVerifier.check_key(key)
+    }
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        self.0.set(self.0.get() + 1);
+        DefaultVerifier.verify(key, message, signature)
+    }
+}
+
+/// The number of verifications is bounded, whatever the message asks for, and the end of it has a code of its own. Without
+/// key ids the order of signatures and keys decides nothing within the bound.
 #[test]
 fn verifications_are_bounded() {
-    struct Counting(std::cell::Cell<usize>);
-    impl SignatureVerifier for Counting {
-        fn supports(&self, _: Algorithm) -> bool {
-            true
-        }
-        fn check_key(&self, _: &PublicKey) -> Result<(), KeyError> {
-            Ok(())
-        }
-        fn verify(&self, _: &PublicKey, _: &[u8], _: &[u8]) -> bool {
-            self.0.set(self.0.get() + 1);
-            false
-        }
-    }
     let keys: Vec<Ed25519Signer> = (0..64).map(|seed| signer("k", seed)).collect();
     let root = TrustRoot::new(keys.iter().map(|key| key.trusted_key("o").unwrap()), 1).unwrap();
-    let signers: Vec<&dyn Signer> = keys.iter().take(16).map(|key| key as &dyn Signer).collect();
-    let bytes = seal(TYPE, b"p", &signers).unwrap();
-    for (limits, want) in [(LIMITS, 128), (LIMITS.verifications(5), 5), (LIMITS.verifications(1 << 20), 128)]
-    {
+    let strangers: Vec<Ed25519Signer> = (100..116).map(|seed| signer("k", seed)).collect();
+    let sealed = |signers: &[&Ed25519Signer], keyid: &str| {
+        let signers: Vec<&dyn Signer> = signers.iter().map(|signer| *signer as &dyn Signer).collect();
+        edit(&seal(TYPE, b"p", &signers).unwrap(), |envelope| {
+            for signature in envelope["signatures"].as_array_mut().unwrap() {
+                signature["keyid"] = json!(keyid);
+            }
+        })
+    };
+    let crowd: Vec<&Ed25519Signer> = strangers.iter().collect();
+    for (keyid, limits, want) in [
+        ("k", LIMITS, 128),
+        ("stranger", LIMITS, 128),
+        ("", LIMITS, 256),
+        ("", LIMITS.verifications(5), 5),
+        ("k", LIMITS.verifications(5), 5),
+        ("", LIMITS.verifications(1 << 20), 256),
+    ] {
         let verifier = Counting(std::cell::Cell::new(0));
-        assert_eq!(root.open(&bytes, TYPE, &limits, &verifier), Err(DsseError::Untrusted));
-        assert_eq!(verifier.0.get(), want);
+        let refused = root.open(&sealed(&crowd, keyid), TYPE, &limits, &verifier).unwrap_err();
+        assert_eq!((refused.code().as_str(), verifier.0.get()), ("dsse.verifications", want), "{keyid}");
     }
+    // Three signatures without key ids, of which one is good, by whichever key.
+    for (place, key) in [(0, 0), (2, 0), (0, 63), (2, 63), (1, 31)] {
+        let mut signers = vec![&strangers[0], &strangers[1]];
+        signers.insert(place, &keys[key]);
+        assert_eq!(open(&root, &sealed(&signers, "")), Ok(b"p".to_vec()), "{place} by {key}");
+    }
+    // Every signature tried with every key: nobody is trusted, and nothing was left out.
+    let refused = open(&root, &sealed(&crowd[..2], "")).unwrap_err();
+    assert_eq!(refused, DsseError::Untrusted);
 }
 
 /// ATTACKS A8, invariant 11: an envelope that is not exactly one is refused before any signature is looked at.
@@ -196,7 +240,7 @@ fn a8_malformed_envelopes_are_refused_with_a_code() {
         (edit(&good, |v| v["payload"] = json!(["cA=="])), "json.shape"),
         (edit(&good, |v| v["signatures"] = json!({})), "json.shape"),
         (edit(&good, |v| v["signatures"][0] = json!(["k", sig["sig"]])), "json.shape"),
-        (edit(&good, |v| v["signatures"][0]["keyid"] = Value::Null), "json.shape"),
+        (edit(&good, |v| v["signatures"][0]["keyid"] = json!(7)), "json.shape"),
         (edit(&good, |v| v["signatures"] = json!([])), "dsse.no_signatures"),
         (edit(&good, |v| v["signatures"] = json!(vec![sig.clone(); 17])), "dsse.too_many_signatures"),
         (edit(&good, |v| v["payload"] = json!("cA")), "dsse.base64"),

@@ -3,21 +3,30 @@
 
 use std::{fs, path::PathBuf};
 
-use leasehold::testing::fuzz_attestation::{appraisal, document, envelope, seeds, statement, strict_reader};
+use leasehold::testing::{
+    fuzz_attachments::attachments,
+    fuzz_attestation::{appraisal, document, envelope, statement, strict_reader},
+};
 use proptest::{prelude::*, sample::Index};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 5] = [
+/// The seeds of a target.
+fn seeds(name: &str) -> Vec<(String, Vec<u8>)> {
+    leasehold::testing::fuzz::body(name).expect("a body").seeds()
+}
+
+const TARGETS: [(&str, Target); 6] = [
     ("strict_reader", strict_reader),
     ("envelope", envelope),
     ("statement", statement),
     ("document", document),
     ("appraisal", appraisal),
+    ("attachments", attachments),
 ];
 
 fn corpus(target: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect()
+    [env!("CARGO_MANIFEST_DIR"), "tests", "corpus", target].iter().collect()
 }
 
 /// Every committed input of every target runs without a finding, and the seeds are among them.
@@ -29,19 +38,23 @@ fn the_committed_corpus_holds() {
             target(&fs::read(entry.unwrap().path()).unwrap());
             inputs += 1;
         }
-        assert!(inputs >= seeds().len(), "{name} has {inputs} inputs");
-        for (seed, bytes) in seeds() {
-            assert_eq!(fs::read(corpus(name).join(seed)).unwrap(), bytes, "{name}/{seed}: run `write_seeds`");
+        assert!(inputs >= seeds(name).len(), "{name} has {inputs} inputs");
+        for (seed, bytes) in seeds(name) {
+            assert_eq!(
+                fs::read(corpus(name).join(&seed)).unwrap(),
+                bytes,
+                "{name}/{seed}: run `write_seeds`"
+            );
         }
     }
 }
 
-/// The bugs that `fuzz/planted/run` plants still fit the code, so that it can show that they are found.
+/// The bugs that `fuzz/planted.sh` plants still fit the code, so that it can show that they are found.
 #[test]
 fn planted_bugs_fit_the_code() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut planted = 0;
-    for entry in fs::read_dir(root.join("fuzz/planted")).unwrap() {
+    for entry in fs::read_dir(root.join("tests/planted")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "patch") {
             continue;
@@ -56,16 +69,16 @@ fn planted_bugs_fit_the_code() {
         }
         planted += 1;
     }
-    assert_eq!(planted, 3);
+    assert_eq!(planted, 4);
 }
 
 /// Writes the seeds where the fuzzer finds them. Run by hand after a change of a format.
 #[test]
-#[ignore = "writes into fuzz/corpus"]
+#[ignore = "writes into tests/corpus"]
 fn write_seeds() {
     for (name, _) in TARGETS {
         fs::create_dir_all(corpus(name)).unwrap();
-        for (seed, bytes) in seeds() {
+        for (seed, bytes) in seeds(name) {
             fs::write(corpus(name).join(seed), bytes).unwrap();
         }
     }
@@ -78,7 +91,7 @@ proptest! {
     #[test]
     fn changed_seeds_hold(seed in any::<Index>(), from in any::<Index>(), length in 0usize..40, change in 0u8..3,
                           with in prop::collection::vec(any::<u8>(), 0..8)) {
-        let seeds = seeds();
+        let seeds: Vec<_> = ["appraisal", "attachments"].into_iter().flat_map(seeds).collect();
         let (_, bytes) = seed.get(&seeds);
         let from = from.index(bytes.len() + 1);
         let to = (from + length).min(bytes.len());

@@ -44,8 +44,8 @@ fn a_policy_that_contradicts_itself_does_not_build() {
             form.keys[0].window = Window { not_before_ms: Some(Wall(2)), not_after_ms: Some(Wall(2)) };
         }),
         ("too many keys", |form| form.keys = vec![form.keys[0].clone(); 129]),
-        ("provenance without builders", |form| form.provenance = Some(ProvenanceRule { threshold: 1 })),
-        ("provenance of nobody", |form| form.provenance = Some(ProvenanceRule { threshold: 0 })),
+        ("provenance without builders", |form| form.provenance = Some(ProvenanceRule::new(1))),
+        ("provenance of nobody", |form| form.provenance = Some(ProvenanceRule::new(0))),
     ];
     for (name, change) in cases {
         let mut changed = form();

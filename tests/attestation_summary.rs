@@ -44,15 +44,107 @@ fn a_summary_says_what_was_accepted() {
     assert_eq!(open(&bytes, "w1", end.0), Err(SummaryError::Expired(end)));
 }
 
+/// What a summary's envelope holds.
+fn payload(bytes: &[u8]) -> Value {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let envelope: Value = serde_json::from_slice(bytes).unwrap();
+    serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+/// Member by member what slsa.dev/spec/v1.0/verification_summary asks for, and no member besides but extensions by URI.
+#[test]
+fn a_summary_has_the_members_of_the_specification() {
+    let verdict = Case::default().judge();
+    let accepted = verdict.accepted().unwrap();
+    let statement = payload(&seal_summary(accepted, VERIFIER, Wall(NOW), &[&fleet_key()]).unwrap());
+    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(statement["predicateType"], "https://slsa.dev/verification_summary/v1");
+    let subjects = statement["subject"].as_array().unwrap();
+    assert!(!subjects.is_empty() && subjects.iter().all(|subject| subject["digest"]["sha256"].is_string()));
+    let uri = |value: &Value| {
+        let (scheme, rest) = value.as_str().unwrap().split_once(':').expect("a scheme");
+        assert!(scheme.starts_with(|first: char| first.is_ascii_lowercase()) && !rest.is_empty(), "{value}");
+    };
+    let digest =
+        |value: &Value| assert_eq!(value["digest"]["sha256"].as_str().map(str::len), Some(64), "{value}");
+    for (name, value) in statement["predicate"].as_object().unwrap() {
+        match name.as_str() {
+            "verifier" => uri(&value["id"]),
+            "timeVerified" => assert_eq!(value, "2025-11-24T16:00:00.000Z"),
+            "resourceUri" => uri(value),
+            "policy" => {
+                uri(&value["uri"]);
+                digest(value);
+            }
+            "inputAttestations" => value.as_array().unwrap().iter().for_each(digest),
+            "verificationResult" => assert_eq!(value, "PASSED"),
+            "verifiedLevels" => {
+                assert!(
+                    value
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .all(|level| !level.as_str().unwrap().starts_with("SLSA_"))
+                );
+            }
+            "slsaVersion" => assert_eq!(value, "1.0"),
+            extension => uri(&json!(extension)),
+        }
+    }
+    let predicate = statement["predicate"].as_object().unwrap();
+    for required in
+        ["verifier", "timeVerified", "resourceUri", "policy", "verificationResult", "verifiedLevels"]
+    {
+        assert!(predicate.contains_key(required), "{required}");
+    }
+    for verifier in ["", "fleet", "https://a b", ":x", "1https://x"] {
+        let refused = seal_summary(accepted, verifier, Wall(NOW), &[&fleet_key()]).unwrap_err();
+        assert_eq!(
+            (refused.clone(), refused.code().as_str()),
+            (SummaryError::VerifierUri, "summary.verifier")
+        );
+    }
+}
+
+/// Every attestation that was used is an input: the evidence, which its egress binding is a part of, and the statements of
+/// builders that count.
+#[test]
+fn a_summary_names_every_attestation_that_was_used() {
+    let builder = Ed25519Signer::from_seed("builder", &[3; 32]);
+    let statement = |name: &str| {
+        serde_json::to_vec(&json!({
+            "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1",
+            "subject": [{"digest": {"sha256": digest(name).to_string()}}],
+            "predicate": {"runDetails": {"builder": {"id": "https://ci.example/1"}}},
+        }))
+        .unwrap()
+    };
+    let payloads = ["image-1", "build-1", "other", "image-1"].map(statement);
+    let mut case = Case::default();
+    let mut key =
+        attestation_support::scoped(&builder, "ci", leasehold::attestation::policy::KeyRole::Builder);
+    key.predicates = vec!["https://slsa.dev/provenance/v1".into()];
+    key.builders = vec!["https://ci.example/1".into()];
+    case.form.keys.push(key);
+    case.form.provenance = Some(leasehold::attestation::policy::ProvenanceRule::new(1));
+    case.attachments =
+        payloads.iter().map(|payload| seal(PAYLOAD_TYPE, payload, &[&builder]).unwrap()).collect();
+    let verdict = case.judge();
+    let bytes = seal_summary(verdict.accepted().unwrap(), VERIFIER, Wall(NOW), &[&fleet_key()]).unwrap();
+    let summary = open(&bytes, "w1", NOW).unwrap();
+    let [image, build, ..] = payloads;
+    assert_eq!(
+        summary.statements,
+        [image, build].map(|payload| leasehold::digest::Sha256Digest::of(&payload))
+    );
+    assert_eq!(payload(&bytes)["predicate"]["inputAttestations"].as_array().unwrap().len(), 3);
+}
+
 #[test]
 fn a_summary_that_does_not_hold_is_refused() {
     let verdict = Case::default().judge();
     let bytes = seal_summary(verdict.accepted().unwrap(), VERIFIER, Wall(NOW), &[&fleet_key()]).unwrap();
-    let payload: Value = {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let envelope: Value = serde_json::from_slice(&bytes).unwrap();
-        serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
-    };
+    let payload = payload(&bytes);
     let with = |change: &dyn Fn(&mut Value)| {
         let mut payload = payload.clone();
         change(&mut payload);
@@ -74,6 +166,9 @@ fn a_summary_that_does_not_hold_is_refused() {
     assert_eq!(with(&|v| v["predicate"]["timeVerified"] = json!("2025-02-30T00:00:00Z")), "summary.time");
     assert_eq!(with(&|v| v["predicate"]["policy"]["digest"] = json!({})), "summary.digest");
     assert_eq!(with(&|v| v["predicate"]["inputAttestations"] = json!([])), "summary.digest");
+    for uri in [Value::Null, json!(""), json!("no-scheme"), json!("a b:c")] {
+        assert_eq!(with(&|v| v["predicate"]["policy"]["uri"] = uri.clone()), "summary.policy");
+    }
     assert_eq!(
         with(&|v| v["predicateType"] = json!("https://slsa.dev/provenance/v1")),
         "statement.predicate_type"

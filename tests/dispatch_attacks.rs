@@ -468,3 +468,85 @@ fn a_repeated_request_gets_the_same_answer_and_is_not_run_again() {
     assert_eq!(stolen, Err(DispatchError::IdConflict));
     assert_eq!(world.state.cancel(world.now, &stranger, &request("r")), Err(DispatchError::RequestUnknown));
 }
+
+/// However many devices have full queues, a request to anybody reaches the one that has room; and a device is there again
+/// as soon as its queue has room, also after a restart (invariants 8, 13).
+#[test]
+fn full_devices_hide_nobody() {
+    let mut world = World::new(|policy| (policy.max_queue, policy.max_client_queue) = (1, 1));
+    for name in ["a", "b"] {
+        world.order(DispatchCommand::Drain { device: device(name) });
+    }
+    // They take nothing (a window of zero), so what they are asked for fills their queues.
+    let names: Vec<String> = (0..200).map(|n| format!("full-{n:03}")).collect();
+    for name in &names {
+        world.order(DispatchCommand::Grant { device: device(name), capabilities: set(&["cam"]) });
+        let hello = DeviceMessage::Connect { incarnation: Incarnation(1), claims: set(&["cam"]), window: 0 };
+        world.say(name, hello).unwrap();
+        world.enqueue(&ask(name, Target::Device(device(name)))).unwrap();
+    }
+    assert_eq!(world.enqueue(&ask("r1", Target::Any)), Err(code::DISPATCH_NO_DEVICE));
+    world.order(DispatchCommand::Undrain { device: device("b") });
+    assert_eq!(world.enqueue(&ask("r1", Target::Any)).unwrap(), device("b"));
+    // The two that can be handed over make room, and then the queue of `b` is full again.
+    world.deliveries();
+    assert_eq!(world.enqueue(&ask("r2", Target::Any)).unwrap(), device("b"));
+    assert_eq!(world.enqueue(&ask("r3", Target::Any)), Err(code::DISPATCH_NO_DEVICE));
+    let policy = world.state.policy().clone();
+    let snapshot = world.state.snapshot();
+    world.state = DispatchState::recover(policy, [2; 16], Some(&snapshot), []).unwrap();
+    world.live = DispatchLiveness::after_recovery(&world.state, world.now.mono);
+    assert_eq!(world.enqueue(&ask("r3", Target::Any)), Err(code::DISPATCH_NO_DEVICE));
+    let decision = world.state.cancel(world.now, &client(), &request(&names[150])).unwrap();
+    world.accept(decision);
+    assert_eq!(world.enqueue(&ask("r3", Target::Any)).unwrap(), device(&names[150]));
+}
+
+/// One client holds its share and no more: requests, bytes, and places in the queue of one device. Others are served,
+/// and what ended and is forgotten makes room (invariant 13).
+#[test]
+fn a_client_holds_no_more_than_its_share() {
+    let other = ClientId::new("other").unwrap();
+    let by = |world: &mut World, client: &ClientId, ask: &EnqueueRequest| {
+        let decision =
+            world.state.enqueue(&world.live, world.now, client, ask).map_err(|error| error.code())?;
+        Ok::<_, Code>(world.accept(decision).0.device)
+    };
+    let to_a = |name: &str| ask(name, Target::Device(device("a")));
+    let refused = Err(code::DISPATCH_CLIENT_SHARE);
+
+    let mut world = World::new(|policy| policy.max_client_requests = 2);
+    assert!(by(&mut world, &client(), &to_a("r1")).is_ok());
+    assert!(by(&mut world, &client(), &to_a("r2")).is_ok());
+    assert_eq!(by(&mut world, &client(), &to_a("r3")), refused);
+    assert!(by(&mut world, &client(), &to_a("r2")).is_ok(), "a repeat asks for nothing new");
+    assert!(by(&mut world, &other, &to_a("o1")).is_ok());
+    world.pass(10_000);
+    world.due();
+    assert_eq!(by(&mut world, &client(), &to_a("r3")), refused, "what is remembered counts");
+    world.pass(600_000);
+    world.due();
+    assert!(by(&mut world, &client(), &to_a("r3")).is_ok(), "what is forgotten does not");
+
+    // A request is 4 bytes and a promise of 16.
+    let mut world = World::new(|policy| {
+        (policy.max_request_bytes, policy.max_result_bytes, policy.max_client_bytes) = (4, 16, 40);
+    });
+    assert!(by(&mut world, &client(), &to_a("r1")).is_ok());
+    assert!(by(&mut world, &client(), &to_a("r2")).is_ok());
+    assert_eq!(by(&mut world, &client(), &to_a("r3")), refused);
+    assert!(by(&mut world, &other, &to_a("o1")).is_ok());
+    let decision = world.state.cancel(world.now, &client(), &request("r1")).unwrap();
+    world.accept(decision);
+    assert!(by(&mut world, &client(), &to_a("r3")).is_ok(), "one that ended without a result holds no bytes");
+
+    let mut world = World::new(|policy| policy.max_client_queue = 2);
+    assert!(by(&mut world, &client(), &to_a("r1")).is_ok());
+    assert!(by(&mut world, &client(), &to_a("r2")).is_ok());
+    assert_eq!(by(&mut world, &client(), &to_a("r3")), refused);
+    assert!(by(&mut world, &other, &to_a("o1")).is_ok());
+    for name in ["r4", "r5"] {
+        assert_eq!(by(&mut world, &client(), &ask(name, Target::Any)).unwrap(), device("b"));
+    }
+    assert_eq!(by(&mut world, &client(), &ask("r6", Target::Any)), Err(code::DISPATCH_NO_DEVICE));
+}

@@ -13,8 +13,8 @@ use leasehold::{
         RejectReason, RequestState, Target,
     },
     fleet::{
-        CommandError, ConfirmUse, Effect, Principal, RecoverError, RevokeSelf, SetPolicy, WorkerFleetManager,
-        WorkerFleetPolicy, WorkerFleetPolicyForm,
+        CommandError, ConfirmUse, DurableError, Effect, LogId, Principal, RecoverError, RevokeSelf,
+        SetPolicy, WorkerFleetManager, WorkerFleetPolicy, WorkerFleetPolicyForm,
     },
     id::RequestId,
     identity::{
@@ -248,12 +248,13 @@ fn nothing_leaves_before_it_lasts() {
     let service = Principal::Service(client());
     let prepared = host.fleet.decide(&ask("r", Target::Any), &service, None, host.now).unwrap();
     let ticket = host.fleet.accept(prepared).unwrap();
-    host.fleet.durable(u64::MAX);
+    let beyond = LogId::new(host.fleet.state().epoch(), u64::MAX);
+    assert_eq!(host.fleet.durable(beyond).unwrap_err().code(), code::FLEET_NOT_HANDED_OUT);
     let ticket = ticket.redeem(&host.fleet).unwrap_err();
     let batch = host.fleet.take_journal().unwrap();
     let ticket = ticket.redeem(&host.fleet).unwrap_err();
     host.fleet.journal_failed();
-    host.fleet.durable(batch.last);
+    assert_eq!(host.fleet.durable(batch.last), Err(DurableError::Halted));
     assert!(ticket.redeem(&host.fleet).is_err());
     assert_eq!(host.fleet.expire(host.now).unwrap_err(), CommandError::Halted);
     assert_eq!(host.fleet.snapshot(), None);
@@ -328,7 +329,7 @@ fn clocks_that_jump_change_nothing() {
     // A year ahead: taken from the line, and the certificate still holds.
     host.now = Now { mono: START.mono, wall: START.wall.plus(Millis(31_536_000_000)) };
     host.say(leaf, &hello).unwrap();
-    host.now = START.plus(Millis(5_000));
+    host.now = START.plus(Millis(5_001));
     assert_eq!(host.say(leaf, &hello).unwrap_err(), code::CERTIFICATE_EXPIRED);
     host.dispatch(DispatchCommand::Drain { device: device("a") }).unwrap();
     // Back again: still expired.
@@ -444,6 +445,53 @@ proptest! {
                 }
             }
         }
+        host.check_recovery();
+    }
+}
+
+/// A next certificate that is revoked ends the rotation, also in the journal: after the deadline the device still has the
+/// one that it had.
+#[test]
+fn a_revoked_next_certificate_does_not_lock_the_device_out() {
+    let mut host = Host::new();
+    let leaf = registered(&mut host, "a", 2);
+    let (next, overlap, at_deadline) = (certificate(4), Millis(1_000), OverlapEnd::RetireOld);
+    host.order(DeviceCommand::BeginRotation { device: device("a"), next, overlap, at_deadline }).unwrap();
+    let (subject, reason) =
+        (RevocationSubject::Certificate(next.fingerprint()), RevocationReason::KeyCompromise);
+    host.order(DeviceCommand::Revoke { subject, reason }).unwrap();
+    host.check_recovery();
+    host.now = host.now.plus(Millis(2_000));
+    host.poll();
+    let hello = DeviceMessage::Connect { incarnation: Incarnation(8), claims: cam(), window: 1 };
+    host.say(leaf, &hello).unwrap();
+    host.check_recovery();
+}
+/// A rotation whose deadline has passed is settled by the deadline, in the journal, with nobody asking: the retired
+/// certificate is cut, and no later command finds a rotation that is over.
+#[test]
+fn a_rotation_is_settled_by_its_deadline() {
+    for (at_deadline, stays, goes) in [(OverlapEnd::RetireOld, 4, 2), (OverlapEnd::AbandonNew, 2, 4)] {
+        let mut host = Host::new();
+        registered(&mut host, "a", 2);
+        let (next, overlap) = (certificate(4), Millis(1_000));
+        host.order(DeviceCommand::BeginRotation { device: device("a"), next, overlap, at_deadline }).unwrap();
+        let until = host.now.mono.plus(overlap);
+        host.poll();
+        assert!(host.fleet.next_deadline().unwrap() <= until);
+        host.now = host.now.plus(overlap);
+        let prepared = host.fleet.expire(host.now).unwrap();
+        let ticket = host.fleet.accept(prepared).unwrap();
+        let effects: Vec<Effect> = host.redeem(ticket).effects.into_iter().collect();
+        let cut = Effect::CutCertificate {
+            device: device("a"),
+            certificate: certificate(goes).fingerprint().into(),
+        };
+        assert!(effects.contains(&cut), "{effects:?}");
+        let devices = host.fleet.state().devices();
+        assert_eq!(devices.get(&device("a")).unwrap().rotation(), None);
+        assert_eq!(devices.get(&device("a")).unwrap().certificate(), &certificate(stays));
+        assert!(host.fleet.next_deadline().is_none_or(|at| at > until), "nothing is due twice");
         host.check_recovery();
     }
 }

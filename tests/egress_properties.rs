@@ -74,6 +74,11 @@ fn name() -> impl Strategy<Value = String> {
     "[ab](\\.[ab]){0,2}"
 }
 
+/// A star as one label inside.
+fn pattern() -> impl Strategy<Value = String> {
+    "[ab]\\.(\\*\\.[ab]|[ab]\\.\\*\\.[ab]|\\*\\.[ab]\\.[ab])\\.[ab]".prop_map(String::from)
+}
+
 fn some<T: Clone + std::fmt::Debug + 'static>(of: &[T]) -> impl Strategy<Value = Option<Vec<T>>> + use<T> {
     let len = of.len();
     prop::option::of(prop::sample::subsequence(of.to_vec(), 1..=len))
@@ -87,13 +92,14 @@ prop_compose! {
     fn rule()(
         hosts in prop::collection::vec(host(), 0..3),
         suffixes in prop::collection::vec(name(), 0..2),
+        patterns in prop::collection::vec(pattern(), 0..2),
         any_host in prop::bool::weighted(0.15),
         schemes in some(&texts(&["http", "https"])),
         ports in some(&[80_u16, 443, 8443]),
         methods in some(&texts(&["GET", "POST", "CONNECT"])),
         paths in some(&texts(&["/", "/a", "/a/", "/a/b"])),
     ) -> EgressRule {
-        EgressRule { hosts, suffixes, any_host, schemes, ports, methods, paths, ..EgressRule::default() }
+        EgressRule { hosts, suffixes, patterns, any_host, schemes, ports, methods, paths, ..EgressRule::default() }
     }
 }
 
@@ -150,12 +156,23 @@ static ANY_HOST: LazyLock<EgressProxyPolicyService> = LazyLock::new(|| {
     EgressProxyPolicyService::compile(&EgressPolicy { rules: vec![rule], ..EgressPolicy::default() }).unwrap()
 });
 
-/// How well a rule matches by host: exact, then suffixes by length, then any host.
+/// Whether the labels agree one by one, and a star with any.
+fn fits(pattern: &str, host: &Host) -> bool {
+    let Some(name) = host.name() else { return false };
+    let (own, theirs): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), name.split('.').collect());
+    own.len() == theirs.len() && own.iter().zip(theirs).all(|(own, label)| *own == "*" || *own == label)
+}
+
+/// How well a rule matches by host: exact, then patterns by how early their star stands, then suffixes by length, then any
+/// host.
 fn by_host(rule: &EgressRule, host: &Host) -> Option<usize> {
+    let star = |text: &String| text.split('.').position(|label| label == "*").unwrap_or(0);
+    let patterns =
+        rule.patterns.iter().filter(|text| fits(text, host)).map(|text| usize::MAX - 1 - star(text));
     let exact = rule.hosts.iter().any(|text| HostRule::exact(text).unwrap().matches(host));
     let suffixes = rule.suffixes.iter().filter(|text| HostRule::suffix(text).unwrap().matches(host));
     let any = (rule.any_host && host.ip().is_none()).then_some(0);
-    if exact { Some(usize::MAX) } else { suffixes.map(String::len).max().or(any) }
+    if exact { Some(usize::MAX) } else { patterns.max().or(suffixes.map(String::len).max()).or(any) }
 }
 
 /// The longest prefix of a path, where there is one; zero where the rule has none.

@@ -417,7 +417,7 @@ fn an_open_connection_ends_with_the_validity_of_its_certificate() {
     let register = DeviceCommand::Register { device: desk(), kind: DeviceKind::DesktopNode, certificate };
     ordered(&mut world, OperatorCommand::ManageDevice(ManageDevice::new(register)));
     let connection = world.connect(&leaf);
-    let ends = world.now.mono.plus(certificate.not_after().since(world.now.wall));
+    let ends = world.now.mono.plus(certificate.expires().since(world.now.wall));
     world.handle(CoordinatorInput::Timeout);
     assert_eq!(world.coordinator.next_deadline(), Some(ends));
     world.now = world.now.plus(Millis(ends.0 - 1 - world.now.mono.0));

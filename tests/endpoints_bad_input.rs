@@ -70,7 +70,12 @@ fn malformed_oversize_unknown_and_misplaced_input_is_closed_with_a_code() {
         bytes[2] = VERSION + 1;
         bytes
     };
-    let oversize = [&b"LH\x01\x01"[..], &u32::MAX.to_be_bytes()].concat();
+    let former = {
+        let mut bytes = hello();
+        bytes[2] = 1;
+        bytes
+    };
+    let oversize = [&b"LH\x02\x01"[..], &u32::MAX.to_be_bytes()].concat();
     let climbs = {
         let path = RelativePath::new("aa").unwrap();
         let mut body = Chunk::new(Fence::new(Epoch(1), 1), Stream::Output(path), 0, b"").unwrap().encode();
@@ -83,8 +88,9 @@ fn malformed_oversize_unknown_and_misplaced_input_is_closed_with_a_code() {
     let operator = br#"{"sequence":1,"message":{"release":{"worker":"worker-1"}}}"#;
     let cases: Vec<(&str, Vec<u8>, Code)> = vec![
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), code::FRAME_MAGIC),
-        ("unknown version", version, code::FRAME_VERSION),
-        ("unknown frame kind", b"LH\x01\x63\0\0\0\0".to_vec(), code::FRAME_KIND),
+        ("unknown version", version, code::PROTOCOL_VERSION),
+        ("the version before", former, code::PROTOCOL_VERSION),
+        ("unknown frame kind", b"LH\x02\x63\0\0\0\0".to_vec(), code::FRAME_KIND),
         ("oversize", oversize, code::FRAME_TOO_LARGE),
         ("unknown message kind", [hello(), frame(FrameKind::Worker, unknown)].concat(), code::JSON_SHAPE),
         ("an operator's act", [hello(), frame(FrameKind::Worker, operator)].concat(), code::JSON_SHAPE),
@@ -329,6 +335,23 @@ fn a_chunk_that_skips_is_closed() {
     assert_eq!(closed(&sim, holder), Some(code::CHUNK_GAP));
 }
 
+/// Invariant 2: the end of a write that a former coordinator began says nothing about this one's, whatever its index is.
+#[test]
+fn a_late_write_of_a_former_coordinator_makes_nothing_durable() {
+    let mut sim = world(CoordinatorConfig::new());
+    let tag = sim.operator(OperatorCommand::QuarantineAll(QuarantineAll {}));
+    let late = sim.writing.take().unwrap();
+    sim.crash();
+    let own = sim.writing.as_ref().unwrap().last;
+    assert_ne!(own, late.last);
+    let taken = sim.coordinator.handle(CoordinatorInput::Durable(late.last), sim.now);
+    assert!(matches!(taken, Err(EndpointError::NotNow(_))), "{taken:?}");
+    sim.drain();
+    assert!(!sim.answers.contains_key(&tag));
+    sim.durable();
+    assert!(sim.writing.is_none(), "its own word is believed");
+}
+
 /// ATTACKS F25: the journal fails, or nobody knows: no answer, no effect; recovery decides.
 #[test]
 fn f25_nothing_leaves_after_a_failed_write() {
@@ -374,7 +397,8 @@ fn misuse_is_a_typed_error() {
     let earlier = Now { mono: now.mono.minus(Millis(1)), ..now };
     assert!(matches!(sim.coordinator.handle(service(3), earlier), Err(EndpointError::TimeBackwards { .. })));
     assert!(matches!(
-        sim.coordinator.handle(CoordinatorInput::Durable(999), now),
+        sim.coordinator
+            .handle(CoordinatorInput::Durable(LogId::new(sim.coordinator.fleet().state().epoch(), 999)), now),
         Err(EndpointError::NotNow(_))
     ));
     sim.drain();

@@ -27,7 +27,7 @@ fn a_stranger_can_pair_and_nothing_else() {
     assert_eq!(world.code_of(connection), Some(code::PAIRING_CLOSED));
 
     let config = CoordinatorConfig::new().max_strangers(2).max_pairing_messages(3);
-    let mut world = World::new(config.pairing_patience(Millis(5_000)), true);
+    let mut world = World::new(config.pairing_patience(Millis(5_000)).frame_patience(Millis(4_000)), true);
     for kind in FrameKind::ALL.into_iter().filter(|kind| *kind != FrameKind::Pairing) {
         let connection = world.stranger();
         let header = &frame(kind, b"{}")[..4];
@@ -51,12 +51,14 @@ fn a_stranger_can_pair_and_nothing_else() {
     world.handle(CoordinatorInput::Received { connection: ConnectionId(fast), bytes: &bytes });
     assert_eq!(world.code_of(fast), Some(code::CONNECTION_TOO_FAST));
 
+    // One that has begun no pairing makes room for who comes, and who says nothing does not stay.
     let (first, second, third) = (world.stranger(), world.stranger(), world.stranger());
-    assert_eq!(world.code_of(third), Some(code::CONNECTION_TOO_MANY));
+    assert_eq!(world.code_of(first), Some(code::CONNECTION_TOO_MANY));
+    world.handle(CoordinatorInput::Received { connection: ConnectionId(third), bytes: &bytes });
     world.now = world.now.plus(Millis(5_000));
     world.handle(CoordinatorInput::Timeout);
-    assert_eq!(world.code_of(first), Some(code::CONNECTION_SILENT));
-    assert_eq!(world.code_of(second), Some(code::CONNECTION_SILENT));
+    assert_eq!(world.code_of(second), Some(code::FRAME_STALLED));
+    assert_eq!(world.code_of(third), Some(code::CONNECTION_SILENT));
     assert_eq!(
         world.coordinator.fleet().state().nodes().pairing().sessions().len(),
         0,

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "real threads and real sockets")]
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     fs,
     net::{TcpListener, TcpStream},
@@ -18,12 +19,13 @@ use leasehold::{
     gate::{Gate, GateConfig, GateEvent, LeaseFeed, ViewRules},
     lease::{Epoch, WorkerLease},
     protocol::{
+        endpoint::{Endpoint, EndpointError, Input, Output},
         frame::FrameDecoder,
         message::{Document as _, GateMessage},
     },
     shell::*,
     testing::World,
-    time::Millis,
+    time::{Millis, Mono, Now},
 };
 
 /// A directory of its own, removed at the end.
@@ -185,7 +187,7 @@ fn a_gate_is_driven_over_real_sockets() {
                 while let Some(step) = feed.next(0, clock.now().mono) {
                     let mut out = Vec::new();
                     step.write(&mut out).unwrap();
-                    wire.send(&out).unwrap();
+                    assert_eq!(wire.send(&out, Millis(5_000)).unwrap(), out.len());
                 }
             }
         }
@@ -206,4 +208,111 @@ fn a_gate_is_driven_over_real_sockets() {
         assert!(events.contains(&GateEvent::FeedLost { why: code::CONNECTION_CLOSED }));
     }
     server.join().unwrap();
+}
+
+/// An endpoint that has a lot to send, and something to do at a deadline.
+struct Talker {
+    out: Vec<Output<&'static str>>,
+    due: Mono,
+}
+
+impl Endpoint for Talker {
+    type Act = ();
+    type Event = &'static str;
+
+    fn handle(&mut self, input: Input<'_, ()>, now: Now) -> Result<(), EndpointError> {
+        match input {
+            Input::Connected { .. } => {
+                self.due = now.mono.plus(Millis(150));
+                self.out.extend((0..64).map(|_| Output::Send(vec![0; 256 << 10])));
+            }
+            Input::Closed => self.out.push(Output::Event("closed")),
+            _ if now.mono >= self.due => {
+                self.due = Mono::NEVER;
+                self.out.push(Output::Event("due"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Output<&'static str> {
+        if self.out.is_empty() { Output::Wait(self.next_deadline()) } else { self.out.remove(0) }
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        (self.due < Mono::NEVER).then_some(self.due)
+    }
+}
+
+/// A transport whose peer takes `room` bytes and nothing after that, and a clock that its waits move.
+struct Stuck<'a> {
+    room: usize,
+    at: &'a Cell<u64>,
+}
+
+impl Transport for Stuck<'_> {
+    fn receive(&mut self, _: &mut [u8], patience: Millis) -> Result<Arrived, TransportError> {
+        self.at.set(self.at.get() + patience.0.max(1));
+        Ok(Arrived::Nothing)
+    }
+
+    fn send(&mut self, bytes: &[u8], patience: Millis) -> Result<usize, TransportError> {
+        let taken = bytes.len().min(self.room).min(1_000);
+        self.room -= taken;
+        self.at.set(self.at.get() + if taken == 0 { patience.0 } else { 1 });
+        Ok(taken)
+    }
+}
+
+struct At<'a>(&'a Cell<u64>);
+
+impl Clock for At<'_> {
+    fn now(&self) -> Now {
+        Now::new(self.0.get(), 1_764_000_000_000)
+    }
+}
+
+/// However slowly a peer reads, or not at all, deadlines are kept; nothing more is acted on while too much waits, and in
+/// the end the peer is given up.
+#[test]
+fn a_driver_keeps_deadlines_where_the_peer_does_not_read() {
+    let peer = Sha256Digest::of(b"peer");
+    for room in [0, 1, 60_000, usize::MAX] {
+        let at = Cell::new(1);
+        let mut driver = Driver::new(Talker { out: Vec::new(), due: Mono::NEVER });
+        let mut events = driver.attach(Stuck { room, at: &at }, peer, &At(&at)).unwrap();
+        while events.is_empty() {
+            events.extend(driver.turn(&At(&at)).unwrap());
+        }
+        assert_eq!(events, ["due"], "{room}");
+        assert!(at.get() < 150 + 60, "{room}: late by {} ms", at.get() - 150);
+        assert!(driver.unsent() > 0, "{room}");
+        assert_eq!(driver.act((), &At(&at)), Err(EndpointError::Full));
+        while driver.ended().is_none() && driver.unsent() > 0 {
+            events.extend(driver.turn(&At(&at)).unwrap());
+        }
+        if room == usize::MAX {
+            assert_eq!((driver.ended(), driver.act((), &At(&at))), (None, Ok(Vec::new())));
+        } else {
+            assert_eq!((driver.ended(), events.last()), (Some(Ended::Unread), Some(&"closed")), "{room}");
+        }
+    }
+}
+
+/// The same over a socket as the driver's page shows it, whose write has no deadline of its own.
+#[test]
+fn a_socket_that_nobody_reads_holds_up_no_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (_unread, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let clock = SystemClock::start();
+    let mut driver = Driver::new(Talker { out: Vec::new(), due: Mono::NEVER });
+    let mut events = driver.attach(Blocking(stream), Sha256Digest::of(b"peer"), &clock).unwrap();
+    while events.is_empty() {
+        events.extend(driver.turn(&clock).unwrap());
+    }
+    assert_eq!((events, driver.ended()), (vec!["due"], None));
+    assert!(driver.unsent() > 0);
 }

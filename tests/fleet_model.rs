@@ -23,7 +23,7 @@ use leasehold::{
     fleet::*,
     id::ClientId,
     identity::{DeviceCommand, RevocationReason, RevocationSubject},
-    lease::{Epoch, Fence, Inspection, WorkerCleanupReport, WorkerLease, WorkerRunGrant},
+    lease::{ArtifactReceiver, Epoch, Fence, Inspection, WorkerCleanupReport, WorkerLease, WorkerRunGrant},
     testing::{
         World,
         strategies::{self, *},
@@ -46,6 +46,7 @@ const REACHED: &[&str] = &[
     "complete: CleanupAwaited",
     "complete: CleanupFailed",
     "complete: OutputRefused",
+    "complete: OutputExcess",
     "report cleanup: Clean",
     "acknowledge: Clean",
     "acknowledge: CleanupAwaited",

@@ -4,7 +4,7 @@
 
 use leasehold::{
     attestation::{
-        EvidenceForm, PROVENANCE_PREDICATE,
+        EvidenceForm, Measurement, PROVENANCE_PREDICATE,
         dsse::seal,
         evidence::PAYLOAD_TYPE,
         policy::{AttestationPolicyForm, KeyRole, ProvenanceRule, ScopedKey, Window},
@@ -12,7 +12,7 @@ use leasehold::{
     },
     code::{
         ATTESTATION_PROVENANCE_MISSING, ATTESTATION_TOO_MANY_ATTACHMENTS, Coded, EVIDENCE_NOT_IN_FORCE,
-        LEASE_HORIZON,
+        JSON_NOT_AN_OBJECT, JSON_SHAPE, LEASE_HORIZON,
     },
     fleet::*,
     id::RunId,
@@ -211,7 +211,7 @@ fn a_builder_vouches_beside_the_evidence_for_as_long_as_it_is_trusted() {
     let builder = Ed25519Signer::from_seed("builder", &[3; 32]);
     let mut world = World::default();
     let asked = changed(&world, |form| {
-        form.provenance = Some(ProvenanceRule { threshold: 1 });
+        form.provenance = Some(ProvenanceRule::new(1));
         form.keys.push(ScopedKey {
             key: builder.trusted_key("ci").unwrap(),
             roles: vec![KeyRole::Builder],
@@ -250,7 +250,10 @@ fn a_builder_vouches_beside_the_evidence_for_as_long_as_it_is_trusted() {
     };
     world.register(1);
     let junk: &[&[u8]] = &[b"junk", b"{}"];
-    assert_eq!(bring(&mut world, 1, junk, false).unwrap_err(), [ATTESTATION_PROVENANCE_MISSING]);
+    assert_eq!(
+        bring(&mut world, 1, junk, false).unwrap_err(),
+        [ATTESTATION_PROVENANCE_MISSING, JSON_NOT_AN_OBJECT, JSON_SHAPE]
+    );
     assert_eq!(
         bring(&mut world, 1, &[&b"junk"[..]; 8], true).unwrap_err(),
         [ATTESTATION_TOO_MANY_ATTACHMENTS]
@@ -266,4 +269,70 @@ fn a_builder_vouches_beside_the_evidence_for_as_long_as_it_is_trusted() {
     world.expire();
     let view = world.fleet.state().worker(&World::worker_id(1)).unwrap();
     assert_eq!((view.evidence, view.state), (None, WorkerLifecycleState::Revoking));
+}
+
+/// What one worker's attachments were found to be serves the next one: after a restart a fleet under one builder verifies its
+/// statement once. Another policy has other keys, and nothing is remembered under it.
+#[test]
+fn a_builders_statement_is_verified_once_for_the_fleet() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use leasehold::attestation::signature::{
+        Algorithm, DefaultVerifier, KeyError, PublicKey, SignatureVerifier,
+    };
+
+    struct Counting(Arc<AtomicUsize>);
+    impl SignatureVerifier for Counting {
+        fn supports(&self, algorithm: Algorithm) -> bool {
+            DefaultVerifier.supports(algorithm)
+        }
+        fn check_key(&self, key: &PublicKey) -> Result<(), KeyError> {
+            DefaultVerifier.check_key(key)
+        }
+        fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            DefaultVerifier.verify(key, message, signature)
+        }
+    }
+    let builder = Ed25519Signer::from_seed("builder", &[3; 32]);
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut world = World::default();
+    let asked = changed(&world, |form| {
+        form.provenance = Some(ProvenanceRule { of: vec![Measurement::Image], ..ProvenanceRule::new(1) });
+        form.keys.push(ScopedKey {
+            key: builder.trusted_key("ci").unwrap(),
+            roles: vec![KeyRole::Builder],
+            workers: Vec::new(),
+            predicates: vec![PROVENANCE_PREDICATE.into()],
+            builders: vec!["https://ci.example/1".into()],
+            window: Window::default(),
+        });
+    });
+    set(&mut world, &asked);
+    world.crash_with(Box::new(Counting(Arc::clone(&count))));
+    let bring = |world: &mut World, n: u32| {
+        let nonce = world.challenge(n);
+        let claims = world.claims(n, "a", nonce.clone());
+        let statement = serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1", "predicateType": PROVENANCE_PREDICATE,
+            "subject": [{"digest": {"sha256": claims.image.to_string()}}],
+            "predicate": {"runDetails": {"builder": {"id": "https://ci.example/1"}}},
+        });
+        let envelope = seal(PAYLOAD_TYPE, &serde_json::to_vec(&statement).unwrap(), &[&builder]).unwrap();
+        let (evidence, attachments) = (claims.to_document(), vec![envelope]);
+        let attest = Attest { nonce, form: EvidenceForm::Json, evidence, attachments, resume: None };
+        world.ask(&attest, &World::device(n)).unwrap();
+        count.load(Ordering::Relaxed)
+    };
+    for n in 1..=20 {
+        world.register(n);
+        assert_eq!(bring(&mut world, n), 1, "worker {n}");
+    }
+    let again = changed(&world, |form| form.times.max_age_ms = Millis(59_000));
+    set(&mut world, &again);
+    world.register(21);
+    assert_eq!(bring(&mut world, 21), 2);
 }

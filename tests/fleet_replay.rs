@@ -6,6 +6,7 @@ use leasehold::{
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     fleet::*,
+    id::ClientId,
     lease::Epoch,
     testing::World,
     time::{Millis, Now},
@@ -77,7 +78,7 @@ fn rechained(records: &[&[u8]]) -> Vec<u8> {
     for record in records {
         let (head, rest) = record.split_at(5);
         let body = &rest[..rest.len() - 32];
-        chain = FieldHasher::new("fleet-journal.v1").number(1).field(chain.as_bytes()).field(body).finish();
+        chain = FieldHasher::new("fleet-journal.v1").number(2).field(chain.as_bytes()).field(body).finish();
         journal.extend_from_slice(head);
         journal.extend_from_slice(body);
         journal.extend_from_slice(chain.as_bytes());
@@ -125,7 +126,7 @@ fn a_snapshot_and_the_rest_are_the_whole() {
     for end in &story.ends[1..] {
         let mut part = recover(None, &story.journal[..*end], story.now).unwrap();
         let batch = part.take_journal().unwrap();
-        part.durable(batch.last);
+        part.durable(batch.last).unwrap();
         let snapshot = part.snapshot().unwrap();
         let again = WorkerFleetManager::recover(Some(&snapshot), &[], setup(), Epoch(10), story.now).unwrap();
         let mut journal = story.journal[..*end].to_vec();
@@ -282,4 +283,27 @@ proptest! {
 
 thread_local! {
     static STORY: Story = story();
+}
+
+/// Invariants 8 and 13: a policy that is set under a command number leaves room for that command, or is refused; what was
+/// accepted recovers.
+#[test]
+fn a_policy_leaves_room_for_the_command_that_sets_it() {
+    let command = |client: &str| CommandId { client: ClientId::new(client).unwrap(), sequence: 1 };
+    let mut world = World::default();
+    world.join(1, "a");
+    let grant = world.grant(1, "a");
+    let acquire = Acquire::new(World::request(grant));
+    world.ask_as(&acquire, &World::service(), Some(&command("service"))).unwrap();
+    let set = |sessions| {
+        let mut form = WorkerFleetPolicyForm::from(World::policy(|_| {}));
+        form.limits.sessions = sessions;
+        SetPolicy { policy: form.try_into().unwrap() }
+    };
+    let before = world.fleet.state().clone();
+    let refused = world.ask_as(&set(1), &World::operator(), Some(&command("console"))).unwrap_err();
+    assert_eq!(refused.code(), code::COMMAND_SESSIONS_FULL);
+    assert!(*world.fleet.state() == before);
+    world.ask_as(&set(2), &World::operator(), Some(&command("console"))).unwrap();
+    recover(None, &world.journal, world.now).unwrap();
 }

@@ -82,7 +82,8 @@ fn a_steady_heartbeat_is_refused_from_the_moment_that_its_certificate_is_worth_n
         }
         if want == code::CERTIFICATE_RETIRED || want == code::CERTIFICATE_EXPIRED {
             world.beat(1, worker).unwrap();
-            world.pass(10_000);
+            // A certificate is good up to and with the last instant of its validity.
+            world.pass(10_001);
         }
         assert_eq!(code_of(world.beat(1, worker)), want);
         let named = World::request(world.grant(1, "a")).on_worker(World::worker_id(1));
@@ -122,7 +123,8 @@ fn the_brake_holds_re_leasing_when_most_fall_silent_at_once() {
     world.beat(3, fresh).unwrap();
     // Three of four are silent. A run that was lost by silence stays where it is; a new one does not care.
     let brake = world.acquire(0, "a").unwrap_err();
-    assert_eq!(brake, AcquireError::Brake { silent: 3, of: 4 });
+    let until = world.now.mono.plus(world.fleet.state().policy().liveness.brake_hold_ms);
+    assert_eq!(brake, AcquireError::Brake { silent: 3, of: 4, until });
     let handle = WorkerHandle { slot: 2, generation: 1 };
     world.beat(2, handle).unwrap();
     world.beat(1, WorkerHandle { slot: 1, generation: 1 }).unwrap();
@@ -166,6 +168,21 @@ fn a_run_that_loses_its_last_attempt_ends_and_its_report_says_why() {
         RunState::Ended { fence: acquired.lease.fence, outcome: None, lost: Some(LossReason::Expired) };
     assert_eq!(run.state, want);
     assert_eq!(refused(&mut world, |w| w.acquire(1, "a")), code::RUN_ENDED);
+}
+
+/// The same where a stale restore takes the last attempt: without an end the run would be held, and never leased again.
+#[test]
+fn a_stale_restore_that_takes_the_last_attempt_ends_the_run() {
+    let mut world = World::new(|form| form.runs.max_attempts = 1);
+    world.join(1, "a");
+    let acquired = running(&mut world, 1, 1);
+    let snapshot = world.checkpoint();
+    world.restore_stale(&snapshot, Epoch(9));
+    let run = world.fleet.state().run(&World::run_id(1)).unwrap().state;
+    let (fence, lost) = (acquired.lease.fence, Some(LossReason::Restored));
+    assert_eq!(run, RunState::Ended { fence, outcome: None, lost });
+    world.crash();
+    assert_eq!(world.fleet.state().run(&World::run_id(1)).unwrap().state, run);
 }
 
 #[test]

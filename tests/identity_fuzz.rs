@@ -19,7 +19,7 @@ const TARGETS: [(&str, Target, Seeds); 2] = [
 ];
 
 fn corpus(target: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect()
+    [env!("CARGO_MANIFEST_DIR"), "tests", "corpus", target].iter().collect()
 }
 
 /// Every committed input of every target runs without a finding, and the seeds are among them.
@@ -41,7 +41,7 @@ fn the_committed_corpus_holds() {
 
 /// Writes the seeds where the fuzzer finds them. Run by hand after a change of a format.
 #[test]
-#[ignore = "writes into fuzz/corpus"]
+#[ignore = "writes into tests/corpus"]
 fn write_seeds() {
     for (name, _, seeds) in TARGETS {
         fs::create_dir_all(corpus(name)).unwrap();

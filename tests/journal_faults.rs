@@ -55,7 +55,7 @@ fn live(disk: &FaultDisk, story: &Story, every: usize, floor: u64, ceiling: u64)
         if let Err(error) = journal.append(*last, batch) {
             // F25: it is not tried again, and the disk is not asked again.
             let calls = disk.calls();
-            assert_eq!(journal.append(*last, batch), Err(error));
+            assert_eq!(journal.append(*last, batch), Err(error.clone()));
             assert!(journal.read(&mut |_| true).is_err() && journal.seal().is_err());
             assert_eq!(disk.calls(), calls);
             return fail(life, &error);

@@ -23,7 +23,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 mod example_support;
 
 fn fleet() -> Result<PathBuf, Box<dyn Error>> {
-    example_support::built("fleet", &["src", "examples/fleet", "examples/egress_proxy/proxy"])
+    example_support::built("fleet", &["src", "examples/fleet"])
 }
 
 struct Scratch(PathBuf);
@@ -107,7 +107,7 @@ fn every_job_ends_once_while_workers_die() -> Outcome {
     assert_ne!(row(&table, "egress refused")?, "0");
 
     let events = events(&log)?;
-    let of = |note: &'static str| events.iter().filter(move |event| event["note"] == note);
+    let of = |entry: &'static str| events.iter().filter(move |event| event["note"] == entry);
     let mut records = BTreeMap::new();
     for ended in of("ended") {
         *records.entry(ended["run"].to_string()).or_insert(0) += 1;

@@ -16,7 +16,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 mod example_support;
 
 fn pair() -> Result<PathBuf, Box<dyn Error>> {
-    let sources = ["src", "examples/pair", "examples/fleet", "examples/egress_proxy/proxy"];
+    let sources = ["src", "examples/pair", "examples/fleet"];
     example_support::built("pair", &sources)
 }
 

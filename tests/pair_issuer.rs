@@ -44,6 +44,13 @@ fn signed_part(leaf: &[u8]) -> &[u8] {
     &leaf[4..7 + usize::from(leaf[6])]
 }
 
+/// The serial number in what was signed, and everything after it.
+fn split_serial(signed: &[u8]) -> (&[u8], &[u8]) {
+    // SEQUENCE with a length of one byte, version, INTEGER.
+    assert_eq!((&signed[..2], &signed[3..9]), (&[0x30, 0x81][..], &[0xa0, 3, 2, 1, 2, 2][..]));
+    signed[10..].split_at(usize::from(signed[9]))
+}
+
 #[test]
 fn a_device_gets_a_certificate_for_its_own_key() {
     for algorithm in [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256] {
@@ -72,12 +79,37 @@ fn a_request_that_does_not_prove_its_key_is_not_signed() {
     let mut cut = honest.clone();
     cut.pop();
     let longer = [honest.as_slice(), &[0]].concat();
-    let other_kind = request(&key(&PKCS_ECDSA_P384_SHA384));
-    for bad in [&forged, &cut, &longer, &other_kind, &Vec::new()] {
+    for bad in [&forged, &cut, &longer, &Vec::new()] {
         assert_eq!(authority().sign(&device(), bad, NOW), Err(IssueError::Request));
         assert_eq!(evidence_key(bad), Err(IssueError::Request));
     }
     assert!(authority().sign(&device(), &honest, NOW).is_ok());
+}
+
+/// What the authority cannot check is refused with a reason of its own: a key of another kind, and a request for a
+/// P-256 key that is signed with SHA-512, which is as valid as one with SHA-256.
+#[test]
+fn a_request_in_another_algorithm_is_refused_as_such() {
+    let other_kind = request(&key(&PKCS_ECDSA_P384_SHA384));
+    let other_hash = include_bytes!("identity_files/openssl-p256-sha512.csr.der");
+    for bad in [&other_kind[..], other_hash] {
+        assert!(request_key(bad).is_ok());
+        assert_eq!(authority().sign(&device(), bad, NOW), Err(IssueError::Algorithm));
+        assert_eq!(evidence_key(bad), Err(IssueError::Algorithm));
+    }
+}
+
+/// RFC 5280 section 4.1.2.2: no two certificates of an authority have one serial number, not for one key either.
+#[test]
+fn every_certificate_has_a_serial_number_of_its_own() {
+    let (authority, request) = (authority(), request(&key(&PKCS_ED25519)));
+    let serial = || {
+        let leaf = authority.sign(&device(), &request, NOW).unwrap();
+        let (serial, _) = split_serial(signed_part(&leaf));
+        assert!(serial.len() == 16 && serial[0] < 0x80, "positive, and at most 20 bytes: {serial:?}");
+        serial.to_vec()
+    };
+    assert_ne!(serial(), serial());
 }
 
 /// A request that asks to be an authority, a server and another device gets a device's certificate.
@@ -95,5 +127,5 @@ fn nothing_but_the_key_is_taken_from_a_request() {
         authority.sign(&device(), &request(&key), NOW).unwrap(),
         authority.sign(&device(), &greedy, NOW).unwrap(),
     );
-    assert_eq!(signed_part(&modest), signed_part(&greedy));
+    assert_eq!(split_serial(signed_part(&modest)).1, split_serial(signed_part(&greedy)).1);
 }

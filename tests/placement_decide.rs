@@ -2,9 +2,9 @@
 
 use leasehold::{
     capability::CapabilitySet,
-    code,
+    code::{self, Coded as _},
     fleet::WorkerFleetCounts,
-    id::{ExecutorId, ToolId},
+    id::{ExecutorId, ProfileId, ToolId},
     placement::{
         Approval, ApprovalState, Executor, ExecutorKind, ExecutorState, Inventory, Placement,
         PlacementPolicy, PlacementPolicyDocument, PlacementRefusal, PlacementRequest, Posture, PostureLookup,
@@ -14,6 +14,7 @@ use leasehold::{
     time::{Mono, Now, Wall},
 };
 use proptest::prelude::*;
+use serde_json::json;
 
 const NOW: Now = Now::new(0, 1_000);
 
@@ -113,6 +114,95 @@ fn s3_capabilities_of_several_executors_do_not_add_up() {
     let refusal = ask(&tool(&["c1", "c2"], false), wanted, workers.clone(), None, 2).unwrap_err();
     assert!(refusal.rejected.iter().all(|entry| entry.code == code::PLACEMENT_CAPABILITY_MISSING));
     assert_eq!(ask(&tool(&["c2"], false), wanted, workers, None, 2).unwrap().executor.as_str(), "w2");
+}
+
+/// A container that the policy does not know starts nothing, whatever kind names it; a kind that runs containers names
+/// one. The profile that the policy does know lets the same executor run.
+#[test]
+fn an_unknown_container_runs_nothing() {
+    let image = format!("tools/hash@sha256:{}", "0".repeat(64));
+    let mut document = PlacementPolicyDocument::from(everything_enabled());
+    document.containers = serde_json::from_value(serde_json::json!([{
+        "id": "plain", "image": image, "user": 1000, "group": 1000,
+        "memory_bytes": 1 << 28, "processes": 64, "cpu_millis": 500
+    }]))
+    .unwrap();
+    let policy = PlacementPolicy::try_from(document).unwrap();
+    let unknown = Some(code::PLACEMENT_CONTAINER_UNKNOWN);
+    for (kind, container, want) in [
+        (ExecutorKind::OsIsolated, None, unknown),
+        (ExecutorKind::OsIsolated, Some("other"), unknown),
+        (ExecutorKind::OsIsolated, Some("plain"), None),
+        (ExecutorKind::LocalProcess, Some("other"), unknown),
+        (ExecutorKind::LocalProcess, None, None),
+    ] {
+        let mut one = executor("one", kind, &["c"]);
+        one.container = container.map(|id| ProfileId::new(id).unwrap());
+        let inventory = Inventory::new(vec![one]).unwrap();
+        let tool = tool(&["c"], false);
+        let request = PlacementRequest {
+            tool: &tool,
+            posture: PostureLookup::Found(Posture::LocalProcess),
+            inventory: &inventory,
+            fleet: None,
+            approval: None,
+        };
+        let refused = decide(&policy, &request, NOW).err().map(|refusal| refusal.rejected[0].code);
+        assert_eq!(refused, want, "{kind} {container:?}");
+        assert_eq!(preflight(&policy, &request, NOW).would_run_on().is_none(), want.is_some());
+    }
+}
+
+/// What a container may write to is what the policy names, not what no list of ours forbids; and where roots are named,
+/// nothing else of the host is read either. A root is at a boundary of components.
+#[test]
+fn mounts_lie_within_the_roots_of_the_policy() {
+    let image = format!("tools/hash@sha256:{}", "0".repeat(64));
+    let built = |roots: &[(&str, bool)], source: &str, read_only: bool| {
+        let roots: Vec<_> =
+            roots.iter().map(|(path, writable)| json!({"path": path, "writable": writable})).collect();
+        let document: PlacementPolicyDocument = serde_json::from_value(json!({
+            "mount_roots": roots,
+            "containers": [{
+                "id": "plain", "image": image, "user": 1000, "group": 1000,
+                "memory_bytes": 1 << 28, "processes": 64, "cpu_millis": 500,
+                "mounts": [{"source": source, "target": "/data", "read_only": read_only}]
+            }]
+        }))
+        .unwrap();
+        PlacementPolicy::try_from(document).map(|_| ()).map_err(|error| error.code())
+    };
+    let outside = Err(code::PLACEMENT_MOUNT_ROOT);
+    for folder in ["/home", "/home/me/.ssh", "/opt", "/var/log", "/var/spool/cron", "/mnt", "/tmp", "/srv"] {
+        assert_eq!(built(&[], folder, false), outside, "{folder}");
+        assert_eq!(built(&[("/srv/runs", true)], folder, false), outside, "{folder}");
+        assert_eq!(built(&[("/srv/runs", true)], folder, true), outside, "{folder}");
+    }
+    let roots = [("/srv/runs", true), ("/srv/tools", false)];
+    for (source, read_only, want) in [
+        ("/srv/runs", false, Ok(())),
+        ("/srv/runs/7", false, Ok(())),
+        ("/srv/runs/7", true, Ok(())),
+        ("/srv/runs-of-others", false, outside),
+        ("/srv/tools", true, Ok(())),
+        ("/srv/tools", false, outside),
+        ("/etc", true, Err(code::PLACEMENT_CONTAINER_HOST_ROOT)),
+    ] {
+        assert_eq!(built(&roots, source, read_only), want, "{source} {read_only}");
+    }
+    for root in ["/", "/var", "/etc/tools", "/run/tools"] {
+        assert_eq!(built(&[(root, true)], "/srv/runs", false), outside, "{root}");
+    }
+    assert_eq!(built(&[], "/srv/models", true), Ok(()));
+    let workspace = |source: &str| {
+        let document: PlacementPolicyDocument = serde_json::from_value(json!({
+            "mount_roots": [{"path": "/srv/trees"}],
+            "workspaces": [{"id": "w", "strategy": "read_only", "source": source}]
+        }))
+        .unwrap();
+        PlacementPolicy::try_from(document).map(|_| ()).map_err(|error| error.code())
+    };
+    assert_eq!((workspace("/srv/trees/a"), workspace("/srv/other")), (Ok(()), outside));
 }
 
 /// ATTACKS S4.

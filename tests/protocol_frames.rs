@@ -48,7 +48,7 @@ proptest! {
     /// Invariant 11: no input makes the decoders panic, and a failed decoder stays failed with the same error.
     #[test]
     fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), good_start in any::<bool>()) {
-        let mut input = if good_start { b"LH\x01".to_vec() } else { Vec::new() };
+        let mut input = if good_start { b"LH\x02".to_vec() } else { Vec::new() };
         input.extend(&bytes);
         let mut decoder = FrameDecoder::new();
         if let Err(error) = decode_all(&mut decoder, &input) {
@@ -85,14 +85,15 @@ fn a_bad_header_is_refused_at_its_first_bad_byte() {
     let cases = [
         (header(b"XH", 1, 1, 0), 1, code::FRAME_MAGIC),
         (header(b"LX", 1, 1, 0), 2, code::FRAME_MAGIC),
-        (header(b"LH", 0, 1, 0), 3, code::FRAME_VERSION),
-        (header(b"LH", 2, 1, 0), 3, code::FRAME_VERSION),
-        (header(b"LH", 1, 0, 0), 4, code::FRAME_KIND),
-        (header(b"LH", 1, 9, 0), 4, code::FRAME_KIND),
-        (header(b"LH", 1, 255, 0), 4, code::FRAME_KIND),
-        (header(b"LH", 1, 4, u32::MAX), 8, code::FRAME_TOO_LARGE),
-        (header(b"LH", 1, 4, (1 << 10) + 1), 8, code::FRAME_TOO_LARGE),
-        (header(b"LH", 1, 6, (20 << 10) + 1), 8, code::FRAME_TOO_LARGE),
+        (header(b"LH", 1, 1, 0), 3, code::PROTOCOL_VERSION),
+        (header(b"LH", 0, 1, 0), 3, code::PROTOCOL_VERSION),
+        (header(b"LH", 3, 1, 0), 3, code::PROTOCOL_VERSION),
+        (header(b"LH", 2, 0, 0), 4, code::FRAME_KIND),
+        (header(b"LH", 2, 9, 0), 4, code::FRAME_KIND),
+        (header(b"LH", 2, 255, 0), 4, code::FRAME_KIND),
+        (header(b"LH", 2, 4, u32::MAX), 8, code::FRAME_TOO_LARGE),
+        (header(b"LH", 2, 4, (1 << 10) + 1), 8, code::FRAME_TOO_LARGE),
+        (header(b"LH", 2, 6, (20 << 10) + 1), 8, code::FRAME_TOO_LARGE),
     ];
     for (bytes, shown_by, want) in cases {
         let mut decoder = FrameDecoder::new();

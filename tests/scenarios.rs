@@ -13,6 +13,11 @@ use std::{
 
 use serde_json::{Value, json};
 
+/// How `leasehold test` compares answers, too.
+#[path = "../src/bin/leasehold/compare.rs"]
+mod compare;
+use compare::missing;
+
 /// The example as `cargo test` built it, beside this test.
 fn explain() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -53,26 +58,6 @@ impl Explain {
     fn end(mut self) {
         drop(self.input);
         assert!(self.child.wait().unwrap().success(), "explain ends with status 0 at the end of input");
-    }
-}
-
-/// Where `got` does not contain `want`.
-fn missing(want: &Value, got: &Value, at: &str) -> Option<String> {
-    match (want, got) {
-        (Value::Object(want), Value::Object(got)) => want.iter().find_map(|(key, want)| {
-            let at = format!("{at}.{key}");
-            match got.get(key) {
-                Some(got) => missing(want, got, &at),
-                None => Some(format!("{at} is not there")),
-            }
-        }),
-        (Value::Array(want), Value::Array(got)) if want.len() == got.len() => want
-            .iter()
-            .zip(got)
-            .enumerate()
-            .find_map(|(n, (want, got))| missing(want, got, &format!("{at}[{n}]"))),
-        _ if want == got => None,
-        _ => Some(format!("{at}: want {want}, got {got}")),
     }
 }
 

@@ -6,7 +6,7 @@ use leasehold::{fleet::*, testing::World};
 
 use crate::{
     fixture::{BATCH, Meter, Random, letters, rules},
-    naive::{Ask, Model, Sender},
+    naive::{Ask, Model, Outputs, Sender},
 };
 
 /// The largest fleet that a model of scans is asked about.
@@ -84,7 +84,9 @@ impl Baseline {
         let from = self.peers[usize::try_from(worker).unwrap()];
         self.model.start(from, lease.fence).unwrap();
         completing.measure(1, || {
-            self.model.complete(from, lease.fence, RunOutcome::Succeeded, true, Some(Ok(()))).unwrap();
+            self.model
+                .complete(from, lease.fence, RunOutcome::Succeeded, Outputs::Fine, Some(Ok(())))
+                .unwrap();
         });
     }
 

@@ -106,7 +106,7 @@ fn serve(fixture: &mut Fixture, journal: FileJournal, stop: &dyn Fn() -> bool) -
         let _ = fleet.accept(prepared).unwrap();
         match lasts.try_recv() {
             Ok(last) => {
-                fleet.durable(last);
+                fleet.durable(last).unwrap();
                 writing = false;
             }
             Err(TryRecvError::Empty) => {}
@@ -130,11 +130,11 @@ fn serve(fixture: &mut Fixture, journal: FileJournal, stop: &dyn Fn() -> bool) -
             thread::sleep(Duration::from_micros(200));
         }
         if stop() && writing {
-            fleet.durable(lasts.recv().unwrap());
+            fleet.durable(lasts.recv().unwrap()).unwrap();
             writing = false;
             if let Some(batch) = fleet.take_journal() {
                 batches.send((batch.last, batch.bytes)).unwrap();
-                fleet.durable(lasts.recv().unwrap());
+                fleet.durable(lasts.recv().unwrap()).unwrap();
             }
         }
     }

@@ -58,7 +58,7 @@ fn fleet<J: Journal + Send + 'static>(
         let batch = fixture.world.fleet.take_journal().unwrap();
         round.batches.push(batch.bytes.len());
         batches.send((batch.last, batch.bytes)).unwrap();
-        fixture.world.fleet.durable(lasts.recv().unwrap());
+        fixture.world.fleet.durable(lasts.recv().unwrap()).unwrap();
         let before = held.len();
         held = held.into_iter().filter_map(|ticket| ticket.redeem(&fixture.world.fleet).err()).collect();
         round.operations += before - held.len();

@@ -5,17 +5,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use leasehold::shell::Journal;
+use leasehold::{fleet::LogId, shell::Journal};
 
 /// Takes batches, and says how far they last. It gives the journal back when no more can come.
 pub fn writer<J: Journal + Send + 'static>(
     mut journal: J,
-) -> (Sender<(u64, Vec<u8>)>, Receiver<u64>, JoinHandle<J>) {
-    let (batches, waiting) = channel::<(u64, Vec<u8>)>();
+) -> (Sender<(LogId, Vec<u8>)>, Receiver<LogId>, JoinHandle<J>) {
+    let (batches, waiting) = channel::<(LogId, Vec<u8>)>();
     let (written, lasts) = channel();
     let thread = thread::spawn(move || {
         while let Ok((last, bytes)) = waiting.recv() {
-            journal.append(last, &bytes).unwrap();
+            journal.append(last.index, &bytes).unwrap();
             written.send(last).unwrap();
         }
         journal

@@ -13,7 +13,9 @@ impl Model {
             None => 0,
             Some((_, Run::Leased { .. })) => return Err("run.leased"),
             Some((_, Run::Ended(_))) => return Err("run.ended"),
-            Some((_, Run::Held { until, .. })) if self.now < *until => return Err("run.held"),
+            Some((_, Run::Held { until, .. })) if self.now < *self.late.get(&ask.run).unwrap_or(until) => {
+                return Err("run.held");
+            }
             Some((_, Run::Held { reason: Some(LossReason::Silent), .. })) if self.brake() => {
                 return Err("fleet.brake");
             }
@@ -22,22 +24,13 @@ impl Model {
             }
             Some((attempts, _)) => *attempts,
         };
+        let rules = &self.rules.lease;
+        if (ask.grant_ends - self.now).min(rules.longest_ms.0).min(ask.ttl) < rules.ttl_min_ms.0 {
+            return Err("lease.too_short");
+        }
         let (w, horizon) = match ask.on {
             Some(w) => (w, self.serves(w, ask)?),
-            None => {
-                // Whoever can serve and waits longest.
-                let (mut best, mut refusal) = (None, "fleet.no_worker");
-                for (w, worker) in self.workers.iter().filter(|(_, worker)| worker.waits > 0) {
-                    match self.serves(*w, ask) {
-                        Ok(horizon) if best.is_none_or(|(_, _, waits)| worker.waits < waits) => {
-                            best = Some((*w, horizon, worker.waits));
-                        }
-                        Err("lease.too_short") => refusal = "lease.too_short",
-                        _ => {}
-                    }
-                }
-                best.map(|(w, horizon, _)| (w, horizon)).ok_or(refusal)?
-            }
+            None => self.first(ask)?,
         };
         self.counter += 1;
         let ttl = ask.ttl.min(self.rules.lease.ttl_max_ms.0);
@@ -47,6 +40,8 @@ impl Model {
             attempt: attempts + 1,
             granted: self.now,
             expires: (self.now + ttl).min(horizon),
+            promised: (self.now + ttl).min(horizon),
+            grant_ends: ask.grant_ends,
             horizon,
             revoked: None,
         };
@@ -57,6 +52,26 @@ impl Model {
         worker.lease = Some(lease.clone());
         self.touched(w);
         Ok((w, lease))
+    }
+
+    /// Whoever can serve and waits longest. Those before it that can be given no lease at all wait no longer.
+    fn first(&mut self, ask: &Ask) -> Did<(u32, u64)> {
+        let able = |worker: &Worker| worker.waits > 0 && ask.capabilities & !worker.capabilities == 0;
+        let waiting = self.workers.iter().filter(|(_, worker)| able(worker));
+        let mut waiting: Vec<_> = waiting.map(|(w, worker)| (worker.waits, *w)).collect();
+        waiting.sort_unstable();
+        let mut refusal = "fleet.no_worker";
+        for (at, (_, w)) in waiting.iter().enumerate() {
+            match self.serves(*w, ask) {
+                Ok(horizon) => {
+                    waiting[..at].iter().for_each(|(_, unfit)| self.take_out(*unfit));
+                    return Ok((*w, horizon));
+                }
+                Err("lease.too_short") => refusal = "lease.too_short",
+                Err(_) => {}
+            }
+        }
+        Err(refusal)
     }
 
     /// Until when a lease of this worker could be renewed at most.
@@ -83,17 +98,20 @@ impl Model {
         let longest = self.now + self.rules.lease.longest_ms.0;
         let evidence = worker.evidence.map_or(0, |(until, _)| until);
         let horizon = longest.min(ask.grant_ends).min(evidence);
-        let short = (horizon - self.now).min(ask.ttl) < self.rules.lease.ttl_min_ms.0;
+        let short = evidence - self.now < self.rules.lease.ttl_min_ms.0;
         if short { Err("lease.too_short") } else { Ok(horizon) }
     }
 
     fn brake(&self) -> bool {
-        let of = self.workers.values().filter(|worker| worker.doing != Retired).count() as u64;
-        let silent = self.workers.values().filter(|worker| worker.silent).count() as u64;
+        let known = self.workers.values().filter(|worker| worker.doing != Retired);
+        let of = known.filter(|worker| worker.silent.is_none_or(|wave| wave == self.wave.0)).count() as u64;
+        let together = |worker: &&Worker| worker.silent == Some(self.wave.0);
+        let silent = self.workers.values().filter(together).count() as u64;
         let rules = &self.rules.liveness;
         of >= rules.brake_min_workers.into()
             && silent > 0
             && silent * 100 >= of * u64::from(rules.brake_percent)
+            && self.now < self.wave.1 + rules.brake_hold_ms.0
     }
 
     pub fn revoke_run(&mut self, run: u32, fence: Fence, why: LossReason) -> Did<()> {
@@ -168,7 +186,7 @@ impl Model {
         if worker.lease.is_some() {
             return Err("worker.busy");
         }
-        (worker.doing, worker.retired, worker.silent, worker.debt) = (Retired, now, false, None);
+        (worker.doing, worker.retired, worker.silent, worker.debt) = (Retired, now, None, None);
         self.done(w)
     }
 
@@ -199,8 +217,15 @@ impl Model {
             return Err("revocation.exists");
         }
         self.turn += 1;
-        if let Some(w) = self.by_device(device).filter(|w| self.workers[w].lease.is_some()) {
-            self.lose_hard(w, LossReason::DeviceRevoked);
+        if let Some(w) = self.by_device(device) {
+            if self.workers[&w].lease.is_some() {
+                self.lose_hard(w, LossReason::DeviceRevoked);
+            }
+            let worker = self.at(w);
+            worker.evidence = None;
+            if worker.doing == Available {
+                worker.doing = Registered;
+            }
             self.touched(w);
         }
         Ok(())

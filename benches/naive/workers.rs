@@ -83,14 +83,22 @@ impl Model {
             let incarnation = self.incarnations;
             let worker = self.at(w);
             worker.incarnation = incarnation;
-            worker.silent = false;
+            worker.silent = None;
             if worker.doing == Available {
                 worker.doing = Registered;
             }
         }
-        let policy = self.policy;
+        let (policy, least) = (self.policy, self.now + self.rules.lease.ttl_min_ms.0);
         let worker = self.at(w);
         worker.evidence = Some((evidence.until, policy));
+        if worker.doing == Available && evidence.until < least {
+            worker.doing = Registered;
+        }
+        if let Some(lease) = &mut worker.lease
+            && matches!(worker.doing, Assigned | Running)
+        {
+            lease.expires = lease.expires.min(evidence.until);
+        }
         if worker.capabilities != evidence.capabilities || worker.doing != Available {
             // Another kind of worker, or one that does not wait: it waits from now on, if it does.
             worker.waits = 0;
@@ -117,14 +125,12 @@ impl Model {
             return Err("worker.retired");
         }
         let worker = self.at(w);
+        let was_silent = worker.silent.take().is_some();
         worker.heard = now;
-        worker.silent = false;
-        if matches!(worker.doing, Registered | Offline) {
-            let was = worker.doing;
+        // One that was heard all the time and still can be given no lease stays as it is.
+        if matches!(worker.doing, Registered | Offline) && (was_silent || self.fit(w)) {
             self.go_idle(w);
-            if self.workers[&w].doing != was {
-                self.touched(w);
-            }
+            self.touched(w);
         }
         Ok(())
     }
@@ -157,7 +163,13 @@ impl Model {
         let lease = worker.lease.as_ref().ok_or("lease.none")?;
         // A lease that was taken back has a deadline of its own.
         let end = lease.revoked.map_or(lease.expires, |(_, by)| by);
-        if self.now < end { Ok(lease) } else { Err("lease.expired") }
+        // What the sweep of another policy would take back is void already.
+        let void = self.unjudged(from.worker) && self.in_time(from.worker) && !self.attested(from.worker);
+        match act {
+            _ if self.now >= end => Err("lease.expired"),
+            Start | Complete if void => Err("evidence.not_in_force"),
+            _ => Ok(lease),
+        }
     }
 
     pub fn start(&mut self, from: Sender, fence: Fence) -> Did<u64> {
@@ -177,17 +189,25 @@ impl Model {
         if !self.attested(from.worker) {
             return Err("evidence.not_in_force");
         }
-        // Evidence that came in between may end sooner than what the lease was granted on.
+        // The earliest of the fleet's longest lease, the grant, and the evidence that is in force now.
         let until = self.workers[&from.worker].evidence.map_or(0, |(until, _)| until);
-        let horizon = lease.horizon.min(until);
-        if lease.expires >= horizon {
+        let rules = &self.rules.lease;
+        let end = (lease.granted + rules.longest_ms.0).min(lease.grant_ends).min(until);
+        if lease.expires >= end && lease.promised <= lease.expires {
             return Err("lease.horizon");
         }
-        let most = (self.now + self.rules.lease.ttl_max_ms.0).min(horizon).max(lease.expires);
+        let most = (self.now + rules.ttl_max_ms.0).min(end);
+        let gain = most.saturating_sub(lease.expires);
+        let little = gain <= rules.renew_every_ms.0 / 2 && (gain == 0 || most != end);
         self.heard_now(from.worker);
-        self.at(from.worker).lease.as_mut().expect("a lease").expires = most;
+        let now = self.now;
+        let lease = self.at(from.worker).lease.as_mut().expect("a lease");
+        if !little {
+            (lease.expires, lease.promised) = (most, lease.promised.max(most));
+        }
+        let left = lease.expires.min(end) - now;
         self.touched(from.worker);
-        Ok(most - self.now)
+        Ok(left)
     }
 
     pub fn complete(
@@ -195,16 +215,20 @@ impl Model {
         from: Sender,
         fence: Fence,
         outcome: RunOutcome,
-        honest: bool,
+        outputs: Outputs,
         cleanup: Option<Did<()>>,
     ) -> Did<Verdict> {
         let run = self.holds(LeaseAct::Complete, from, fence)?.run;
         let w = from.worker;
         self.heard_now(from.worker);
-        let verdict = if !honest {
+        let verdict = if outputs == Outputs::Lie {
             self.lose_hard(w, LossReason::Output);
             self.close(w, QuarantineReason::FailedOutput);
             Verdict::OutputRefused
+        } else if outputs == Outputs::Excess {
+            self.runs.get_mut(&run).expect("a run").1 = Run::Ended(Some(RunOutcome::Failed));
+            self.lose_hard(w, LossReason::Output);
+            Verdict::OutputExcess
         } else {
             self.runs.get_mut(&run).expect("a run").1 = Run::Ended(Some(outcome));
             self.at(w).doing = CleaningUp;

@@ -3,95 +3,16 @@
 //!     cargo run -q --release --example explain < cases.jsonl > answers.jsonl
 //!     cargo run -q --release --example explain -- --pretty '{"kind":"address","ip":"::ffff:10.0.0.1"}'
 //!
-//! Every kind has a module of its own; this file reads lines, finds the kind, echoes the id and writes answers.
+//! This file reads lines and writes answers; `answer` gives them.
 
 use std::io::{self, BufRead, Read, Write};
 
-use leasehold::{
-    attestation::strict::{self, Limits},
-    code::{self, Code, Coded as _},
-};
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use leasehold::code;
+use serde_json::json;
 
-mod address;
-mod attestation;
-mod dsse;
-mod egress;
-mod fleet;
-mod host_rule;
-mod json;
-mod placement;
-mod policy;
+mod answer;
 
-/// The longest line that is read.
-const MAX_LINE: usize = 8 << 20;
-
-/// Every line is an object that our own strict reader takes, before serde sees it.
-const LINE: Limits = Limits::GENERAL.bytes(MAX_LINE).top_object();
-
-/// A line that was not understood.
-pub struct Refused {
-    pub code: Code,
-    pub message: String,
-}
-
-impl Refused {
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
-
-impl From<serde_json::Error> for Refused {
-    fn from(error: serde_json::Error) -> Self {
-        Self::new(code::EXPLAIN_MALFORMED, error.to_string())
-    }
-}
-
-/// What an answer needs to know of a line before its kind reads it.
-#[derive(Deserialize)]
-struct Head {
-    kind: String,
-    #[serde(default, deserialize_with = "present")]
-    id: Option<Value>,
-}
-
-/// An id that is there, even where it is null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-/// Answers one line. Each kind reads the same bytes again into its own closed type.
-fn answer(line: &[u8]) -> Value {
-    let head = match strict::check(line, &LINE) {
-        Err(error) => Err(Refused::new(error.code(), error.to_string())),
-        Ok(()) => serde_json::from_slice::<Head>(line).map_err(Refused::from),
-    };
-    let (id, outcome) = match head {
-        Err(refused) => (None, Err(refused)),
-        Ok(head) => {
-            let outcome = match head.kind.as_str() {
-                "address" => address::answer(line),
-                "attestation" => attestation::answer(line),
-                "dsse" => dsse::answer(line),
-                "egress" => egress::answer(line),
-                "fleet" => fleet::answer(line),
-                "host_rule" => host_rule::answer(line),
-                "json" => json::answer(line),
-                "placement" => placement::answer(line),
-                "policy" => policy::answer(line),
-                _ => Err(Refused::new(code::EXPLAIN_UNKNOWN_KIND, "no such kind of question")),
-            };
-            (head.id, outcome)
-        }
-    };
-    let mut answer = outcome
-        .unwrap_or_else(|refused| json!({"error": {"code": refused.code, "message": refused.message}}));
-    if let (Some(id), Some(object)) = (id, answer.as_object_mut()) {
-        object.insert("id".into(), id);
-    }
-    answer
-}
+use answer::{MAX_LINE, Refused, answer};
 
 /// Reads up to the next line feed. `Ok(None)` at the end of input; a line over the limit is skipped whole.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<Result<(), Refused>>> {
@@ -129,7 +50,12 @@ fn main() -> io::Result<()> {
             Ok(())
         }
         ["--pretty", line] => {
-            serde_json::to_writer_pretty(&mut output, &answer(line.as_bytes()))?;
+            let mut answer = answer(line.as_bytes());
+            if let (Some(table), Some(object)) = (answer::table(&answer), answer.as_object_mut()) {
+                object.insert("table".into(), json!(table));
+                object.remove("checks");
+            }
+            serde_json::to_writer_pretty(&mut output, &answer)?;
             output.write_all(b"\n")
         }
         _ => {

@@ -1,4 +1,4 @@
-//! What must hold at the end of the show, checked on the notes by somebody who took no part in the decisions.
+//! What must hold at the end of the show, checked on the entries by somebody who took no part in the decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use leasehold::{
     lease::Fence,
 };
 
-use crate::note::{Note, Outcome};
+use crate::process_log::{LogEntry, Outcome};
 
-/// Follows the notes and remembers what did not hold.
+/// Follows the entries and remembers what did not hold.
 #[derive(Default)]
 pub struct Audit {
     jobs: BTreeSet<RunId>,
@@ -21,7 +21,7 @@ pub struct Audit {
     by_run: BTreeMap<RunId, Fence>,
     /// Every lease there was, and its holder.
     holders: BTreeMap<Fence, WorkerId>,
-    /// Requests that the proxy allowed. They are compared at the end, since its notes come by another way.
+    /// Requests that the proxy allowed. They are compared at the end, since its entries come by another way.
     allowed: Vec<(Option<Fence>, String, String)>,
     recovered: bool,
     violations: Vec<String>,
@@ -41,9 +41,9 @@ impl Audit {
     }
 
     /// Takes one note into account.
-    pub fn note(&mut self, note: &Note) {
-        match note {
-            Note::Leased { run, worker, grant, fence, .. } => {
+    pub fn record(&mut self, entry: &LogEntry) {
+        match entry {
+            LogEntry::Leased { run, worker, grant, fence, .. } => {
                 // Invariant 2.
                 if self.newest.is_some_and(|newest| *fence <= newest) {
                     self.broken(format!("fence {fence} came after a larger one"));
@@ -64,19 +64,19 @@ impl Audit {
                     self.broken(format!("{run} was leased after its end"));
                 }
             }
-            Note::Started { fence, run } | Note::Renewed { fence, run }
+            LogEntry::Started { fence, run } | LogEntry::Renewed { fence, run }
                 // Invariant 6.
                 if self.by_run.get(run) != Some(fence) =>
             {
                 self.broken(format!("{run} went on under {fence}, which is not its lease"));
             }
-            Note::LeaseEnded { run, worker, fence, .. } => {
+            LogEntry::LeaseEnded { run, worker, fence, .. } => {
                 let was = (self.by_run.remove(run), self.by_worker.remove(worker));
                 if was != (Some(*fence), Some(*fence)) {
                     self.broken(format!("lease {fence} ended and was not there"));
                 }
             }
-            Note::Ended { run, outcome, .. } => {
+            LogEntry::Ended { run, outcome, .. } => {
                 if !self.jobs.contains(run) {
                     self.broken(format!("{run} ended and was never submitted"));
                 }
@@ -84,23 +84,23 @@ impl Audit {
                     self.broken(format!("{run} has two terminal records"));
                 }
             }
-            Note::Egress { allowed: true, fence, peer, target, .. } => {
+            LogEntry::Egress { allowed: true, fence, peer, target, .. } => {
                 self.allowed.push((*fence, peer.clone(), target.clone()));
             }
-            Note::Recovered { live, replayed } => {
+            LogEntry::Recovered { live, replayed } => {
                 self.recovered = true;
                 // Invariant 8.
                 if live != replayed {
                     self.broken("the journal replays to another state than the one that decided".into());
                 }
             }
-            Note::Hostile { peer, attempt, refused: false, .. } => {
+            LogEntry::Hostile { peer, attempt, refused: false, .. } => {
                 self.broken(format!("{peer} was not refused: {attempt}"));
             }
-            Note::Cleaned { fence, by, remaining, .. } if *remaining > 0 => {
+            LogEntry::Cleaned { fence, by, remaining, .. } if *remaining > 0 => {
                 self.broken(format!("{by} found {remaining} entries left under {fence}"));
             }
-            Note::Fault { message } => self.broken(message.clone()),
+            LogEntry::Fault { message } => self.broken(message.clone()),
             _ => {}
         }
     }
@@ -143,19 +143,19 @@ mod tests {
         text.parse().unwrap_or_else(|_| panic!("{text} is no id"))
     }
 
-    fn leased(run: &str, worker: &str, grant: &str, counter: u64) -> Note {
+    fn leased(run: &str, worker: &str, grant: &str, counter: u64) -> LogEntry {
         let fence = Fence::new(Epoch(1), counter);
-        Note::Leased { run: id(run), worker: id(worker), attempt: 1, grant: id(grant), fence }
+        LogEntry::Leased { run: id(run), worker: id(worker), attempt: 1, grant: id(grant), fence }
     }
 
-    fn lost(run: &str, worker: &str, counter: u64) -> Note {
+    fn lost(run: &str, worker: &str, counter: u64) -> LogEntry {
         let fence = Fence::new(Epoch(1), counter);
-        Note::LeaseEnded { run: id(run), worker: id(worker), fence, how: "expired".into() }
+        LogEntry::LeaseEnded { run: id(run), worker: id(worker), fence, how: "expired".into() }
     }
 
-    fn ended(run: &str) -> Note {
+    fn ended(run: &str) -> LogEntry {
         let outcome = Outcome::Done;
-        Note::Ended {
+        LogEntry::Ended {
             run: id(run),
             outcome,
             reason: String::new(),
@@ -165,10 +165,10 @@ mod tests {
         }
     }
 
-    fn allowed(worker: &str, counter: u64) -> Note {
+    fn allowed(worker: &str, counter: u64) -> LogEntry {
         let (peer, fence) = (worker.to_owned(), Some(Fence::new(Epoch(1), counter)));
         let (code, message, target) = ("egress.allowed".into(), String::new(), "x".into());
-        Note::Egress { peer, fence, allowed: true, code, message, target }
+        LogEntry::Egress { peer, fence, allowed: true, code, message, target }
     }
 
     /// The audit finds what it is there to find, and nothing in an orderly story.
@@ -176,9 +176,9 @@ mod tests {
     fn every_kind_of_violation_is_found() {
         let orderly =
             [leased("a", "w", "g1", 1), lost("a", "w", 1), leased("a", "w", "g2", 2), lost("a", "w", 2)];
-        let replayed = Note::Recovered { live: "x".into(), replayed: "x".into() };
+        let replayed = LogEntry::Recovered { live: "x".into(), replayed: "x".into() };
         let orderly = || orderly.iter().cloned().chain([ended("a"), replayed.clone()]);
-        let stories: &[(&[Note], usize)] = &[
+        let stories: &[(&[LogEntry], usize)] = &[
             (&[], 0),
             (&[ended("a")], 1),
             (&[ended("stranger")], 1),
@@ -188,15 +188,15 @@ mod tests {
             (&[leased("b", "w", "g3", 3), leased("c", "w", "g4", 4)], 1),
             (&[leased("a", "w", "g3", 3)], 1),
             (&[lost("a", "w", 2)], 1),
-            (&[Note::Started { run: id("a"), fence: Fence::new(Epoch(1), 1) }], 1),
-            (&[Note::Recovered { live: "x".into(), replayed: "y".into() }], 1),
+            (&[LogEntry::Started { run: id("a"), fence: Fence::new(Epoch(1), 1) }], 1),
+            (&[LogEntry::Recovered { live: "x".into(), replayed: "y".into() }], 1),
             (&[allowed("w", 1)], 0),
             (&[allowed("v", 1)], 1),
             (&[allowed("w", 9)], 1),
         ];
         for (at, (more, want)) in stories.iter().enumerate() {
             let mut audit = Audit::of([id("a")]);
-            orderly().chain(more.iter().cloned()).for_each(|note| audit.note(&note));
+            orderly().chain(more.iter().cloned()).for_each(|entry| audit.record(&entry));
             let found = audit.finish(0);
             assert_eq!(found.len(), *want, "story {at}: {found:?}");
         }

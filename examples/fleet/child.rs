@@ -20,7 +20,7 @@ use leasehold::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Failure, jobs::Job, note::Note};
+use crate::{Failure, jobs::Job, process_log::LogEntry};
 
 /// The longest line between our processes: a boot document carries the whole job file.
 const MAX_LINE: u64 = 64 << 20;
@@ -54,24 +54,24 @@ pub struct Told {
     /// The process's name, such as `worker-2`, and which start of it.
     pub process: (String, u32),
     /// What it said.
-    pub note: Note,
+    pub entry: LogEntry,
 }
 
 /// A running child.
 pub struct Child {
-    /// Its name in notes.
+    /// Its name in entries.
     pub name: String,
     process: std::process::Child,
 }
 
 impl Child {
-    /// Starts this executable in `role`. Its notes go to `notes`, the last of them is [`Note::Exited`].
+    /// Starts this executable in `role`. Its entries go to `entries`, the last of them is [`LogEntry::Exited`].
     pub fn start(
         name: &str,
         generation: u32,
         role: &str,
         boot: &impl Serialize,
-        notes: &Sender<Told>,
+        entries: &Sender<Told>,
     ) -> Result<Self, Failure> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg(role)
@@ -89,25 +89,25 @@ impl Child {
         }
         let from = move |name: &str| (name.to_owned(), generation);
         if let Some(err) = err {
-            let (process, notes) = (from(name), notes.clone());
+            let (process, entries) = (from(name), entries.clone());
             thread::spawn(move || {
                 for line in BufReader::new(err.take(MAX_LINE)).split(b'\n').map_while(Result::ok) {
                     let text = String::from_utf8_lossy(&line).into_owned();
-                    let _ = notes.send(Told { process: process.clone(), note: Note::Said { text } });
+                    let _ = entries.send(Told { process: process.clone(), entry: LogEntry::Said { text } });
                 }
             });
         }
         if let Some(out) = out {
-            let (process, notes) = (from(name), notes.clone());
+            let (process, entries) = (from(name), entries.clone());
             thread::spawn(move || {
                 for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
-                    let note = serde_json::from_slice(&line).unwrap_or_else(|error| Note::Fault {
-                        message: format!("a note that is none: {error}"),
+                    let entry = serde_json::from_slice(&line).unwrap_or_else(|error| LogEntry::Fault {
+                        message: format!("a log entry that is none: {error}"),
                     });
-                    let _ = notes.send(Told { process: process.clone(), note });
+                    let _ = entries.send(Told { process: process.clone(), entry });
                 }
                 // Whether it ended well is known when it is waited for.
-                let _ = notes.send(Told { process, note: Note::Exited });
+                let _ = entries.send(Told { process, entry: LogEntry::Exited });
             });
         }
         Ok(Self { name: name.to_owned(), process })

@@ -2,7 +2,7 @@
 //!
 //! Connections, the journal and the supervisor have threads of their own, which speak to it through one channel. The
 //! journal's thread writes one batch at a time; what is accepted meanwhile shares the next one. What is the same however
-//! connections are made is in [`crate::office`].
+//! connections are made is in [`crate::control`].
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use leasehold::{
     coordinator::{
         ConnectionId, CoordinatorInput, CoordinatorOutput, LocalAnswer, OperatorCommand, RequestTag,
     },
-    fleet::{ManageDevice, QuarantineWorker, SetPolicy, WorkerFleetPolicy},
+    fleet::{LogId, ManageDevice, QuarantineWorker, SetPolicy, WorkerFleetPolicy},
     id::DeviceId,
     identity::{DeviceCommand, DeviceKind, RevocationReason, RevocationSubject},
 };
@@ -23,37 +23,41 @@ use leasehold::{
 use crate::{
     Failure, boot,
     child::{self, Order},
+    console::{Answer, Asked, Console},
+    control::ControlPlane,
     link::{Heard, Link},
-    note::{Note, tell},
-    office::Office,
     pairing::{self, Pairing},
     policy,
-    server::{self, Arrival, Seat},
+    process_log::{LogEntry, tell},
+    server::{self, Arrival, ConnectionSlot},
     tls,
 };
 
 mod authorities;
+mod operator;
 mod pairs;
 
-/// The tags of pairing's requests begin here; the office has those below.
+/// The tags of pairing's requests begin here; the control plane has those below.
 const PAIRING: u64 = 1 << 61;
 
 enum Event {
     Arrived(Arrival),
     Link(ConnectionId, Heard),
     /// The journal lasts up to this index, or nobody knows.
-    Written(Option<u64>),
+    Written(Option<LogId>),
     Order(Order),
+    /// The operator asks.
+    Asked(Asked),
 }
 
 /// A connection's link, and its place among the connections.
 struct Open {
     link: Link,
-    _seat: Seat,
+    _seat: ConnectionSlot,
 }
 
 struct Process {
-    office: Office,
+    control: ControlPlane,
     /// Where devices may pair.
     pairing: Option<Pairing>,
     events: SyncSender<Event>,
@@ -63,6 +67,10 @@ struct Process {
     roll_out: Option<WorkerFleetPolicy>,
     /// What the supervisor ordered, until it is answered.
     ordered: BTreeMap<RequestTag, Order>,
+    /// Operators who wait for their answer.
+    asked: BTreeMap<RequestTag, SyncSender<Answer>>,
+    /// What was said of jobs that wait.
+    waiting: operator::Waiting,
     stopping: bool,
 }
 
@@ -77,33 +85,35 @@ pub fn run() -> Result<(), Failure> {
     child::orders(move |order| {
         let _ = orders.send(Event::Order(order));
     });
-    let written = move |index| written.send(Event::Written(index)).is_ok();
+    let written = move |last| written.send(Event::Written(last)).is_ok();
     let (pairing, port) = match boot.pairing {
         true => (Some(Pairing::new(boot.image, PAIRING)?), Some(Pairing::port()?)),
         false => (None, None),
     };
     let mut process = Process {
-        office: Office::open(&boot, &policy, port, written)?,
+        control: ControlPlane::open(&boot, &policy, port, written)?,
         pairing,
         events: events.clone(),
         open: BTreeMap::new(),
         connections: 0,
         roll_out,
         ordered: BTreeMap::new(),
+        asked: BTreeMap::new(),
+        waiting: operator::Waiting::default(),
         stopping: false,
     };
     process.settle()?;
-    if process.office.coordinator.fleet().state().policy() != &policy {
+    if process.control.coordinator.fleet().state().policy() != &policy {
         // Kept by an earlier start: the executable or the origin is another one now.
         process.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
     }
     for paired in &boot.devices {
-        process.office.register(paired.device.clone(), DeviceKind::Worker, &paired.certificate)?;
+        process.control.register(paired.device.clone(), DeviceKind::Worker, &paired.certificate)?;
         process.settle()?;
     }
     if let Some(egress) = &boot.egress {
         let proxy = DeviceId::new("egress-proxy").map_err(Failure::coded)?;
-        process.office.register(proxy, DeviceKind::EgressProxy, &egress.proxy)?;
+        process.control.register(proxy, DeviceKind::EgressProxy, &egress.proxy)?;
         process.settle()?;
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, boot.port.unwrap_or(0)))?;
@@ -112,25 +122,28 @@ pub fn run() -> Result<(), Failure> {
         true => tls::pairing_server(&boot.identity)?,
         false => process.port(&boot.identity, std::slice::from_ref(&boot.clients))?,
     };
-    server::listen(listener, config, events, Event::Arrived)?;
-    tell(&Note::Listening { port });
+    server::listen(listener, config, events.clone(), Event::Arrived)?;
+    let ask = move |asked| events.send(Event::Asked(asked)).is_ok();
+    let _console = Console::open(&boot.state, ask)?;
+    tell(&LogEntry::Listening { port });
     process.serve(&heard)?;
-    process.office.close()
+    process.control.close()
 }
 
 impl Process {
     fn serve(&mut self, heard: &Receiver<Event>) -> Result<(), Failure> {
         loop {
-            while !self.stopping && self.office.ask()? {
+            while !self.stopping && self.control.ask()? {
                 self.settle()?;
             }
-            if self.office.service.is_over() {
-                tell(&Note::AllEnded);
+            if self.control.service.is_over() {
+                tell(&LogEntry::AllEnded);
             }
-            if self.stopping && !self.office.is_writing() {
+            self.say_why();
+            if self.stopping && !self.control.is_writing() {
                 return Ok(());
             }
-            match heard.recv_timeout(self.office.wait()) {
+            match heard.recv_timeout(self.control.wait()) {
                 Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => self.give(CoordinatorInput::Timeout)?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -140,12 +153,12 @@ impl Process {
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Arrived(Arrival::Connected { leaf, duplex, seat }) => {
+            Event::Arrived(Arrival::Connected { leaf, duplex, slot }) => {
                 self.connections += 1;
                 let connection = ConnectionId(self.connections);
                 let link =
                     Link::start(duplex, self.events.clone(), move |heard| Event::Link(connection, heard))?;
-                self.open.insert(connection, Open { link, _seat: seat });
+                self.open.insert(connection, Open { link, _seat: slot });
                 match &leaf {
                     Some(leaf) => self.give(CoordinatorInput::Connected { connection, leaf }),
                     None => self.give(CoordinatorInput::Stranger { connection }),
@@ -153,7 +166,7 @@ impl Process {
             }
             Event::Arrived(Arrival::Stranger { why }) => {
                 let (peer, act) = ("a stranger".into(), "TLS handshake".into());
-                tell(&Note::Refused { peer, act, code: "tls.handshake".into(), message: why });
+                tell(&LogEntry::Refused { peer, act, code: "tls.handshake".into(), message: why });
                 Ok(())
             }
             // What a connection said before it was closed is nobody's.
@@ -162,16 +175,16 @@ impl Process {
                 self.give(CoordinatorInput::Received { connection, bytes: &bytes })
             }
             Event::Link(connection, Heard::Sent(bytes)) => {
-                self.office.sent();
+                self.control.sent();
                 self.give(CoordinatorInput::Sent { connection, bytes })
             }
             Event::Link(connection, Heard::Closed) => {
                 self.open.remove(&connection);
                 self.give(CoordinatorInput::Closed { connection })
             }
-            Event::Written(index) => self.written(index),
+            Event::Written(last) => self.written(last),
             Event::Order(Order::Drain) => {
-                self.office.drain();
+                self.control.drain();
                 Ok(())
             }
             Event::Order(Order::Stop) => {
@@ -179,19 +192,20 @@ impl Process {
                 Ok(())
             }
             Event::Order(order) => self.order(order),
+            Event::Asked(asked) => self.console(asked),
         }
     }
 
     /// One input, and everything that it leads to.
     fn give(&mut self, input: CoordinatorInput<'_>) -> Result<(), Failure> {
-        self.office.give(input)?;
+        self.control.give(input)?;
         self.settle()
     }
 
-    /// Carries out what the office leaves to connections, pairing and operators, until nothing is left to do.
+    /// Carries out what the control plane leaves to connections, pairing and operators, until nothing is left to do.
     fn settle(&mut self) -> Result<(), Failure> {
         loop {
-            while let Some(output) = self.office.next()? {
+            while let Some(output) = self.control.next()? {
                 self.carry_out(output)?;
             }
             if !self.pairs()? {
@@ -223,16 +237,16 @@ impl Process {
     }
 
     /// The journal lasts up to `index`: what waited for that leaves, and is said. Without one nothing leaves any more.
-    fn written(&mut self, index: Option<u64>) -> Result<(), Failure> {
-        self.stopping |= index.is_none();
-        self.office.written(index)?;
+    fn written(&mut self, last: Option<LogId>) -> Result<(), Failure> {
+        self.stopping |= last.is_none();
+        self.control.written(last)?;
         self.settle()?;
-        while let Some((record, notes)) = index.and_then(|index| self.office.lasting(index)) {
+        while let Some((record, entries)) = last.and_then(|last| self.control.lasting(last.index)) {
             if let Some(pairing) = &mut self.pairing {
                 pairing.lasting(&record).iter().for_each(tell);
             }
             // A roll-out belongs to the job that shows it; a fleet that pairs sets its own policies.
-            let ended = notes.iter().any(|note| matches!(note, Note::Ended { .. }));
+            let ended = entries.iter().any(|entry| matches!(entry, LogEntry::Ended { .. }));
             if ended && let Some(policy) = self.roll_out.take_if(|_| self.pairing.is_none()) {
                 self.command(OperatorCommand::SetPolicy(SetPolicy { policy }))?;
             }
@@ -242,7 +256,7 @@ impl Process {
 
     /// An operator's command that has to succeed.
     fn command(&mut self, command: OperatorCommand) -> Result<(), Failure> {
-        self.office.command(command)?;
+        self.control.command(command)?;
         self.settle()
     }
 
@@ -251,19 +265,19 @@ impl Process {
         let asked = order.clone();
         let tag = match order {
             Order::Quarantine(worker) => {
-                self.office.command(OperatorCommand::QuarantineWorker(QuarantineWorker { worker }))?
+                self.control.command(OperatorCommand::QuarantineWorker(QuarantineWorker { worker }))?
             }
             Order::Revoke(device) => {
                 let (subject, reason) = (RevocationSubject::Device(device), RevocationReason::Lost);
                 let command = ManageDevice::new(DeviceCommand::Revoke { subject, reason });
-                self.office.command(OperatorCommand::ManageDevice(command))?
+                self.control.command(OperatorCommand::ManageDevice(command))?
             }
             Order::SpendAgain(grant) => {
-                self.office.request(|service, tag, now| service.with_grant(&grant, tag.0, now))?
+                self.control.request(|service, tag, now| service.with_grant(&grant, tag.0, now))?
             }
             Order::Submit { job } => {
-                let now = self.office.now().mono;
-                tell(&self.office.service.submit(*job, now)?);
+                let now = self.control.now().mono;
+                tell(&self.control.service.submit(*job, now)?);
                 return Ok(());
             }
             order => {
@@ -279,6 +293,9 @@ impl Process {
 
     /// An answer to what the supervisor ordered is told; a command of this process has to succeed.
     fn managed(&mut self, tag: RequestTag, answer: &LocalAnswer) -> Result<(), Failure> {
+        if self.answer_operator(tag, answer) {
+            return Ok(());
+        }
         let code = match answer {
             LocalAnswer::Managed(Err(error)) => Some(error.code()),
             LocalAnswer::Acquired(Err(error)) => Some(error.code()),
@@ -286,7 +303,7 @@ impl Process {
         };
         match (self.ordered.remove(&tag), code) {
             (Some(order), code) => {
-                tell(&Note::Obeyed { order, code: code.map(|code| code.to_string()) });
+                tell(&LogEntry::Obeyed { order, code: code.map(|code| code.to_string()) });
                 Ok(())
             }
             (None, Some(code)) => Err(Failure::new(format!("{code}: a command of this process"))),

@@ -19,8 +19,8 @@ use crate::{
     child::{self, Order},
     escape::shown,
     hexed::Bytes,
-    note::{Note, tell},
     policy,
+    process_log::{LogEntry, tell},
     proxy::{
         Identities, OwnRequest, Proxy, Record, Refused, Setup, Times,
         feed::{Feed, Leases},
@@ -58,7 +58,7 @@ pub fn setup(
         upstream: origins,
         clock,
         pages: Box::new(move |asked| binding(asked, &signer, &*now)),
-        sink: Box::new(|record| tell(&note(record))),
+        sink: Box::new(|record| tell(&log_entry(record))),
         times: Times::default(),
         budget: BudgetLimits::default(),
         max_body: 1 << 20,
@@ -111,7 +111,7 @@ pub fn run() -> Result<(), Failure> {
         GateEvent::Synced { .. } => {
             // Workers come when there is somebody who knows their leases.
             if let Some(port) = announce.take() {
-                tell(&Note::Listening { port });
+                tell(&LogEntry::Listening { port });
             }
         }
         // Whatever ended a lease, nothing moves under it any more. A feed that is lost ends them all in time.
@@ -148,10 +148,10 @@ fn binding(asked: &OwnRequest<'_>, signer: &Ed25519Signer, clock: &dyn Clock) ->
     binding.seal(&[signer]).map_err(|error| internal(&error))
 }
 
-/// A record of the proxy as a note of the show.
-fn note(record: Record) -> Note {
+/// A record of the proxy as an entry of the show.
+fn log_entry(record: Record) -> LogEntry {
     match record {
-        Record::Unjudged { peer, target, refused } => Note::Egress {
+        Record::Unjudged { peer, target, refused } => LogEntry::Egress {
             peer: shown(&peer),
             fence: None,
             allowed: false,
@@ -159,7 +159,7 @@ fn note(record: Record) -> Note {
             message: shown(&refused.message),
             target: shown(&target),
         },
-        Record::Judged { event, target, message } => Note::Egress {
+        Record::Judged { event, target, message } => LogEntry::Egress {
             peer: event.worker.to_string(),
             fence: Some(event.fence),
             allowed: event.allowed,
@@ -167,19 +167,19 @@ fn note(record: Record) -> Note {
             message: shown(&message),
             target: shown(&target),
         },
-        Record::Failed { bearer, target, refused, .. } => Note::Refused {
+        Record::Failed { bearer, target, refused, .. } => LogEntry::Refused {
             peer: bearer.worker.to_string(),
             act: format!("carry out {}", shown(&target)),
             code: refused.code,
             message: shown(&refused.message),
         },
-        Record::Moved { bearer, moved, .. } => Note::Moved {
+        Record::Moved { bearer, moved, .. } => LogEntry::Moved {
             peer: bearer.worker.to_string(),
             fence: bearer.fence,
             sent: moved.sent,
             received: moved.received,
         },
-        Record::Cut { streams } => Note::Refused {
+        Record::Cut { streams } => LogEntry::Refused {
             peer: "a lease that is over".into(),
             act: format!("go on with {streams} streams"),
             code: "egress.lease.ended".into(),

@@ -28,7 +28,7 @@ use crate::{
     duplex::Duplex,
     evidence,
     fetch::{self, Route},
-    note::Note,
+    process_log::LogEntry,
     tls::{self, Authority, Identity, Purpose},
 };
 
@@ -148,27 +148,27 @@ pub struct Intruder {
 }
 
 impl Intruder {
-    /// Does everything, one after the other, and hands the notes to `tell`.
-    pub fn act(&self, overheard: Overheard, tell: impl Fn(Note)) {
-        let note = |peer: &str, attempt: &str, outcome: Result<Outcome, Failure>| {
+    /// Does everything, one after the other, and hands the entries to `tell`.
+    pub fn act(&self, overheard: Overheard, tell: impl Fn(LogEntry)) {
+        let entry = |peer: &str, attempt: &str, outcome: Result<Outcome, Failure>| {
             let (refused, code) = match outcome {
                 Ok(Outcome::Refused(code)) => (true, code),
                 Ok(Outcome::Closed(how)) => (true, format!("connection closed: {how}")),
                 Ok(Outcome::Accepted(what)) => (false, what),
                 Err(failure) => (true, format!("connection refused: {failure}")),
             };
-            tell(Note::Hostile { peer: peer.into(), attempt: attempt.into(), refused, code });
+            tell(LogEntry::Hostile { peer: peer.into(), attempt: attempt.into(), refused, code });
         };
         let certificate = "wrong certificate";
-        note(certificate, "a device of another authority", self.other_authority());
-        note(certificate, "this authority's, of no paired device", self.unpaired());
-        note("wrong image digest", "signed evidence for another executable", self.other_image());
-        note("replayed lease message", "another worker's completion", self.replay(overheard));
+        entry(certificate, "a device of another authority", self.other_authority());
+        entry(certificate, "this authority's, of no paired device", self.unpaired());
+        entry("wrong image digest", "signed evidence for another executable", self.other_image());
+        entry("replayed lease message", "another worker's completion", self.replay(overheard));
         let garbage = "no protocol";
-        note(garbage, "noise instead of a frame", self.raw(b"GET / HTTP/1.1\r\n\r\n"));
-        note(garbage, "a frame of another version", self.raw(&header(VERSION + 1, 2)));
-        note(garbage, "a frame that announces four gigabytes", self.raw(&header(VERSION, u32::MAX)));
-        note(garbage, "half a frame, and then silence", self.raw(&header(VERSION, 2)[..5]));
+        entry(garbage, "noise instead of a frame", self.raw(b"GET / HTTP/1.1\r\n\r\n"));
+        entry(garbage, "a frame of another version", self.raw(&header(VERSION + 1, 2)));
+        entry(garbage, "a frame that announces four gigabytes", self.raw(&header(VERSION, u32::MAX)));
+        entry(garbage, "half a frame, and then silence", self.raw(&header(VERSION, 2)[..5]));
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
@@ -242,7 +242,7 @@ fn header(version: u8, length: u32) -> Vec<u8> {
 }
 
 /// A device that was revoked tries to come in.
-pub fn revoked(boot: &boot::Worker, tell: impl Fn(Note)) {
+pub fn revoked(boot: &boot::Worker, tell: impl Fn(LogEntry)) {
     let say = || -> Result<Outcome, Failure> {
         let mut session = Session::open(boot.coordinator, boot.config_of(&boot.identity)?)?;
         let worker = boot.paired.worker.clone();
@@ -251,12 +251,12 @@ pub fn revoked(boot: &boot::Worker, tell: impl Fn(Note)) {
     // Why it was refused, where it was, is told by the coordinator; here it may only have died in between.
     if let Ok(Outcome::Accepted(code)) = say() {
         let (peer, attempt) = ("a revoked device".into(), "comes in".into());
-        tell(Note::Hostile { peer, attempt, refused: false, code });
+        tell(LogEntry::Hostile { peer, attempt, refused: false, code });
     }
 }
 
 /// The old holder of a lease comes back with what it had to say, when the lease is over.
-pub fn late(boot: &boot::Worker, overheard: Overheard, tell: impl Fn(Note)) {
+pub fn late(boot: &boot::Worker, overheard: Overheard, tell: impl Fn(LogEntry)) {
     let say = || -> Result<Outcome, Failure> {
         let mut session = Session::open(boot.coordinator, boot.config_of(&boot.identity)?)?;
         let worker = boot.paired.worker.clone();
@@ -274,5 +274,5 @@ pub fn late(boot: &boot::Worker, overheard: Overheard, tell: impl Fn(Note)) {
         Err(failure) => (false, format!("the old holder did not get through: {failure}")),
     };
     let attempt = format!("late completion under {}, after its lease was over", overheard.fence);
-    tell(Note::Hostile { peer: format!("old holder {}", boot.paired.worker), attempt, refused, code });
+    tell(LogEntry::Hostile { peer: format!("old holder {}", boot.paired.worker), attempt, refused, code });
 }

@@ -166,7 +166,11 @@ pub struct JobFile {
 
 /// Reads a job file. Only a file that cannot be opened is a failure; everything else is a bad line.
 pub fn read(path: &Path, ports: Ports) -> Result<JobFile, Failure> {
-    let file = File::open(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    let unreadable = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    if file.metadata().map_err(|error| unreadable(&error))?.is_dir() {
+        return Err(unreadable(&"this is a directory, and a job file is wanted"));
+    }
     Ok(parse(BufReader::new(file), ports))
 }
 
@@ -317,7 +321,7 @@ mod tests {
         assert_eq!(kinds, BTreeSet::from(all));
     }
 
-    /// The small file, which `examples/grpc` runs too, has nothing that the default file has not.
+    /// The small file, which `examples/packages/grpc` runs too, has nothing that the default file has not.
     #[test]
     fn the_small_file_is_a_part_of_the_default_one() {
         let (all, small) = (include_str!("jobs.jsonl"), include_str!("small.jsonl"));

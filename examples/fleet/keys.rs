@@ -17,7 +17,7 @@ use crate::{
     Failure,
     boot::Paired,
     hexed::Bytes,
-    place::Place,
+    run_directory::RunDirectory,
     tls::{self, Authority, Identity, Purpose, Root},
 };
 
@@ -45,7 +45,7 @@ pub struct Keys {
     pub unpaired: Identity,
 }
 
-fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Failure> {
+fn device(name: &str, authority: &Authority, directory: &Path) -> Result<Device, Failure> {
     let identity = authority.issue(name, Purpose::Client)?;
     let seed = tls::entropy::<32>()?;
     let paired = Paired {
@@ -53,20 +53,20 @@ fn device(name: &str, authority: &Authority, place: &Path) -> Result<Device, Fai
         worker: name.parse().map_err(Failure::coded)?,
         certificate: identity.certificate(),
         evidence_key: Bytes(Ed25519Signer::from_seed(name, &seed).public_key().to_vec()),
-        scratch: place.join("scratch").join(name),
+        scratch: directory.join("scratch").join(name),
     };
     Ok(Device { paired, identity, evidence_seed: Bytes(seed.to_vec()) })
 }
 
 impl Keys {
     /// The keys that are kept in `place`, or new ones, for so many workers.
-    pub fn of(place: &Place, workers: u32) -> Result<Self, Failure> {
-        let path = place.path().join("keys.json");
+    pub fn of(directory: &RunDirectory, workers: u32) -> Result<Self, Failure> {
+        let path = directory.path().join("keys.json");
         let keys: Self = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let keys = Self::make(place.path(), workers)?;
-                if place.is_kept() {
+                let keys = Self::make(directory.path(), workers)?;
+                if directory.is_kept() {
                     // Complete under its name, or not there.
                     let draft = path.with_extension("draft");
                     let mut file = OpenOptions::new()
@@ -92,7 +92,7 @@ impl Keys {
         Ok(keys)
     }
 
-    fn make(place: &Path, workers: u32) -> Result<Self, Failure> {
+    fn make(directory: &Path, workers: u32) -> Result<Self, Failure> {
         let authority = Authority::new("leasehold fleet")?;
         let names = (1..=workers).map(|number| format!("worker-{number}")).chain([INTRUDER.to_owned()]);
         Ok(Self {
@@ -100,7 +100,7 @@ impl Keys {
             coordinator: authority.issue(tls::COORDINATOR, Purpose::Server)?,
             proxy: authority.issue(tls::PROXY, Purpose::Both)?,
             proxy_seed: Bytes(tls::entropy::<32>()?.to_vec()),
-            devices: names.map(|name| device(&name, &authority, place)).collect::<Result<_, _>>()?,
+            devices: names.map(|name| device(&name, &authority, directory)).collect::<Result<_, _>>()?,
             unpaired: authority.issue("worker-1", Purpose::Client)?,
         })
     }

@@ -1,4 +1,4 @@
-//! From the fleet's records to notes and to the queue: what was decided, said in the words of this service.
+//! From the fleet's records to entries and to the queue: what was decided, said in the words of this service.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use leasehold::{
 use serde::Serialize;
 
 use crate::{
-    note::{Note, Outcome},
+    process_log::{LogEntry, Outcome},
     queue::Queue,
 };
 
@@ -42,21 +42,21 @@ impl Ledger {
         }
     }
 
-    /// Goes on with what `state` says: who is in which slot, and which leases there are, in notes.
-    pub fn resume(&mut self, state: &FleetState) -> Vec<Note> {
+    /// Goes on with what `state` says: who is in which slot, and which leases there are, in entries.
+    pub fn resume(&mut self, state: &FleetState) -> Vec<LogEntry> {
         let mut leases = Vec::new();
         for worker in state.workers() {
             self.workers.insert(worker.handle.slot, worker.id.clone());
             leases.extend(worker.lease);
         }
         leases.sort_unstable_by_key(|lease| lease.fence);
-        let note = |lease: &WorkerLease| {
+        let entry = |lease: &WorkerLease| {
             let (run, worker) = (lease.terms.run.clone(), lease.worker.clone());
             self.leases.insert(lease.fence, (run.clone(), worker.clone()));
             let (attempt, grant, fence) = (lease.attempt, lease.terms.grant.clone(), lease.fence);
-            Note::Leased { run, worker, attempt, grant, fence }
+            LogEntry::Leased { run, worker, attempt, grant, fence }
         };
-        leases.into_iter().map(note).collect()
+        leases.into_iter().map(entry).collect()
     }
 
     /// Whether every lease has ended.
@@ -69,16 +69,16 @@ impl Ledger {
         self.leases.get(&fence)
     }
 
-    /// What a record says, in notes; the queue learns it, too.
-    pub fn read(&mut self, record: &FleetRecord, queue: &mut Queue) -> Vec<Note> {
-        let mut notes = Vec::new();
+    /// What a record says, in entries; the queue learns it, too.
+    pub fn read(&mut self, record: &FleetRecord, queue: &mut Queue) -> Vec<LogEntry> {
+        let mut entries = Vec::new();
         for event in &record.events {
-            self.event(event, record.at.mono, queue, &mut notes);
+            self.event(event, record.at.mono, queue, &mut entries);
         }
-        notes
+        entries
     }
 
-    fn event(&mut self, event: &FleetEvent, now: Mono, queue: &mut Queue, notes: &mut Vec<Note>) {
+    fn event(&mut self, event: &FleetEvent, now: Mono, queue: &mut Queue, entries: &mut Vec<LogEntry>) {
         match event {
             FleetEvent::WorkerRegistered { slot, worker, .. } => {
                 self.workers.insert(*slot, worker.clone());
@@ -86,57 +86,65 @@ impl Ledger {
             FleetEvent::IncarnationBegan { slot, incarnation, .. } => {
                 if let Some(worker) = self.workers.get(slot) {
                     let (worker, slot, incarnation) = (worker.clone(), *slot, *incarnation);
-                    notes.push(Note::Joined { worker, slot, incarnation });
+                    entries.push(LogEntry::Joined { worker, slot, incarnation });
                 }
             }
-            FleetEvent::PolicySet { generation, .. } => notes.push(Note::Policy { generation: *generation }),
+            FleetEvent::PolicySet { generation, .. } => {
+                entries.push(LogEntry::Policy { generation: *generation })
+            }
             FleetEvent::EvidenceKept { slot, .. } => {
-                notes.extend(self.workers.get(slot).map(|worker| Note::Kept { worker: worker.clone() }));
+                entries
+                    .extend(self.workers.get(slot).map(|worker| LogEntry::Kept { worker: worker.clone() }));
             }
             FleetEvent::LeaseGranted { lease, .. } => {
                 let (run, worker) = (lease.terms.run.clone(), lease.worker.clone());
                 self.leases.insert(lease.fence, (run.clone(), worker.clone()));
                 let (attempt, grant, fence) = (lease.attempt, lease.terms.grant.clone(), lease.fence);
-                notes.push(Note::Leased { run, worker, attempt, grant, fence });
+                entries.push(LogEntry::Leased { run, worker, attempt, grant, fence });
             }
             FleetEvent::RunStarted { fence, .. } => {
                 if let Some((run, _)) = self.leases.get(fence) {
                     queue.started(run, now);
-                    notes.push(Note::Started { run: run.clone(), fence: *fence });
+                    entries.push(LogEntry::Started { run: run.clone(), fence: *fence });
                 }
             }
             FleetEvent::LeaseRenewed { fence, .. } => {
                 if let Some((run, _)) = self.leases.get(fence) {
-                    notes.push(Note::Renewed { run: run.clone(), fence: *fence });
+                    entries.push(LogEntry::Renewed { run: run.clone(), fence: *fence });
                 }
             }
             FleetEvent::RunEnded { run, fence, outcome, .. } => {
                 let remark = self.remarks.remove(fence).unwrap_or_default();
-                notes.extend(queue.ended(run, Outcome::of(*outcome), &remark, now));
+                entries.extend(queue.ended(run, Outcome::of(*outcome), &remark, now));
             }
             FleetEvent::LeaseReturned { fence, .. } => {
                 self.remarks.remove(fence);
                 if let Some((run, worker)) = self.leases.remove(fence) {
-                    notes.push(Note::LeaseEnded { run, worker, fence: *fence, how: "completed".into() });
+                    entries.push(LogEntry::LeaseEnded {
+                        run,
+                        worker,
+                        fence: *fence,
+                        how: "completed".into(),
+                    });
                 }
             }
             FleetEvent::LeaseLost { fence, reason, run_held_until, .. } => {
                 self.remarks.remove(fence);
                 if let Some((run, worker)) = self.leases.remove(fence) {
                     let how = word(reason);
-                    notes.extend(queue.lost(&run, &format!("lease lost: {how}"), *run_held_until, now));
-                    notes.push(Note::LeaseEnded { run, worker, fence: *fence, how });
+                    entries.extend(queue.lost(&run, &format!("lease lost: {how}"), *run_held_until, now));
+                    entries.push(LogEntry::LeaseEnded { run, worker, fence: *fence, how });
                 }
             }
             FleetEvent::EvidenceRefused { slot, failures, .. } => {
                 let peer = self.workers.get(slot).map_or("a worker".into(), WorkerId::to_string);
                 let code = failures.first().cloned().unwrap_or_default();
                 let message = failures.join(", ");
-                notes.push(Note::Refused { peer, act: "attest".into(), code, message });
+                entries.push(LogEntry::Refused { peer, act: "attest".into(), code, message });
             }
             FleetEvent::Quarantined { slot, reason, .. } => {
                 let peer = self.workers.get(slot).map_or("a worker".into(), WorkerId::to_string);
-                notes.push(Note::Quarantined { peer, reason: word(reason) });
+                entries.push(LogEntry::Quarantined { peer, reason: word(reason) });
             }
             _ => {}
         }

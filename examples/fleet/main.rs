@@ -3,6 +3,8 @@
 //!     cargo run --release --example fleet
 //!     cargo run --release --example fleet -- --workers 8 --chaos --seed 7 --events events.jsonl
 //!     cargo run --release --example fleet -- --jobs my-jobs.jsonl
+//!     cargo run --release --example fleet -- --report run.html
+//!     cargo run --release --example fleet -- report events.jsonl --out run.html
 //!
 //! The process that you start only supervises: it makes certificates, starts this executable again in each role,
 //! kills workers where a job or chaos wants it, and checks the invariants on what everybody reports.
@@ -22,6 +24,8 @@ mod audit;
 mod boot;
 mod chaos;
 mod child;
+mod console;
+mod control;
 mod coordinator;
 #[cfg(test)]
 mod duplex_tests;
@@ -29,33 +33,33 @@ mod evidence;
 mod failure;
 mod fetch;
 mod gatekeeper;
-mod hand;
+mod held_work;
 mod hexed;
 mod hostile;
 mod issuer;
 mod jobs;
-mod keeper;
+mod journal_thread;
 mod keys;
 mod ledger;
-mod note;
-mod office;
 mod origin;
 mod pairing;
-mod place;
 mod policy;
 mod possession;
-#[path = "../egress_proxy/proxy/mod.rs"]
-#[allow(dead_code, reason = "the proxy of its own example, of which a fleet uses less")]
+mod process_log;
+#[path = "proxy/mod.rs"]
+#[allow(dead_code, reason = "pairing and the gRPC service use other parts of it than a fleet does")]
 mod proxy;
 #[cfg(test)]
 mod proxy_tests;
 mod queue;
 mod report;
 mod request;
+mod run_directory;
 mod scratch;
 mod server;
 mod service;
 mod supervise;
+mod timeline;
 mod tls;
 mod transform;
 mod work;
@@ -90,6 +94,9 @@ pub struct Show {
     /// Where the event log goes, as JSON lines
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Where a page with the run as lanes over time goes: one HTML file that needs no network
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Decides whom chaos kills, and when
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -108,9 +115,20 @@ fn default_jobs() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/fleet/jobs.jsonl")
 }
 
-/// What this executable is when another of its processes started it.
-#[derive(Clone, Copy, Subcommand)]
+/// What else this executable does: for people, and where another of its processes started it.
+#[derive(Subcommand)]
 enum Role {
+    /// Asks the coordinator of a fleet that runs with `--state DIR` for what only an operator may
+    #[command(after_help = console::EXIT)]
+    Operator(console::Operator),
+    /// Makes the page of an event log
+    Report {
+        /// The event log, as `--events` wrote it
+        events: PathBuf,
+        /// Where the page goes
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     #[command(hide = true)]
     Coordinator,
     #[command(hide = true)]
@@ -123,6 +141,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.role {
         None => supervise::run(&arguments.show),
+        Some(Role::Operator(operator)) => Ok(console::run(&operator)),
+        Some(Role::Report { events, out }) => timeline::make(&events, &out).map(|()| ExitCode::SUCCESS),
         Some(Role::EgressProxy) => gatekeeper::run().map(|()| ExitCode::SUCCESS),
         Some(Role::Worker) => worker::run().map(|()| ExitCode::SUCCESS),
         Some(Role::Coordinator) => coordinator::run().map(|()| ExitCode::SUCCESS),

@@ -31,8 +31,8 @@ use crate::{
     Failure,
     child::Order,
     issuer::{self, DeviceAuthority},
-    note::{Note, Unspoken},
     policy,
+    process_log::{LogEntry, Unspoken},
 };
 
 /// How long a device's certificate is good for.
@@ -129,9 +129,9 @@ impl Pairing {
     }
 
     /// The answer to one of those, or to what followed from it.
-    pub fn answered(&mut self, tag: RequestTag, answer: LocalAnswer, now: Now) -> Option<Note> {
+    pub fn answered(&mut self, tag: RequestTag, answer: LocalAnswer, now: Now) -> Option<LogEntry> {
         match (self.asked.remove(&tag)?, answer) {
-            (Asked::Offer(method), LocalAnswer::Offered(Ok(offered))) => Some(Note::Offered {
+            (Asked::Offer(method), LocalAnswer::Offered(Ok(offered))) => Some(LogEntry::Offered {
                 session: offered.session.clone(),
                 method,
                 code: Unspoken::new(offered.code.expose()),
@@ -153,7 +153,7 @@ impl Pairing {
     }
 
     /// Signs what was approved. Where the authority does not, the approval lapses.
-    fn sign(&mut self, pairing: Box<VerifiedPairing>, now: Now) -> Option<Note> {
+    fn sign(&mut self, pairing: Box<VerifiedPairing>, now: Now) -> Option<LogEntry> {
         let signed = self.authority.issue(&pairing, now);
         let key = issuer::evidence_key(pairing.request());
         match (signed, key) {
@@ -174,65 +174,66 @@ impl Pairing {
         device: &DeviceId,
         request: &[u8],
         now: Now,
-    ) -> Option<Note> {
+    ) -> Option<LogEntry> {
         let signed = self.authority.sign(device, request, now);
-        let note = match (signed, issuer::evidence_key(request)) {
+        let entry = match (signed, issuer::evidence_key(request)) {
             (Ok(certificate), Ok(key)) => {
                 let trusted = Trusted { certificate: Sha256Digest::of(&certificate), key };
                 self.trusted.entry(device.clone()).or_default().push(trusted);
-                let note = self.set_policy();
+                let entry = self.set_policy();
                 self.next.push_back(Next::Certificate { wanted, certificate: Some(certificate) });
-                return note;
+                return entry;
             }
             (Err(error), _) | (_, Err(error)) => refused("sign", &error),
         };
         self.next.push_back(Next::Certificate { wanted, certificate: None });
-        Some(note)
+        Some(entry)
     }
 
     /// What a record that lasts means for people, and for what is trusted.
-    pub fn lasting(&mut self, record: &FleetRecord) -> Vec<Note> {
-        let mut notes = Vec::new();
+    pub fn lasting(&mut self, record: &FleetRecord) -> Vec<LogEntry> {
+        let mut entries = Vec::new();
         for event in &record.events {
             match event {
-                FleetEvent::DeviceChanged { change, .. } => notes.extend(self.changed(change)),
-                FleetEvent::PairingChanged {
-                    change: PairingEvent::SessionEnded { session, end: PairingEnd::Rejected, .. },
-                    ..
-                } => notes.push(Note::Rejected { session: session.clone() }),
+                FleetEvent::DeviceChanged { change, .. } => entries.extend(self.changed(change)),
+                FleetEvent::PairingChanged { change, .. } => {
+                    if let PairingEvent::SessionEnded { session, end: PairingEnd::Rejected, .. } = &**change {
+                        entries.push(LogEntry::Rejected { session: session.clone() });
+                    }
+                }
                 _ => {}
             }
         }
-        notes
+        entries
     }
 
-    fn changed(&mut self, change: &DeviceEvent) -> Vec<Note> {
+    fn changed(&mut self, change: &DeviceEvent) -> Vec<LogEntry> {
         match change {
             DeviceEvent::DeviceRegistered { device, certificate, .. }
             | DeviceEvent::DeviceReplaced { device, certificate, .. } => {
-                vec![Note::Paired { device: device.clone(), certificate: certificate.fingerprint() }]
+                vec![LogEntry::Paired { device: device.clone(), certificate: certificate.fingerprint() }]
             }
             DeviceEvent::RotationBegun { device, next, .. } => {
-                vec![Note::Rotating { device: device.clone(), certificate: next.fingerprint() }]
+                vec![LogEntry::Rotating { device: device.clone(), certificate: next.fingerprint() }]
             }
             DeviceEvent::RotationEnded { device, retired, .. } => {
                 if let Some(trusted) = self.trusted.get_mut(device) {
                     trusted.retain(|trusted| trusted.certificate != *retired);
                 }
-                let note = Note::Rotated { device: device.clone() };
-                [note].into_iter().chain(self.set_policy()).collect()
+                let entry = LogEntry::Rotated { device: device.clone() };
+                [entry].into_iter().chain(self.set_policy()).collect()
             }
             DeviceEvent::Revoked { subject: RevocationSubject::Device(device), .. } => {
                 self.trusted.remove(device);
-                let note = Note::Revoked { device: device.clone() };
-                [note].into_iter().chain(self.set_policy()).collect()
+                let entry = LogEntry::Revoked { device: device.clone() };
+                [entry].into_iter().chain(self.set_policy()).collect()
             }
             _ => Vec::new(),
         }
     }
 
     /// Puts a policy in force that trusts the keys of the devices that there are.
-    fn set_policy(&mut self) -> Option<Note> {
+    fn set_policy(&mut self) -> Option<LogEntry> {
         let policy = || {
             let mut nodes = Vec::new();
             for (device, trusted) in &self.trusted {
@@ -248,13 +249,13 @@ impl Pairing {
                 self.command(Asked::Other("set policy"), OperatorCommand::SetPolicy(SetPolicy { policy }));
                 None
             }
-            Err(failure) => Some(Note::Fault { message: failure.to_string() }),
+            Err(failure) => Some(LogEntry::Fault { message: failure.to_string() }),
         }
     }
 }
 
-fn refused(act: &str, error: &impl Coded) -> Note {
-    Note::Refused {
+fn refused(act: &str, error: &impl Coded) -> LogEntry {
+    LogEntry::Refused {
         peer: "operator".into(),
         act: act.into(),
         code: error.code().to_string(),
@@ -263,8 +264,8 @@ fn refused(act: &str, error: &impl Coded) -> Note {
 }
 
 /// What the operator is asked.
-pub fn asks(ask: &ApprovalRequest) -> Note {
-    Note::Asks {
+pub fn asks(ask: &ApprovalRequest) -> LogEntry {
+    LogEntry::Asks {
         session: ask.session.clone(),
         method: ask.method,
         device: ask.device.clone(),

@@ -13,7 +13,7 @@ use leasehold::{
 
 use crate::{
     jobs::Job,
-    note::{Note, Outcome},
+    process_log::{LogEntry, Outcome},
 };
 
 /// A job without a lease.
@@ -41,11 +41,11 @@ pub struct Queue {
 
 impl Queue {
     /// Takes a job in, and says so.
-    pub fn submit(&mut self, job: Job, now: Mono) -> Note {
-        let note = Note::Submitted { run: job.id.clone(), kind: job.work.kind().into() };
+    pub fn submit(&mut self, job: Job, now: Mono) -> LogEntry {
+        let entry = LogEntry::Submitted { run: job.id.clone(), kind: job.work.kind().into() };
         let waiting = Waiting { job, used: 0, not_before: now, submitted: now, started: None, lost: None };
         self.waiting.push_back(waiting);
-        note
+        entry
     }
 
     /// The next job that may be tried now. It is out of the queue until it is given back.
@@ -84,14 +84,14 @@ impl Queue {
     }
 
     /// A run ended under its lease: its terminal record.
-    pub fn ended(&mut self, run: &RunId, outcome: Outcome, reason: &str, now: Mono) -> Option<Note> {
+    pub fn ended(&mut self, run: &RunId, outcome: Outcome, reason: &str, now: Mono) -> Option<LogEntry> {
         let (waiting, _) = self.leased.remove(run)?;
         Some(waiting.record(outcome, reason, now))
     }
 
     /// A run lost its lease. It waits again until `held_until`, or has its terminal record now: no attempt is left, or
     /// nothing new is begun.
-    pub fn lost(&mut self, run: &RunId, reason: &str, held_until: Mono, now: Mono) -> Option<Note> {
+    pub fn lost(&mut self, run: &RunId, reason: &str, held_until: Mono, now: Mono) -> Option<LogEntry> {
         let (mut waiting, _) = self.leased.remove(run)?;
         if waiting.used >= waiting.job.attempts {
             return Some(waiting.record(Outcome::Lost, reason, now));
@@ -106,17 +106,17 @@ impl Queue {
     }
 
     /// A job that waits can never run: its terminal record.
-    pub fn give_up(waiting: &Waiting, reason: &str, now: Mono) -> Note {
+    pub fn give_up(waiting: &Waiting, reason: &str, now: Mono) -> LogEntry {
         waiting.record(Outcome::Lost, reason, now)
     }
 
     /// A job that waits is not run any more: its terminal record.
-    pub fn cancel(waiting: &Waiting, now: Mono) -> Note {
+    pub fn cancel(waiting: &Waiting, now: Mono) -> LogEntry {
         waiting.record(Outcome::Cancelled, "the fleet drains", now)
     }
 
     /// Goes on with what `state` says of the jobs that wait. Gives the terminal records of those that have ended.
-    pub fn resume(&mut self, state: &FleetState, now: Mono) -> Vec<Note> {
+    pub fn resume(&mut self, state: &FleetState, now: Mono) -> Vec<LogEntry> {
         let mut ended = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
             let Some(run) = state.run(&waiting.job.id) else {
@@ -145,10 +145,15 @@ impl Queue {
     }
 
     /// Begins nothing new. Gives the terminal records of the jobs that wait.
-    pub fn drain(&mut self, now: Mono) -> Vec<Note> {
+    pub fn drain(&mut self, now: Mono) -> Vec<LogEntry> {
         self.draining = true;
         let waiting = std::mem::take(&mut self.waiting);
         waiting.iter().map(|waiting| Self::cancel(waiting, now)).collect()
+    }
+
+    /// How many jobs wait, and how many are leased.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.waiting.len(), self.leased.len())
     }
 
     /// Whether every job has its terminal record.
@@ -158,12 +163,12 @@ impl Queue {
 }
 
 impl Waiting {
-    fn record(&self, outcome: Outcome, reason: &str, now: Mono) -> Note {
+    fn record(&self, outcome: Outcome, reason: &str, now: Mono) -> LogEntry {
         let reason = match &self.lost {
             Some(lost) if outcome != Outcome::Done => format!("{reason}; before that, {lost}"),
             _ => reason.to_owned(),
         };
-        Note::Ended {
+        LogEntry::Ended {
             run: self.job.id.clone(),
             outcome,
             reason,
@@ -187,9 +192,9 @@ mod tests {
         .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn outcome(note: Option<Note>) -> Option<Outcome> {
-        match note {
-            Some(Note::Ended { outcome, .. }) => Some(outcome),
+    fn outcome(entry: Option<LogEntry>) -> Option<Outcome> {
+        match entry {
+            Some(LogEntry::Ended { outcome, .. }) => Some(outcome),
             _ => None,
         }
     }

@@ -11,12 +11,12 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use leasehold::lease::Fence;
-use serde::Serialize;
 
 use crate::{
     Failure,
     escape::{self, shown},
-    note::{Note, Outcome},
+    process_log::{LogEntry, Outcome},
+    timeline::{self, Timeline, log::Written},
 };
 
 /// The most lines shown while it runs.
@@ -29,6 +29,8 @@ pub struct Report {
     began: Instant,
     bar: ProgressBar,
     log: Option<BufWriter<File>>,
+    /// The page that is written at the end, where one is wanted.
+    page: Option<(File, Timeline)>,
     said: u32,
     logged: u64,
     outcomes: BTreeMap<Outcome, u64>,
@@ -52,26 +54,14 @@ pub struct Report {
     hostile: Vec<String>,
 }
 
-/// A line of the event log.
-#[derive(Serialize)]
-struct Line<'a> {
-    at_ms: u128,
-    from: &'a str,
-    #[serde(flatten)]
-    note: &'a Note,
-}
-
 impl Report {
-    /// A report on `jobs` jobs, with the event log at `events`.
-    pub fn new(jobs: usize, events: Option<&Path>) -> Result<Self, Failure> {
-        let log = match events {
-            Some(path) => {
-                let file = File::create(path)
-                    .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-                Some(BufWriter::new(file))
-            }
-            None => None,
+    /// A report on `jobs` jobs, with the event log at `events` and the page at `page`.
+    pub fn new(jobs: usize, events: Option<&Path>, page: Option<&Path>) -> Result<Self, Failure> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
         };
+        let log = events.map(create).transpose()?.map(BufWriter::new);
+        let page = page.map(create).transpose()?.map(|file| (file, Timeline::default()));
         let bar = ProgressBar::new(jobs as u64);
         if let Ok(style) =
             ProgressStyle::with_template("{elapsed_precise} [{bar:32}] {pos}/{len} jobs  {msg}")
@@ -82,6 +72,7 @@ impl Report {
             began: Instant::now(),
             bar,
             log,
+            page,
             said: 0,
             logged: 0,
             outcomes: BTreeMap::new(),
@@ -122,17 +113,20 @@ impl Report {
     }
 
     /// Takes one note of the process `from` into account.
-    pub fn note(&mut self, from: &str, note: &Note) -> Result<(), Failure> {
+    pub fn record(&mut self, from: &str, entry: &LogEntry) -> Result<(), Failure> {
         self.logged = self.logged.saturating_add(1);
+        let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(log) = self.log.as_mut().filter(|_| self.logged <= MAX_LOGGED) {
-            let line = Line { at_ms: self.began.elapsed().as_millis(), from, note };
-            log.write_all(&escape::line(&line)?)?;
+            log.write_all(&escape::line(&Written { at_ms, from, entry })?)?;
         }
-        match note {
-            Note::Joined { .. } => self.joined += 1,
-            Note::Policy { .. } => self.policies += 1,
-            Note::Kept { .. } => self.kept += 1,
-            Note::Leased { run, worker, attempt, fence, .. } => {
+        if let Some((_, timeline)) = &mut self.page {
+            timeline.record(at_ms, from, entry);
+        }
+        match entry {
+            LogEntry::Joined { .. } => self.joined += 1,
+            LogEntry::Policy { .. } => self.policies += 1,
+            LogEntry::Kept { .. } => self.kept += 1,
+            LogEntry::Leased { run, worker, attempt, fence, .. } => {
                 self.leases += 1;
                 self.again += u64::from(*attempt > 1);
                 self.fences = Some(self.fences.map_or((*fence, *fence), |(first, _)| (first, *fence)));
@@ -141,11 +135,11 @@ impl Report {
                     self.say(&format!("{run} is leased again: attempt {attempt} on {worker}, fence {fence}"));
                 }
             }
-            Note::Renewed { .. } => self.renewed += 1,
-            Note::LeaseEnded { run, fence, how, .. } if how != "completed" => {
+            LogEntry::Renewed { .. } => self.renewed += 1,
+            LogEntry::LeaseEnded { run, fence, how, .. } if how != "completed" => {
                 self.say(&format!("{run} lost its lease {fence}: {how}"));
             }
-            Note::Ended { run, outcome, reason, attempts, started_ms, ended_ms } => {
+            LogEntry::Ended { run, outcome, reason, attempts, started_ms, ended_ms } => {
                 *self.outcomes.entry(*outcome).or_default() += 1;
                 self.to_start.extend(started_ms);
                 self.to_end.push(*ended_ms);
@@ -156,36 +150,37 @@ impl Report {
                     self.ends.push(line);
                 }
             }
-            Note::Refused { peer, act, code, message } => {
+            LogEntry::Refused { peer, act, code, message } => {
                 *self.refusals.entry(code.clone()).or_default() += 1;
                 self.say(&format!("refused {peer}: {act}: {code}: {message}"));
             }
             // A device that connects anew replaces its own connection; every other code is a peer's fault.
-            Note::Closed { peer, code } if code != "connection.replaced" => {
+            LogEntry::Closed { peer, code } if code != "connection.replaced" => {
                 *self.refusals.entry(code.clone()).or_default() += 1;
                 self.say(&format!("closed the connection of {peer}: {code}"));
             }
-            Note::Egress { allowed: true, .. } => self.egress_allowed += 1,
-            Note::Egress { code, .. } => *self.egress_refused.entry(code.clone()).or_default() += 1,
-            Note::Moved { sent, received, .. } => {
+            LogEntry::Egress { allowed: true, .. } => self.egress_allowed += 1,
+            LogEntry::Egress { code, .. } => *self.egress_refused.entry(code.clone()).or_default() += 1,
+            LogEntry::Moved { sent, received, .. } => {
                 self.moved = (self.moved.0 + sent, self.moved.1 + received);
             }
-            Note::Cleaned { removed, remaining, .. } => {
+            LogEntry::Cleaned { removed, remaining, .. } => {
                 self.removed += u64::from(*removed);
                 self.remaining += u64::from(*remaining);
             }
-            Note::Killed { process, why } => {
+            LogEntry::Killed { process, why } => {
                 self.killed += 1;
                 self.say(&format!("{process} killed: {why}"));
             }
-            Note::Hostile { peer, attempt, refused, code } => {
+            LogEntry::Hostile { peer, attempt, refused, code } => {
                 let verdict = if *refused { "refused" } else { "NOT REFUSED" };
                 let line = format!("{peer}: {attempt}: {verdict}, {code}");
                 self.say(&line);
                 self.hostile.push(shown(&line));
             }
-            Note::Fault { message } => self.say(&format!("FAULT in {from}: {message}")),
-            Note::Said { text } => self.say(&format!("{from}: {text}")),
+            LogEntry::Waiting { why } => self.say(&format!("waiting because {why}")),
+            LogEntry::Fault { message } => self.say(&format!("FAULT in {from}: {message}")),
+            LogEntry::Said { text } => self.say(&format!("{from}: {text}")),
             _ => {}
         }
         Ok(())
@@ -196,6 +191,9 @@ impl Report {
         self.bar.finish_and_clear();
         if let Some(log) = &mut self.log {
             log.flush()?;
+        }
+        if let Some((file, timeline)) = &mut self.page {
+            file.write_all(timeline::page(timeline, "A run of the fleet", Some(broken)).as_bytes())?;
         }
         let mut table = Table::default();
         let ended: u64 = self.outcomes.values().sum();

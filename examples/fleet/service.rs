@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use leasehold::{
     code::Coded,
     coordinator::{CoordinatorEvent, LocalAnswer, RequestTag},
-    fleet::{Acquire, AcquireError, FleetRecord, FleetState},
+    fleet::{Acquire, AcquireError, CommandError, FleetRecord, FleetState},
     id::{FleetId, GrantId, RunId},
     lease::{Epoch, Fence, RelativePath},
     protocol::chunk::{MAX_CHUNK_BYTES, Stream},
@@ -17,8 +17,8 @@ use crate::{
     escape::shown,
     jobs::Job,
     ledger::Ledger,
-    note::{Note, Outcome},
     policy,
+    process_log::{LogEntry, Outcome},
     queue::{Queue, Waiting},
     request::{self, Inputs, MAX_OUTPUT},
     work::expected,
@@ -71,16 +71,18 @@ pub struct Service {
     back: BTreeMap<Fence, BTreeMap<Stream, Vec<u8>>>,
     draining: bool,
     over: bool,
+    /// Why the last request got no lease.
+    refused: Option<String>,
 }
 
 impl Service {
-    /// A service with these jobs, which goes on where `state` says that they are. The notes say what that is.
+    /// A service with these jobs, which goes on where `state` says that they are. The entries say what that is.
     pub fn new(
         jobs: Vec<Job>,
         state: &FleetState,
         ttl: Millis,
         now: Mono,
-    ) -> Result<(Self, Vec<Note>), Failure> {
+    ) -> Result<(Self, Vec<LogEntry>), Failure> {
         let mut service = Self {
             fleet: policy::fleet()?,
             ttl,
@@ -93,18 +95,19 @@ impl Service {
             back: BTreeMap::new(),
             draining: false,
             over: false,
+            refused: None,
         };
-        let mut notes = Vec::new();
+        let mut entries = Vec::new();
         for job in jobs {
-            notes.push(service.submit(job, now)?);
+            entries.push(service.submit(job, now)?);
         }
-        notes.extend(service.ledger.resume(state));
-        notes.extend(service.queue.resume(state, now));
-        Ok((service, notes))
+        entries.extend(service.ledger.resume(state));
+        entries.extend(service.queue.resume(state, now));
+        Ok((service, entries))
     }
 
     /// Takes another job in.
-    pub fn submit(&mut self, job: Job, now: Mono) -> Result<Note, Failure> {
+    pub fn submit(&mut self, job: Job, now: Mono) -> Result<LogEntry, Failure> {
         self.inputs.insert(job.id.clone(), request::inputs(&job)?);
         Ok(self.queue.submit(job, now))
     }
@@ -138,22 +141,27 @@ impl Service {
     }
 
     /// The fleet's answer to a request.
-    pub fn answered(&mut self, tag: RequestTag, answer: &LocalAnswer, now: Mono) -> Vec<Note> {
+    pub fn answered(&mut self, tag: RequestTag, answer: &LocalAnswer, now: Mono) -> Vec<LogEntry> {
         let LocalAnswer::Acquired(answer) = answer else { return Vec::new() };
         let Some(waiting) = self.asked.remove(&tag) else { return Vec::new() };
         let again = match answer {
             Ok(acquired) => {
+                self.refused = None;
                 self.queue.leased(waiting, acquired.lease.fence);
                 return Vec::new();
             }
-            Err(AcquireError::RunHeld { until, .. }) => *until,
-            Err(AcquireError::NoWorker | AcquireError::Brake { .. } | AcquireError::TooShort { .. }) => {
-                now.plus(NO_WORKER)
-            }
-            Err(AcquireError::Quiet { until, .. }) => *until,
-            Err(error) => {
+            Err(AcquireError::RunHeld { until, .. } | AcquireError::Quiet { until, .. }) => *until,
+            Err(error) if is_for_good(error) => {
                 let message = format!("{}: no lease: {}: {error}", waiting.job.id, error.code());
-                return vec![Note::Fault { message }, Queue::give_up(&waiting, error.code().as_str(), now)];
+                return vec![
+                    LogEntry::Fault { message },
+                    Queue::give_up(&waiting, error.code().as_str(), now),
+                ];
+            }
+            // Ends with time, with a worker, or with an act of an operator.
+            Err(error) => {
+                self.refused = Some(format!("{}: {error}", error.code()));
+                now.plus(NO_WORKER)
             }
         };
         if self.draining {
@@ -183,7 +191,7 @@ impl Service {
     }
 
     /// Records that last: what happened, for the queue and for people.
-    pub fn lasting(&mut self, record: &FleetRecord) -> Vec<Note> {
+    pub fn lasting(&mut self, record: &FleetRecord) -> Vec<LogEntry> {
         for (fence, streams) in &self.back {
             let log = streams.get(&Stream::Log).map(Vec::as_slice).unwrap_or_default();
             let last = log.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -198,10 +206,10 @@ impl Service {
                 (*fence, run.and_then(|run| self.queue.job(&run).cloned()))
             })
             .collect();
-        let notes = self.ledger.read(record, &mut self.queue);
+        let entries = self.ledger.read(record, &mut self.queue);
         let mut faults = Vec::new();
-        for note in &notes {
-            if let Note::Ended { run, outcome: Outcome::Done, .. } = note {
+        for entry in &entries {
+            if let LogEntry::Ended { run, outcome: Outcome::Done, .. } = entry {
                 let found = ended.iter().find(|(_, job)| job.as_ref().is_some_and(|job| job.id == *run));
                 if let Some((fence, Some(job))) = found {
                     faults.extend(self.check(*fence, job));
@@ -210,23 +218,36 @@ impl Service {
         }
         let live = |fence: &Fence| self.ledger.lease(*fence).is_some();
         self.back.retain(|fence, _| live(fence));
-        notes.into_iter().chain(faults).collect()
+        entries.into_iter().chain(faults).collect()
     }
 
     /// Makes a job's output a second time, and compares.
-    fn check(&self, fence: Fence, job: &Job) -> Option<Note> {
+    fn check(&self, fence: Fence, job: &Job) -> Option<LogEntry> {
         let input = self.inputs.get(&job.id)?.get(1).map(|(_, content)| content.as_slice());
         let (path, want) = expected(&job.work, input.unwrap_or_default())?;
         let path = RelativePath::new(path).ok()?;
         let got = self.back.get(&fence).and_then(|streams| streams.get(&Stream::Output(path)));
         let message = format!("{}: what came back is not what the job makes", job.id);
-        (got != Some(&want)).then_some(Note::Fault { message })
+        (got != Some(&want)).then_some(LogEntry::Fault { message })
     }
 
     /// Begins nothing new.
-    pub fn drain(&mut self, now: Mono) -> Vec<Note> {
+    pub fn drain(&mut self, now: Mono) -> Vec<LogEntry> {
         self.draining = true;
         self.queue.drain(now)
+    }
+
+    /// How many jobs wait, and how many are leased.
+    #[allow(dead_code, reason = "the operator of the fleet example is told")]
+    pub fn jobs(&self) -> (usize, usize) {
+        let (waiting, leased) = self.queue.sizes();
+        (waiting + self.asked.len(), leased)
+    }
+
+    /// Why the last request got no lease, where none was granted since.
+    #[allow(dead_code, reason = "the operator of the fleet example is told")]
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// True once, when every job has its terminal record and every lease was given back or lost.
@@ -237,10 +258,22 @@ impl Service {
     }
 }
 
-/// What the endpoint says for the log, as a note.
-pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
+/// Whether no later request for the same job could be granted.
+const fn is_for_good(error: &AcquireError) -> bool {
+    matches!(
+        error,
+        AcquireError::RunEnded { .. }
+            | AcquireError::NoAttempts { .. }
+            | AcquireError::RunLeased { .. }
+            | AcquireError::Grant(_)
+            | AcquireError::Command(CommandError::Halted | CommandError::Principal)
+    )
+}
+
+/// What the endpoint says for the log, as an entry.
+pub fn note_of(event: CoordinatorEvent) -> Option<LogEntry> {
     let refused = |peer: String, act: &str, code: String, message: String| {
-        Some(Note::Refused { peer, act: act.to_owned(), code, message: shown(&message) })
+        Some(LogEntry::Refused { peer, act: act.to_owned(), code, message: shown(&message) })
     };
     match event {
         CoordinatorEvent::Refused { device, asked, code, facts, .. } => {
@@ -256,12 +289,12 @@ pub fn note_of(event: CoordinatorEvent) -> Option<Note> {
             refused("a stranger".into(), "connect", code.to_string(), "the connection was closed".into())
         }
         CoordinatorEvent::Closed { device: Some(device), code, .. } => {
-            Some(Note::Closed { peer: device.to_string(), code: code.to_string() })
+            Some(LogEntry::Closed { peer: device.to_string(), code: code.to_string() })
         }
         CoordinatorEvent::Deposed { seen, .. } => {
-            Some(Note::Fault { message: format!("a peer has seen epoch {seen}") })
+            Some(LogEntry::Fault { message: format!("a peer has seen epoch {seen}") })
         }
-        CoordinatorEvent::Halted => Some(Note::Fault { message: "the coordinator has halted".into() }),
+        CoordinatorEvent::Halted => Some(LogEntry::Fault { message: "the coordinator has halted".into() }),
         _ => None,
     }
 }

@@ -27,11 +27,11 @@ use crate::{
     hostile::{self, Intruder, Overheard},
     jobs::{self, JobFile},
     keys::{Device, INTRUDER, Keys},
-    note::Note,
     origin::Origin,
-    place::Place,
     policy,
+    process_log::LogEntry,
     report::Report,
+    run_directory::RunDirectory,
     tls::{self, Authority, Purpose, Root},
 };
 
@@ -43,7 +43,7 @@ const FAREWELL: Duration = Duration::from_secs(15);
 const TRIES: u32 = 20;
 
 /// A worker process, and what is needed to start it again.
-struct Seat {
+struct Member {
     boot: boot::Worker,
     starts: u32,
     /// Starts since it last joined.
@@ -58,7 +58,7 @@ struct Seat {
 
 /// The running show.
 struct Supervisor {
-    place: Place,
+    directory: RunDirectory,
     keys: Keys,
     origins: Root,
     image: Sha256Digest,
@@ -67,10 +67,10 @@ struct Supervisor {
     coordinator: Option<Child>,
     proxy: Option<Child>,
     coordinator_at: Option<Server>,
-    seats: BTreeMap<String, Seat>,
+    members: BTreeMap<String, Member>,
     report: Report,
     audit: Audit,
-    notes: Sender<Told>,
+    entries: Sender<Told>,
     chaos: Option<(Dice, Instant)>,
     /// Where the coordinator is killed as well.
     drill: Option<Drill>,
@@ -89,7 +89,14 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     let origin_authority = Authority::new("leasehold origins")?;
     let origin = Origin::start(&origin_authority.issue(policy::ORIGIN, Purpose::Server)?)?;
     let jobs = match show.kills {
-        0 => jobs::read(&show.jobs, origin.ports)?,
+        0 => match jobs::read(&show.jobs, origin.ports) {
+            Ok(jobs) => jobs,
+            // Like any other wrong argument.
+            Err(failure) => {
+                eprintln!("fleet: --jobs {}", shown(&failure.to_string()));
+                return Ok(ExitCode::from(2));
+            }
+        },
         kills => drill::jobs(kills)?,
     };
     for bad in &jobs.bad {
@@ -101,25 +108,25 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         );
     }
     let parts = ["scratch", "state"];
-    let place = match &show.state {
-        Some(path) => Place::keep(path, &parts)?,
-        None => Place::make("fleet", &parts)?,
+    let directory = match &show.state {
+        Some(path) => RunDirectory::keep(path, &parts)?,
+        None => RunDirectory::make("fleet", &parts)?,
     };
-    let keys = Keys::of(&place, show.workers)?;
+    let keys = Keys::of(&directory, show.workers)?;
     let paired = |name: &str| keys.devices.iter().find(|device| device.paired.worker.as_str() == name);
     let drill = (show.kills > 0).then(|| {
         let last = paired(&format!("worker-{}", show.workers)).map(|device| device.paired.worker.clone());
         let revoke = paired(INTRUDER).map(|device| device.paired.device.clone());
-        Drill::new(show.kills, show.seed, place.path(), last, revoke)
+        Drill::new(show.kills, show.seed, directory.path(), last, revoke)
     });
-    let (notes, told) = channel();
+    let (entries, told) = channel();
     let mut supervisor = Supervisor {
         origins: origin_authority.root(),
-        report: Report::new(jobs.jobs.len(), show.events.as_deref())?,
+        report: Report::new(jobs.jobs.len(), show.events.as_deref(), show.report.as_deref())?,
         audit: Audit::of(jobs.jobs.iter().map(|job| job.id.clone())),
         chaos: show.chaos.then(|| (Dice::new(show.seed), Instant::now())),
         drill,
-        place,
+        directory,
         keys,
         image: tls::measure(&std::fs::read(std::env::current_exe()?)?)?,
         origin,
@@ -127,17 +134,17 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         coordinator: None,
         proxy: None,
         coordinator_at: None,
-        seats: BTreeMap::new(),
-        notes,
+        members: BTreeMap::new(),
+        entries,
         intruder: None,
         hostile: Vec::new(),
         late: false,
         interrupted: false,
         over: false,
     };
-    let interrupt = supervisor.notes.clone();
+    let interrupt = supervisor.entries.clone();
     ctrlc::set_handler(move || {
-        let _ = interrupt.send(Told { process: ("supervisor".into(), 0), note: Note::Interrupted });
+        let _ = interrupt.send(Told { process: ("supervisor".into(), 0), entry: LogEntry::Interrupted });
     })
     .map_err(|error| Failure::new(error.to_string()))?;
     supervisor.begin()?;
@@ -160,12 +167,12 @@ impl Supervisor {
             pairing: false,
             image: self.image,
             jobs: self.jobs.jobs.clone(),
-            state: self.place.path().join("state"),
+            state: self.directory.path().join("state"),
             port: self.coordinator_at.map(|server| server.port),
             drill: self.drill.is_some(),
         };
         let starts = self.drill.as_ref().map_or(1, Drill::starts);
-        self.coordinator = Some(Child::start("coordinator", starts, "coordinator", &boot, &self.notes)?);
+        self.coordinator = Some(Child::start("coordinator", starts, "coordinator", &boot, &self.entries)?);
         Ok(())
     }
 
@@ -179,7 +186,7 @@ impl Supervisor {
             signing_seed: self.keys.proxy_seed.clone(),
             origin: self.origin.ports,
         };
-        self.proxy = Some(Child::start("proxy", 1, "egress-proxy", &boot, &self.notes)?);
+        self.proxy = Some(Child::start("proxy", 1, "egress-proxy", &boot, &self.entries)?);
         Ok(())
     }
 
@@ -202,10 +209,10 @@ impl Supervisor {
                 self.intruder = Some(Intruder { boot, unpaired: self.keys.unpaired.clone() });
                 continue;
             }
-            let process = Some(Child::start(&name, 1, "worker", &boot, &self.notes)?);
-            self.seats.insert(
+            let process = Some(Child::start(&name, 1, "worker", &boot, &self.entries)?);
+            self.members.insert(
                 name,
-                Seat { boot, starts: 1, tries: 1, process, dead: false, handle: None, late: None },
+                Member { boot, starts: 1, tries: 1, process, dead: false, handle: None, late: None },
             );
         }
         if let Some((dice, next)) = &mut self.chaos {
@@ -220,13 +227,13 @@ impl Supervisor {
         let mut ended = false;
         loop {
             match told.recv_timeout(Duration::from_millis(50)) {
-                Ok(Told { note: Note::Interrupted, .. }) if self.interrupted => {
+                Ok(Told { entry: LogEntry::Interrupted, .. }) if self.interrupted => {
                     self.over = true;
                     return Ok(());
                 }
                 Ok(told) => {
                     heard = Instant::now();
-                    ended |= matches!(told.note, Note::AllEnded);
+                    ended |= matches!(told.entry, LogEntry::AllEnded);
                     self.take(told)?;
                 }
                 Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE => {
@@ -252,51 +259,51 @@ impl Supervisor {
 
     fn fault(&mut self, message: String) -> Result<(), Failure> {
         self.over = true;
-        self.count("supervisor", &Note::Fault { message })
+        self.count("supervisor", &LogEntry::Fault { message })
     }
 
-    fn count(&mut self, from: &str, note: &Note) -> Result<(), Failure> {
-        if self.drill.as_mut().is_some_and(|drill| drill.hear(from, note)) {
+    fn count(&mut self, from: &str, entry: &LogEntry) -> Result<(), Failure> {
+        if self.drill.as_mut().is_some_and(|drill| drill.hear(from, entry)) {
             return Ok(());
         }
-        self.audit.note(note);
-        self.report.note(from, note)
+        self.audit.record(entry);
+        self.report.record(from, entry)
     }
 
     fn take(&mut self, told: Told) -> Result<(), Failure> {
-        let Told { process: (name, start), note } = told;
-        self.count(&name, &note)?;
-        match note {
-            Note::Listening { .. } if name == "coordinator" && self.coordinator_at.is_some() => {
+        let Told { process: (name, start), entry } = told;
+        self.count(&name, &entry)?;
+        match entry {
+            LogEntry::Listening { .. } if name == "coordinator" && self.coordinator_at.is_some() => {
                 self.listens_again()
             }
-            Note::Listening { port } if name == "coordinator" => {
+            LogEntry::Listening { port } if name == "coordinator" => {
                 let fingerprint = self.keys.coordinator.fingerprint();
                 self.begin_proxy(Server { port, fingerprint })
             }
-            Note::Listening { port } if name == "proxy" => {
+            LogEntry::Listening { port } if name == "proxy" => {
                 let fingerprint = self.keys.proxy.fingerprint();
                 self.begin_workers(Server { port, fingerprint })
             }
-            Note::Joined { worker, slot, incarnation } => {
-                if let Some(seat) = self.seats.get_mut(worker.as_str()) {
-                    seat.handle = Some(WorkerHandle { slot, generation: incarnation });
-                    seat.tries = 0;
+            LogEntry::Joined { worker, slot, incarnation } => {
+                if let Some(member) = self.members.get_mut(worker.as_str()) {
+                    member.handle = Some(WorkerHandle { slot, generation: incarnation });
+                    member.tries = 0;
                 }
                 Ok(())
             }
-            Note::Leased { worker, fence, .. } => self.send_intruder(worker.as_str(), fence),
-            Note::LeaseEnded { worker, fence, .. } => self.send_late(worker.as_str(), fence),
-            Note::Doomed { fence, .. } => {
+            LogEntry::Leased { worker, fence, .. } => self.send_intruder(worker.as_str(), fence),
+            LogEntry::LeaseEnded { worker, fence, .. } => self.send_late(worker.as_str(), fence),
+            LogEntry::Doomed { fence, .. } => {
                 let first = !std::mem::replace(&mut self.late, true);
-                if let Some(seat) = self.seats.get_mut(&name) {
-                    seat.late = first.then_some(fence);
+                if let Some(member) = self.members.get_mut(&name) {
+                    member.late = first.then_some(fence);
                 }
                 self.kill(&name, "a job wants it killed in the middle")
             }
             // Said for an old holder whose place is free again.
-            Note::Hostile { .. } if self.seats.contains_key(&name) => self.start_again(&name),
-            Note::Interrupted => {
+            LogEntry::Hostile { .. } if self.members.contains_key(&name) => self.start_again(&name),
+            LogEntry::Interrupted => {
                 self.interrupted = true;
                 self.report.say("draining; Ctrl-C again ends at once");
                 if let Some(coordinator) = &mut self.coordinator {
@@ -304,21 +311,21 @@ impl Supervisor {
                 }
                 Ok(())
             }
-            Note::Exited => self.exited(&name, start),
+            LogEntry::Exited => self.exited(&name, start),
             _ => Ok(()),
         }
     }
 
     fn kill(&mut self, name: &str, why: &str) -> Result<(), Failure> {
-        let seat = self.seats.get_mut(name).filter(|seat| !seat.dead);
-        let Some(process) = seat.and_then(|seat| {
-            seat.dead = true;
-            seat.process.as_mut()
+        let member = self.members.get_mut(name).filter(|member| !member.dead);
+        let Some(process) = member.and_then(|member| {
+            member.dead = true;
+            member.process.as_mut()
         }) else {
             return Ok(());
         };
         process.kill();
-        self.count("supervisor", &Note::Killed { process: name.to_owned(), why: why.to_owned() })
+        self.count("supervisor", &LogEntry::Killed { process: name.to_owned(), why: why.to_owned() })
     }
 
     /// A worker that ended is started again; without one of the others there is no show.
@@ -326,38 +333,38 @@ impl Supervisor {
         if name == "coordinator" && self.drill.as_ref().is_some_and(|drill| drill.starts() != start) {
             return Ok(());
         }
-        let Some(seat) = self.seats.get_mut(name) else {
+        let Some(member) = self.members.get_mut(name) else {
             return self.fault(format!("the {name} process ended"));
         };
-        if seat.starts != start || seat.late.is_some() {
+        if member.starts != start || member.late.is_some() {
             return Ok(());
         }
         self.start_again(name)
     }
 
     fn start_again(&mut self, name: &str) -> Result<(), Failure> {
-        let Some(seat) = self.seats.get_mut(name) else { return Ok(()) };
-        (seat.late, seat.dead) = (None, false);
-        seat.starts += 1;
-        seat.tries += 1;
-        if seat.tries > TRIES {
+        let Some(member) = self.members.get_mut(name) else { return Ok(()) };
+        (member.late, member.dead) = (None, false);
+        member.starts += 1;
+        member.tries += 1;
+        if member.tries > TRIES {
             return self.fault(format!("{name} was started {TRIES} times and did not join"));
         }
-        seat.process = Some(Child::start(name, seat.starts, "worker", &seat.boot, &self.notes)?);
+        member.process = Some(Child::start(name, member.starts, "worker", &member.boot, &self.entries)?);
         Ok(())
     }
 
-    fn hostile(&mut self, name: &str, act: impl FnOnce(&dyn Fn(Note)) + Send + 'static) {
-        let (process, notes) = ((name.to_owned(), 0), self.notes.clone());
-        let tell = move |note| {
-            let _ = notes.send(Told { process: process.clone(), note });
+    fn hostile(&mut self, name: &str, act: impl FnOnce(&dyn Fn(LogEntry)) + Send + 'static) {
+        let (process, entries) = ((name.to_owned(), 0), self.entries.clone());
+        let tell = move |entry| {
+            let _ = entries.send(Told { process: process.clone(), entry });
         };
         self.hostile.push(std::thread::spawn(move || act(&tell)));
     }
 
     /// The hostile peers come when there is a first lease to overhear.
     fn send_intruder(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
-        let handle = self.seats.get(worker).and_then(|seat| seat.handle);
+        let handle = self.members.get(worker).and_then(|member| member.handle);
         // In a drill that device has another part.
         if let Some(handle) = handle.filter(|_| self.drill.is_none())
             && let Some(intruder) = self.intruder.take()
@@ -369,31 +376,31 @@ impl Supervisor {
 
     /// The lease of a killed worker is over: now its last word comes too late.
     fn send_late(&mut self, worker: &str, fence: Fence) -> Result<(), Failure> {
-        let seat = self.seats.get(worker).filter(|seat| seat.late == Some(fence));
-        if let Some((boot, handle)) = seat.and_then(|seat| Some((seat.boot.clone(), seat.handle?))) {
+        let member = self.members.get(worker).filter(|member| member.late == Some(fence));
+        if let Some((boot, handle)) = member.and_then(|member| Some((member.boot.clone(), member.handle?))) {
             self.hostile(worker, move |tell| hostile::late(&boot, Overheard { handle, fence }, tell));
         }
         Ok(())
     }
 
     fn chaos(&mut self) -> Result<(), Failure> {
-        let count = self.seats.len() as u64;
+        let count = self.members.len() as u64;
         let Some((dice, next)) = self.chaos.as_mut().filter(|(_, next)| Instant::now() >= *next && count > 0)
         else {
             return Ok(());
         };
         let chosen = dice.below(count);
         *next = Instant::now() + dice.pause();
-        let name = self.seats.keys().nth(usize::try_from(chosen).unwrap_or(0)).cloned();
+        let name = self.members.keys().nth(usize::try_from(chosen).unwrap_or(0)).cloned();
         self.kill(&name.unwrap_or_default(), "chaos")
     }
 
-    /// Ends every process in order, takes their last notes, and closes the report.
+    /// Ends every process in order, takes their last entries, and closes the report.
     fn end(mut self, told: &Receiver<Told>) -> Result<ExitCode, Failure> {
         let patience = if self.over { Duration::ZERO } else { FAREWELL };
         // One that was killed a moment ago has ended already, and not by itself.
-        let alive = self.seats.values_mut().filter(|seat| !seat.dead);
-        let workers = alive.filter_map(|seat| seat.process.take());
+        let alive = self.members.values_mut().filter(|member| !member.dead);
+        let workers = alive.filter_map(|member| member.process.take());
         let mut unwell = Vec::new();
         // Workers first, so that nobody loses the coordinator; all are told before any is waited for.
         let mut workers: Vec<Child> = workers.collect();
@@ -406,13 +413,13 @@ impl Supervisor {
             }
         }
         // All of them are gone, so that their pipes end and this does, too.
-        while let Ok(Told { process: (name, _), note }) = told.recv_timeout(Duration::from_millis(200)) {
-            self.count(&name, &note)?;
+        while let Ok(Told { process: (name, _), entry }) = told.recv_timeout(Duration::from_millis(200)) {
+            self.count(&name, &entry)?;
         }
         for name in unwell {
-            self.count(&name, &Note::Fault { message: "the process did not end in order".into() })?;
+            self.count(&name, &LogEntry::Fault { message: "the process did not end in order".into() })?;
         }
-        let roots = self.seats.values().map(|seat| seat.boot.paired.scratch.clone());
+        let roots = self.members.values().map(|member| member.boot.paired.scratch.clone());
         // A worker's own directory may stay; nothing may be in it.
         for root in roots.filter(|root| crate::scratch::entries(root) > 1).collect::<Vec<_>>() {
             self.fault(format!("something is left in {}", root.display()))?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Read, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use leasehold::{
+    code,
     digest::Sha256Digest,
     lease::{Artifact, ArtifactManifest, OutputClaim, RelativePath},
 };
@@ -49,6 +50,8 @@ pub struct Surroundings {
     pub get: Box<dyn Fn(&str) -> Result<Fetched, Failure> + Send>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// How many bytes its outputs may have together, and its log.
+    pub limits: (u64, u64),
     /// Set when the lease is over.
     pub stop: Arc<AtomicBool>,
     /// Called when the job is in its middle and wants its worker killed there.
@@ -96,8 +99,8 @@ impl Log {
 }
 
 /// Runs the attempt whose inputs lie in the workspace of `place`. A failure on the way is the attempt's verdict.
-pub fn perform(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) -> Made {
-    let mut made = attempt(place, inputs, around).unwrap_or_else(|failure| Made {
+pub fn perform(directory: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) -> Made {
+    let mut made = attempt(directory, inputs, around).unwrap_or_else(|failure| Made {
         log: format!("{failure}\n").into_bytes(),
         verdict: Verdict::Failed(failure.to_string()),
         outputs: Vec::new(),
@@ -108,10 +111,10 @@ pub fn perform(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings
     made
 }
 
-fn attempt(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) -> Result<Made, Failure> {
+fn attempt(directory: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) -> Result<Made, Failure> {
     for input in inputs.entries() {
         // What lies there is what the job reads, whatever arrived.
-        let bytes = fs::read(place.workspace().join(input.path.as_str()))?;
+        let bytes = fs::read(directory.workspace().join(input.path.as_str()))?;
         if Artifact::of(input.path.clone(), &bytes) != *input {
             return Err(Failure::new(format!(
                 "the input {} is not the one that the lease names",
@@ -119,19 +122,37 @@ fn attempt(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) ->
             )));
         }
     }
-    let job: Job = serde_json::from_slice(&fs::read(place.workspace().join(TASK))?)?;
-    let mut log = Log(fs::File::create(place.log())?);
+    let job: Job = serde_json::from_slice(&fs::read(directory.workspace().join(TASK))?)?;
+    let mut log = Log(fs::File::create(directory.log())?);
     log.line(&format!("{} attempt {}", job.id, around.attempt))?;
-    let verdict = match run(&job.work, place, &mut log, around) {
+    let mut verdict = match run(&job.work, directory, &mut log, around) {
         Ok(()) => Verdict::Done,
         Err(failure) => {
             log.line(&failure.to_string())?;
             Verdict::Failed(failure.to_string())
         }
     };
+    // What is over the limits of the lease is not sent, and not even read: the run has failed.
+    let (max_output, max_log) = around.limits;
+    let sizes = fs::read_dir(directory.artifacts())?.map(|entry| Ok(entry?.metadata()?.len()));
+    let made = sizes.sum::<io::Result<u64>>()?;
+    if made > max_output {
+        let code = code::ARTIFACT_TOO_LARGE;
+        let excess = format!("{code}: the outputs have {made} bytes, and the lease allows {max_output}");
+        log.line(&excess)?;
+        verdict = Verdict::Failed(excess);
+    }
     drop(log);
+    let logged = fs::metadata(directory.log())?.len();
+    if logged > max_log {
+        let code = code::ARTIFACT_LOG;
+        verdict =
+            Verdict::Failed(format!("{code}: the log has {logged} bytes, and the lease allows {max_log}"));
+    }
+    let mut log = Vec::new();
+    fs::File::open(directory.log())?.take(max_log).read_to_end(&mut log)?;
     let mut outputs = Vec::new();
-    for entry in fs::read_dir(place.artifacts())? {
+    for entry in fs::read_dir(directory.artifacts())?.take_while(|_| made <= max_output) {
         let entry = entry?;
         let name =
             entry.file_name().into_string().map_err(|_| Failure::new("an output's name is not text"))?;
@@ -139,7 +160,7 @@ fn attempt(place: &Scratch, inputs: &ArtifactManifest, around: &Surroundings) ->
         outputs.push((path, fs::read(entry.path())?));
     }
     outputs.sort();
-    Ok(Made { verdict, outputs, log: fs::read(place.log())? })
+    Ok(Made { verdict, outputs, log })
 }
 
 /// Waits, and is over early when it shall stop.
@@ -150,9 +171,9 @@ fn wait(span: Duration, stop: &AtomicBool) {
     }
 }
 
-fn run(work: &Work, place: &Scratch, log: &mut Log, around: &Surroundings) -> Result<(), Failure> {
-    let input = || fs::read(place.workspace().join(INPUT));
-    let output = |name: &str, bytes: &[u8]| fs::write(place.artifacts().join(name), bytes);
+fn run(work: &Work, directory: &Scratch, log: &mut Log, around: &Surroundings) -> Result<(), Failure> {
+    let input = || fs::read(directory.workspace().join(INPUT));
+    let output = |name: &str, bytes: &[u8]| fs::write(directory.artifacts().join(name), bytes);
     match work {
         Work::Hash { .. } => {
             let digest = Sha256Digest::of(&input()?);
@@ -163,7 +184,7 @@ fn run(work: &Work, place: &Scratch, log: &mut Log, around: &Surroundings) -> Re
             let input = input()?;
             // A first version in scratch space, as tools do it, so that there is something to clean up.
             let result = transform::apply(*with, &input).map_err(Failure::new)?;
-            fs::write(place.scratch().join("draft"), &result)?;
+            fs::write(directory.scratch().join("draft"), &result)?;
             output("result", &result)?;
         }
         Work::Fetch { url } => match (around.get)(url)? {

@@ -27,13 +27,15 @@ use crate::{
     duplex::Duplex,
     evidence,
     fetch::{self, Route},
-    hand::{Hand, Next, Run},
+    held_work::{HeldWork, Next, Run},
     link::{Heard, Link},
-    note::{Note, tell},
+    process_log::{LogEntry, tell},
     tls,
     work::Made,
 };
 
+/// What a run made is sent while fewer bytes than this wait for the connection.
+const WINDOW: usize = 1 << 20;
 /// How long a worker waits before it connects again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// And how long where it was turned away without a word: a certificate does not get better by itself.
@@ -64,7 +66,9 @@ struct Worker {
     welcomed: bool,
     /// Nobody answered on the one before.
     turned_away: bool,
-    hand: Hand,
+    held_work: HeldWork,
+    /// What the agent is to be told, in order, as far as the connection takes it.
+    waiting: VecDeque<Next>,
 }
 
 /// The worker's process.
@@ -81,7 +85,8 @@ pub fn run() -> Result<(), Failure> {
     });
     let agent = Agent::new(agent);
     let worker = Worker {
-        hand: Hand::new(boot.paired.clone()),
+        held_work: HeldWork::new(boot.paired.clone()),
+        waiting: VecDeque::new(),
         boot,
         clock,
         agent,
@@ -140,7 +145,7 @@ impl Worker {
     fn parted(&mut self) {
         if self.link.take().is_some() {
             self.turned_away = !std::mem::take(&mut self.welcomed);
-            tell(&Note::Parted { turned_away: self.turned_away });
+            tell(&LogEntry::Parted { turned_away: self.turned_away });
         }
     }
 
@@ -148,8 +153,7 @@ impl Worker {
         match event {
             // A connection that was given up may still have said something.
             Event::Link(number, _) if number != self.connection || self.link.is_none() => Ok(()),
-            // The agent bounds what waits by itself.
-            Event::Link(_, Heard::Sent(_)) => Ok(()),
+            Event::Link(_, Heard::Sent(_)) => self.pump(),
             Event::Link(_, Heard::Bytes(bytes)) => self.give(Input::Received(&bytes)),
             Event::Link(_, Heard::Closed) => {
                 self.parted();
@@ -164,7 +168,7 @@ impl Worker {
             // Another process of this worker begins from the beginning.
             Event::Evidence(_, Err(failure)) => Err(failure),
             Event::Ran(fence, made) => {
-                let next = self.hand.ran(fence, made)?;
+                let next = self.held_work.ran(fence, made)?;
                 self.carry_out(next)
             }
             // Who gets no new work is for the coordinator to say.
@@ -205,22 +209,45 @@ impl Worker {
                 Ok(())
             }
             AgentEvent::Bound { .. } => {
-                tell(&Note::Serving { worker: self.boot.paired.worker.clone() });
+                tell(&LogEntry::Serving { worker: self.boot.paired.worker.clone() });
                 Ok(())
             }
             AgentEvent::Challenged { nonce, .. } => self.make_evidence(nonce),
+            AgentEvent::UploadAgain { fence } => {
+                // Everything is given again, from the beginning: the rest of the former upload with it.
+                let of_upload = |next: &Next| {
+                    matches!(next, Next::Act(
+                        AgentAct::Output { fence: of, .. }
+                        | AgentAct::Log { fence: of, .. }
+                        | AgentAct::Finished { fence: of, .. }
+                    ) if *of == fence)
+                };
+                self.waiting.retain(|next| !of_upload(next));
+                let next = self.held_work.event(event)?;
+                self.carry_out(next)
+            }
             event => {
-                let next = self.hand.event(event)?;
+                let next = self.held_work.event(event)?;
                 self.carry_out(next)
             }
         }
     }
 
     fn carry_out(&mut self, next: Vec<Next>) -> Result<(), Failure> {
-        next.into_iter().try_for_each(|next| match next {
-            Next::Act(act) => self.give(Input::Act(act)),
-            Next::Run(run) => self.begin(*run),
-        })
+        self.waiting.extend(next);
+        self.pump()
+    }
+
+    /// Tells the agent what waits, while the connection takes what the agent sends. Without one there is nothing to wait for.
+    fn pump(&mut self) -> Result<(), Failure> {
+        while self.link.as_ref().is_none_or(|link| link.waits() < WINDOW) {
+            match self.waiting.pop_front() {
+                Some(Next::Act(act)) => self.give(Input::Act(act))?,
+                Some(Next::Run(run)) => self.begin(*run)?,
+                None => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// Evidence takes a question to the proxy, so it is made in a thread of its own.

@@ -11,9 +11,9 @@ use std::{
 
 use leasehold::{
     digest::Sha256Digest,
-    id::{DeviceId, SessionId, WorkerId},
+    id::{DeviceId, WorkerId},
     identity::{
-        DeviceKind,
+        DeviceCertificate, DeviceKind,
         pairing::{Cpace, DeviceCode, DevicePairing, DeviceProfile, DeviceStep, PairingTools},
         request_key,
     },
@@ -25,11 +25,11 @@ use crate::{
     Failure,
     boot::{self, Paired, Server},
     child::{Child, Order, Told},
+    device_client,
     hexed::Bytes,
     key::DeviceKey,
-    knock,
-    note::Note,
-    place::Place,
+    process_log::LogEntry,
+    run_directory::RunDirectory,
     terminal::{listen, prompt, say},
     tls,
 };
@@ -41,9 +41,20 @@ const PATIENCE: Millis = Millis::from_secs(300);
 /// How long a worker may take to end in order, and an old certificate to be refused.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// After how long a renewal is tried again that the coordinator or its authority refused.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+
+/// When the device asks for its next certificate by itself: at two thirds of the lifetime of the one that it has, as ACME
+/// clients do. A third is left for an authority that does not answer.
+fn renewal(now: &Membership) -> Result<Instant, Failure> {
+    let certificate = DeviceCertificate::from_der(&now.certificate).map_err(Failure::coded)?;
+    let left = certificate.renew_at().since(SystemClock::start().now().wall);
+    Ok(Instant::now() + Duration::from_millis(left.0))
+}
+
 enum Event {
     /// A note of that start of the worker.
-    Worker(u32, Note),
+    Worker(u32, LogEntry),
     Typed(Option<String>),
 }
 
@@ -63,7 +74,7 @@ impl Membership {
 struct Device {
     port: u16,
     name: DeviceId,
-    place: Place,
+    directory: RunDirectory,
     image: Sha256Digest,
     events: Sender<Event>,
     heard: Receiver<Event>,
@@ -76,8 +87,8 @@ pub fn run(port: u16, name: DeviceId) -> Result<ExitCode, Failure> {
     let typed = events.clone();
     listen(move |line| typed.send(Event::Typed(line)).is_ok())?;
     let image = tls::measure(&std::fs::read(std::env::current_exe()?)?)?;
-    let place = Place::make("pair-device", &["scratch"])?;
-    let mut device = Device { port, name, place, image, events, heard, starts: 0 };
+    let directory = RunDirectory::make("pair-device", &["scratch"])?;
+    let mut device = Device { port, name, directory, image, events, heard, starts: 0 };
     match device.pair() {
         Ok(Some(membership)) => device.live(membership),
         Ok(None) => {
@@ -110,7 +121,7 @@ impl Device {
         let key = DeviceKey::make()?;
         say(&format!("device {}", self.name));
         say(&format!("key {}", request_key(key.request()).map_err(Failure::coded)?));
-        let coordinator = knock::certificate(self.port)?;
+        let coordinator = device_client::certificate(self.port)?;
         say(&format!("the coordinator shows certificate {coordinator}"));
         say("type the code that the operator's terminal shows");
         let (code, compares) = loop {
@@ -130,7 +141,7 @@ impl Device {
             DevicePairing::begin(code, profile.map_err(Failure::coded)?, coordinator, expires, &mut tools)
                 .map_err(Failure::coded)?;
         let ask = |pairing: &mut DevicePairing, message: &[u8]| {
-            let reply = knock::ask(self.port, coordinator, message)?;
+            let reply = device_client::ask(self.port, coordinator, message)?;
             pairing.receive(&coordinator, &reply, clock.now()).map_err(Failure::coded)
         };
         let hello = pairing.message().to_vec();
@@ -176,22 +187,33 @@ impl Device {
         let mut worker = self.start(&now)?;
         let mut told_away = false;
         say("what can be typed: rotate, old, quit");
+        let mut renews = renewal(&now)?;
         loop {
-            let event = self.heard.recv().map_err(|_| Failure::new("nothing more to hear"))?;
+            let event = match self.heard.recv_timeout(renews.saturating_duration_since(Instant::now())) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => {
+                    say("two thirds of the certificate's time are over");
+                    renews = Instant::now() + RENEW_AGAIN;
+                    Event::Typed(Some("rotate".into()))
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::new("nothing more to hear")),
+            };
             match event {
                 Event::Worker(start, _) if start != self.starts => continue,
-                Event::Worker(_, Note::Serving { worker }) => {
+                Event::Worker(_, LogEntry::Serving { worker }) => {
                     told_away = false;
                     let certificate = Sha256Digest::of(&now.certificate);
                     say(&format!("serving as {worker} with certificate {certificate}"));
                 }
-                Event::Worker(_, Note::Parted { turned_away: false }) => say("cut off by the coordinator"),
-                Event::Worker(_, Note::Parted { turned_away: true }) if !told_away => {
+                Event::Worker(_, LogEntry::Parted { turned_away: false }) => {
+                    say("cut off by the coordinator")
+                }
+                Event::Worker(_, LogEntry::Parted { turned_away: true }) if !told_away => {
                     told_away = true;
                     say("turned away: the fleet does not take this certificate");
                 }
-                Event::Worker(_, Note::Exited) => return Err(Failure::new("the worker's process ended")),
-                Event::Worker(_, Note::Fault { message } | Note::Said { text: message }) => {
+                Event::Worker(_, LogEntry::Exited) => return Err(Failure::new("the worker's process ended")),
+                Event::Worker(_, LogEntry::Fault { message } | LogEntry::Said { text: message }) => {
                     say(&format!("fault: {message}"));
                 }
                 Event::Worker(..) => continue,
@@ -203,6 +225,7 @@ impl Device {
                         Ok(next) => {
                             say(&format!("next certificate {}", Sha256Digest::of(&next.certificate)));
                             former = Some(std::mem::replace(&mut now, next));
+                            renews = renewal(&now)?;
                         }
                         Err(failure) => say(&format!("not rotated: {failure}")),
                     }
@@ -231,15 +254,15 @@ impl Device {
     fn start(&mut self, membership: &Membership) -> Result<Child, Failure> {
         self.starts += 1;
         let (start, events) = (self.starts, self.events.clone());
-        let (notes, told) = channel::<Told>();
-        thread::Builder::new().name("notes".into()).spawn(move || {
-            while let Ok(Told { note, .. }) = told.recv() {
-                if events.send(Event::Worker(start, note)).is_err() {
+        let (entries, told) = channel::<Told>();
+        thread::Builder::new().name("entries".into()).spawn(move || {
+            while let Ok(Told { entry, .. }) = told.recv() {
+                if events.send(Event::Worker(start, entry)).is_err() {
                     return;
                 }
             }
         })?;
-        Child::start("worker", start, "worker", &self.boot(membership)?, &notes)
+        Child::start("worker", start, "worker", &self.boot(membership)?, &entries)
     }
 
     fn boot(&self, membership: &Membership) -> Result<boot::Worker, Failure> {
@@ -249,7 +272,7 @@ impl Device {
                 worker: WorkerId::new(self.name.as_str()).map_err(Failure::coded)?,
                 certificate: Bytes(membership.certificate.clone()),
                 evidence_key: membership.key.public(),
-                scratch: self.place.path().join("scratch"),
+                scratch: self.directory.path().join("scratch"),
             },
             identity: membership.identity(),
             evidence_seed: membership.key.seed(),
@@ -263,19 +286,19 @@ impl Device {
     /// A new key, and a certificate over it that the fleet takes beside the one in force until it is used.
     fn rotate(&self, now: &Membership) -> Result<Membership, Failure> {
         let key = DeviceKey::make()?;
-        let certificate = knock::rotate(self.port, now.coordinator, &now.identity(), key.request())?;
+        let certificate = device_client::rotate(self.port, now.coordinator, &now.identity(), key.request())?;
         Ok(Membership { key, certificate, coordinator: now.coordinator })
     }
 
     /// Lets another worker try with a certificate that was rotated away.
     fn try_old(&self, former: &Membership) -> Result<(), Failure> {
-        let (notes, told) = channel::<Told>();
-        let mut worker = Child::start("old worker", 0, "worker", &self.boot(former)?, &notes)?;
+        let (entries, told) = channel::<Told>();
+        let mut worker = Child::start("old worker", 0, "worker", &self.boot(former)?, &entries)?;
         let end = Instant::now() + FAREWELL;
         let said = loop {
             match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Told { note: Note::Serving { .. }, .. }) => break "the old certificate still serves",
-                Ok(Told { note: Note::Parted { turned_away: true }, .. }) => {
+                Ok(Told { entry: LogEntry::Serving { .. }, .. }) => break "the old certificate still serves",
+                Ok(Told { entry: LogEntry::Parted { turned_away: true }, .. }) => {
                     break "the old certificate is turned away";
                 }
                 Ok(_) => {}
@@ -293,11 +316,15 @@ impl Device {
 /// A code as the operator's terminal shows it: the text of a QR code, a session and a PIN, or a session alone; and
 /// whether people must compare.
 fn read_code(line: &str) -> Result<(DeviceCode, bool), Failure> {
-    let session = |text: &str| SessionId::new(text).map_err(Failure::coded);
-    match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [text] if text.contains('/') => Ok((DeviceCode::from_qr(text).map_err(Failure::coded)?, false)),
-        [name] => Ok((DeviceCode::compare(session(name)?), true)),
-        [name, pin] => Ok((DeviceCode::from_pin(session(name)?, pin).map_err(Failure::coded)?, false)),
-        _ => Err(Failure::new("a code is the text of a QR code, a session and a PIN, or a session")),
+    let session = |text: &str| DeviceCode::session(text).map_err(Failure::coded);
+    if line.contains('/') {
+        return Ok((DeviceCode::from_qr(line).map_err(Failure::coded)?, false));
+    }
+    match line.trim().split_once(char::is_whitespace) {
+        Some((name, pin)) => Ok((DeviceCode::from_pin(session(name)?, pin).map_err(Failure::coded)?, false)),
+        None if line.trim().is_empty() => {
+            Err(Failure::new("a code is the text of a QR code, a session and a PIN, or a session"))
+        }
+        None => Ok((DeviceCode::compare(session(line)?), true)),
     }
 }

@@ -22,8 +22,8 @@ use clap::{Parser, Subcommand};
 use leasehold::id::DeviceId;
 
 mod device;
+mod device_client;
 mod key;
-mod knock;
 mod operator;
 mod qr;
 mod script;
@@ -35,28 +35,29 @@ mod terminal;
 mod fleet {
     pub mod boot;
     pub mod child;
+    pub mod console;
+    pub mod control;
     pub mod coordinator;
     pub mod evidence;
     pub mod failure;
     pub mod fetch;
     pub mod gatekeeper;
-    pub mod hand;
+    pub mod held_work;
     pub mod hexed;
     pub mod issuer;
     pub mod jobs;
-    pub mod keeper;
+    pub mod journal_thread;
     pub mod ledger;
-    pub mod note;
-    pub mod office;
     pub mod origin;
     pub mod pairing;
-    pub mod place;
     pub mod policy;
     pub mod possession;
-    #[path = "../egress_proxy/proxy/mod.rs"]
+    pub mod process_log;
+    #[path = "../fleet/proxy/mod.rs"]
     pub mod proxy;
     pub mod queue;
     pub mod request;
+    pub mod run_directory;
     pub mod scratch;
     pub mod server;
     pub mod service;
@@ -67,12 +68,12 @@ mod fleet {
 }
 
 use fleet::{
-    boot, child, coordinator, evidence,
+    boot, child, console, control, coordinator, evidence,
     failure::{self, Failure},
-    fetch, gatekeeper, hand, hexed, issuer, jobs, keeper, ledger, note, office, pairing, place, policy,
-    possession, proxy,
+    fetch, gatekeeper, held_work, hexed, issuer, jobs, journal_thread, ledger, pairing, policy, possession,
+    process_log, proxy,
     proxy::{duplex, escape, link},
-    queue, request, scratch, server, service, tls, transform, work, worker,
+    queue, request, run_directory, scratch, server, service, tls, transform, work, worker,
 };
 
 /// Pairs a device with a fleet: an operator's terminal, and with `device` the device's.

@@ -21,9 +21,9 @@ use serde_json::json;
 use crate::{
     Failure, boot,
     child::{Child, Order, Told},
-    note::Note,
-    place::Place,
+    process_log::LogEntry,
     qr,
+    run_directory::RunDirectory,
     terminal::{is_person, listen, print, prompt, say},
     tls::{self, Authority, Purpose},
 };
@@ -32,20 +32,26 @@ use crate::{
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What an operator can type.
-const HELP: &str =
-    "pair qr | pair pin | pair compare, approve, reject, job, long, devices, revoke DEVICE, quit";
+const HELP: &str = "pair qr | pair pin | pair compare, approve DIGITS, reject DIGITS, job, long, devices, revoke DEVICE, quit";
 
 enum Event {
-    Told(Note),
+    Told(LogEntry),
     Typed(Option<String>),
+}
+
+/// A device that asks to be paired.
+struct Asked {
+    digits: String,
+    session: SessionId,
+    transcript: Sha256Digest,
 }
 
 struct Operator {
     coordinator: Child,
     fingerprint: Sha256Digest,
     port: Option<u16>,
-    /// What waits for approve or reject.
-    asked: Option<(SessionId, Sha256Digest)>,
+    /// What waits for approve or reject, with the digits that name it.
+    asked: Vec<Asked>,
     /// Devices, and the newest certificate of each.
     devices: BTreeMap<DeviceId, Sha256Digest>,
     jobs: u32,
@@ -56,7 +62,7 @@ struct Operator {
 
 /// The operator's terminal.
 pub fn run() -> Result<ExitCode, Failure> {
-    let place = Place::make("pair", &["state"])?;
+    let directory = RunDirectory::make("pair", &["state"])?;
     let authority = Authority::new("leasehold pair")?;
     let identity = authority.issue(tls::COORDINATOR, Purpose::Server)?;
     let fingerprint = identity.fingerprint();
@@ -68,19 +74,19 @@ pub fn run() -> Result<ExitCode, Failure> {
         pairing: true,
         image: tls::measure(&std::fs::read(std::env::current_exe()?)?)?,
         jobs: Vec::new(),
-        state: place.path().join("state"),
+        state: directory.path().join("state"),
         port: None,
         drill: false,
     };
     let (events, heard) = channel();
-    let notes = forward(events.clone())?;
-    let coordinator = Child::start("coordinator", 1, "coordinator", &boot, &notes)?;
+    let entries = forward(events.clone())?;
+    let coordinator = Child::start("coordinator", 1, "coordinator", &boot, &entries)?;
     listen(move |line| events.send(Event::Typed(line)).is_ok())?;
     let operator = Operator {
         coordinator,
         fingerprint,
         port: None,
-        asked: None,
+        asked: Vec::new(),
         devices: BTreeMap::new(),
         jobs: 0,
         refused: None,
@@ -89,25 +95,25 @@ pub fn run() -> Result<ExitCode, Failure> {
     operator.work(&heard)
 }
 
-/// A sender of notes that end up among the events.
+/// A sender of entries that end up among the events.
 fn forward(events: Sender<Event>) -> Result<Sender<Told>, Failure> {
-    let (notes, told) = channel::<Told>();
-    thread::Builder::new().name("notes".into()).spawn(move || {
-        while let Ok(Told { note, .. }) = told.recv() {
-            if events.send(Event::Told(note)).is_err() {
+    let (entries, told) = channel::<Told>();
+    thread::Builder::new().name("entries".into()).spawn(move || {
+        while let Ok(Told { entry, .. }) = told.recv() {
+            if events.send(Event::Told(entry)).is_err() {
                 return;
             }
         }
     })?;
-    Ok(notes)
+    Ok(entries)
 }
 
 impl Operator {
     fn work(mut self, heard: &Receiver<Event>) -> Result<ExitCode, Failure> {
         while let Ok(event) = heard.recv() {
             match event {
-                Event::Told(Note::Exited) => return Err(Failure::new("the coordinator's process ended")),
-                Event::Told(note) => self.told(note)?,
+                Event::Told(LogEntry::Exited) => return Err(Failure::new("the coordinator's process ended")),
+                Event::Told(entry) => self.told(entry)?,
                 Event::Typed(None) => {
                     self.over = true;
                     if !is_person() {
@@ -133,13 +139,7 @@ impl Operator {
             ["pair", "qr"] => self.offer(PairingMethod::Qr),
             ["pair", "pin"] => self.offer(PairingMethod::Pin),
             ["pair", "compare"] => self.offer(PairingMethod::Compare),
-            [word @ ("approve" | "reject")] => match self.asked.take() {
-                Some((session, transcript)) if *word == "approve" => {
-                    self.coordinator.order(&Order::Approve { session, transcript });
-                }
-                Some((session, _)) => self.coordinator.order(&Order::Reject { session }),
-                None => say("nobody asks"),
-            },
+            [word @ ("approve" | "reject"), digits @ ..] => self.answer(word, &digits.concat()),
             ["job"] => self.job(json!({ "hash": { "file": "Cargo.toml" } }), 3)?,
             // Tried once: what is lost stays lost, and shows.
             ["long"] => self.job(json!({ "sleep": { "ms": 3000 } }), 1)?,
@@ -159,6 +159,26 @@ impl Operator {
         Ok(())
     }
 
+    /// Approves or rejects the device that shows `digits`: several may be asking at once, and the digits say which.
+    fn answer(&mut self, word: &str, digits: &str) {
+        let mut named = self.asked.extract_if(.., |asked| asked.digits == digits);
+        match (named.next(), named.next()) {
+            (Some(Asked { session, transcript, .. }), None) if word == "approve" => {
+                self.coordinator.order(&Order::Approve { session, transcript });
+            }
+            (Some(Asked { session, .. }), None) => self.coordinator.order(&Order::Reject { session }),
+            (None, _) => {
+                say(&format!("nobody asks with these digits; say `{word} DIGITS` as the device shows them"))
+            }
+            (Some(first), Some(second)) => {
+                say("two devices show these digits: both are rejected, let them try again");
+                for Asked { session, .. } in [first, second] {
+                    self.coordinator.order(&Order::Reject { session });
+                }
+            }
+        }
+    }
+
     fn offer(&mut self, method: PairingMethod) {
         self.coordinator.order(&Order::Offer { method });
     }
@@ -172,50 +192,54 @@ impl Operator {
         Ok(())
     }
 
-    fn told(&mut self, note: Note) -> Result<(), Failure> {
-        match note {
-            Note::Listening { port } => {
+    fn told(&mut self, entry: LogEntry) -> Result<(), Failure> {
+        match entry {
+            LogEntry::Listening { port } => {
                 self.port = Some(port);
                 say(&format!("listening on port {port}"));
                 say(&format!("certificate {}", self.fingerprint));
                 say(&format!("device's terminal: cargo run --release --example pair -- device {port}"));
                 say(&format!("what can be typed: {HELP}"));
             }
-            Note::Offered { session, method, code } => self.show(&session, method, code.expose())?,
-            Note::Asks { session, method, device, kind, key, digits, transcript } => {
+            LogEntry::Offered { session, method, code } => self.show(&session, method, code.expose())?,
+            LogEntry::Asks { session, method, device, kind, key, digits, transcript } => {
                 say(&format!("a device asks: {kind} {device} by {method}, key {key}"));
                 say(&format!("digits {digits}"));
                 say(match method {
-                    PairingMethod::Compare => "approve only if the device shows the same digits; else reject",
-                    _ => "approve or reject",
+                    PairingMethod::Compare => {
+                        "`approve DIGITS` only if the device shows the same; else `reject DIGITS`"
+                    }
+                    _ => "`approve DIGITS` or `reject DIGITS`",
                 });
-                self.asked = Some((session, transcript));
+                self.asked.push(Asked { digits: digits.to_string(), session, transcript });
             }
-            Note::Rejected { session } => say(&format!("rejected {session}")),
-            Note::Paired { device, certificate } => {
+            LogEntry::Rejected { session } => say(&format!("rejected {session}")),
+            LogEntry::Paired { device, certificate } => {
                 say(&format!("paired {device} certificate {certificate}"));
                 self.devices.insert(device, certificate);
             }
-            Note::Rotating { device, certificate } => {
+            LogEntry::Rotating { device, certificate } => {
                 say(&format!("rotating {device} certificate {certificate}"));
                 self.devices.insert(device, certificate);
             }
-            Note::Rotated { device } => say(&format!("rotated {device}: the former certificate is retired")),
-            Note::Revoked { device } => {
+            LogEntry::Rotated { device } => {
+                say(&format!("rotated {device}: the former certificate is retired"))
+            }
+            LogEntry::Revoked { device } => {
                 say(&format!("revoked {device}"));
                 self.devices.remove(&device);
             }
-            Note::Joined { worker, incarnation, .. } => {
+            LogEntry::Joined { worker, incarnation, .. } => {
                 say(&format!("joined {worker} incarnation {incarnation}"));
             }
-            Note::Started { run, .. } => say(&format!("started {run}")),
-            Note::LeaseEnded { run, worker, how, .. } => {
+            LogEntry::Started { run, .. } => say(&format!("started {run}")),
+            LogEntry::LeaseEnded { run, worker, how, .. } => {
                 say(&format!("lease of {worker} for {run} ended: {how}"));
             }
-            Note::Ended { run, outcome, reason, .. } => {
+            LogEntry::Ended { run, outcome, reason, .. } => {
                 say(&format!("ended {run}: {} {reason}", outcome.name()));
             }
-            Note::Refused { peer, act, code, .. } => {
+            LogEntry::Refused { peer, act, code, .. } => {
                 let line = format!("refused {peer}: {act}: {code}");
                 // Somebody who is refused may come again and again.
                 if self.refused.as_ref() == Some(&line) {
@@ -224,9 +248,11 @@ impl Operator {
                 say(&line);
                 self.refused = Some(line);
             }
-            Note::Obeyed { code: Some(code), .. } => say(&format!("refused operator: {code}")),
-            Note::Closed { peer, code } => say(&format!("closed {peer}: {code}")),
-            Note::Fault { message } | Note::Said { text: message } => say(&format!("fault: {message}")),
+            LogEntry::Obeyed { code: Some(code), .. } => say(&format!("refused operator: {code}")),
+            LogEntry::Closed { peer, code } => say(&format!("closed {peer}: {code}")),
+            LogEntry::Fault { message } | LogEntry::Said { text: message } => {
+                say(&format!("fault: {message}"))
+            }
             _ => return Ok(()),
         }
         prompt("operator");

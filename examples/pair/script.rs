@@ -216,7 +216,7 @@ fn play(way: Way) -> Result<(), Failure> {
     device.see("waiting for the operator")?;
 
     if way == Way::Reject {
-        operator.say("reject")?;
+        operator.say(&format!("reject {digits}"))?;
         operator.see("rejected ")?;
         device.see("not paired: ")?;
         seen("the operator says no, and the device is told");
@@ -228,7 +228,10 @@ fn play(way: Way) -> Result<(), Failure> {
         return device.kept_secrets(0);
     }
 
+    // What was not compared is not approved: the digits say whom.
     operator.say("approve")?;
+    operator.see("nobody asks with these digits")?;
+    operator.say(&format!("approve {digits}"))?;
     let first = device_certificate(&operator.see("paired press-1 ")?)?;
     device.see("paired with fleet ")?;
     same("the device's certificate", &first, &device.see("certificate ")?)?;

@@ -2,9 +2,9 @@
 
 use super::{
     attesting::Step,
-    endpoint::{Agent, Rhythm},
+    endpoint::Agent,
     event::{AgentEvent, Asked, StopReason},
-    job::{Owing, Stage},
+    job::{Owing, Stage, renewal_pause},
     pending::Pending,
 };
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
     lease::Fence,
     protocol::{
         ProtocolError,
-        message::{Standing, Welcome, WireCode, WorkerAnswer, WorkerMessage},
+        message::{Rhythm, Standing, Welcome, WireCode, WorkerAnswer, WorkerMessage},
         session::Session as _,
     },
-    time::Now,
+    time::{Millis, Now},
 };
 
 impl Agent {
@@ -57,23 +57,30 @@ impl Agent {
         }
         self.open = true;
         self.epoch = welcome.epoch;
-        self.rhythm = Rhythm {
-            heartbeat_every: welcome.heartbeat_every,
-            renew_every: welcome.renew_every,
-            clock_budget: welcome.clock_budget,
-            start_within: welcome.start_within,
-        };
+        self.keep_to(welcome.rhythm, now);
         self.link.event(AgentEvent::Welcome { epoch: welcome.epoch, resumed: welcome.resumed });
         if !welcome.resumed {
             self.unbound(now);
             return;
         }
-        if self.bound_epoch < welcome.epoch {
-            self.attesting.want(now);
-        }
+        // Whether the evidence is still good says the answer: evidence that lasts is not asked for again.
         self.heartbeat_at = Some(now.mono);
+        self.aligned = true;
         self.resume_lease(welcome.held, now);
         self.ask_again();
+    }
+
+    /// The rhythm of the policy in force. What was to happen later by the former one happens no later than by this one.
+    pub(super) fn keep_to(&mut self, rhythm: Rhythm, now: Now) {
+        self.rhythm = rhythm;
+        self.link.asked_every(rhythm.heartbeat_every);
+        let latest = now.mono.plus(rhythm.heartbeat_every);
+        self.heartbeat_at = self.heartbeat_at.map(|at| at.min(latest));
+        if let Some(job) = &mut self.job
+            && let Stage::Running { until, renew_at: Some(at) } = &mut job.stage
+        {
+            *at = (*at).min(now.mono.plus(renewal_pause(rhythm.renew_every, *until, now.mono)));
+        }
     }
 
     /// This incarnation is over: whatever it held is lost, and the worker joins anew.
@@ -99,7 +106,7 @@ impl Agent {
         }
         self.handle = Some(attested.handle);
         self.bound_epoch = self.epoch;
-        self.attesting.accepted(attested.valid_until, now);
+        self.attesting.accepted(attested.valid_until, self.share, now);
         self.link.event(AgentEvent::Bound { handle: attested.handle, state: attested.state });
         if attested.owes.is_some() {
             self.settle(attested.owes, now);
@@ -118,7 +125,11 @@ impl Agent {
             self.lose_job();
         }
         if standing.evidence_wanted {
-            self.attesting.want(now);
+            // Under another epoch everybody is asked within a moment: each brings it at a time of its own.
+            let others = self.bound_epoch < self.epoch;
+            let pause = if others { self.share.of(self.rhythm.heartbeat_every) } else { Millis::ZERO };
+            self.bound_epoch = self.epoch;
+            self.attesting.want_after(pause, now);
         }
         // Where the lease is not over for the coordinator yet, nothing is settled.
         if standing.lease.is_none() || self.owing.as_ref().map(|owing| owing.fence) != standing.lease {
@@ -160,7 +171,7 @@ impl Agent {
     fn may_run(&mut self, pending: &Pending, remaining: Remaining, now: Now) {
         // Counted from when the request was sent, so the answer's own journey cannot make the lease longer.
         let until = pending.sent.plus(remaining.remaining).minus(self.rhythm.clock_budget);
-        let renew_every = self.rhythm.renew_every;
+        let rhythm = self.rhythm.renew_every;
         let Ok(job) = self.job_of(remaining.fence) else { return };
         let (event, until) = match &mut job.stage {
             Stage::Starting => (AgentEvent::Run { fence: remaining.fence, until }, until),
@@ -175,11 +186,8 @@ impl Agent {
             self.stop(remaining.fence, StopReason::Deadline);
             return;
         }
-        let renew_at = match job.stage {
-            Stage::Running { renew_at, .. } => renew_at,
-            _ => Some(now.mono.plus(renew_every)),
-        };
-        job.stage = Stage::Running { until, renew_at };
+        job.stage =
+            Stage::Running { until, renew_at: Some(now.mono.plus(renewal_pause(rhythm, until, now.mono))) };
         self.link.event(event);
     }
 

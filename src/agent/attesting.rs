@@ -1,6 +1,10 @@
 //! How an agent proves what its worker is, and when it does so again.
 
-use crate::time::{Millis, Mono, Now, Wall};
+use crate::{
+    digest::Sha256Digest,
+    id::WorkerId,
+    time::{Millis, Mono, Now, Wall},
+};
 
 /// The first pause after a refusal; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Millis = Millis(2_000);
@@ -21,6 +25,23 @@ pub(super) enum Step {
     Presenting,
 }
 
+/// The place of a worker in any span of time in which every worker of a fleet does the same: by its name, so that all of
+/// them are spread over the span and one that comes again has the same place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share(u16);
+
+impl Share {
+    pub(super) fn of_worker(worker: &WorkerId) -> Self {
+        let digest = Sha256Digest::of(worker.as_str().as_bytes());
+        Self(digest.as_bytes().first_chunk().map_or(0, |first| u16::from_be_bytes(*first)))
+    }
+
+    /// This worker's time in `span`: less than it.
+    pub(super) fn of(self, span: Millis) -> Millis {
+        Millis(span.0.saturating_mul(u64::from(self.0)) >> u16::BITS)
+    }
+}
+
 /// The attestation of one worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attesting {
@@ -37,8 +58,13 @@ impl Attesting {
 
     /// Evidence is wanted, unless it is on its way or a pause has to pass first.
     pub(super) fn want(&mut self, now: Now) {
+        self.want_after(Millis::ZERO, now);
+    }
+
+    /// The same, in a while.
+    pub(super) fn want_after(&mut self, pause: Millis, now: Now) {
         if self.step == Step::Idle {
-            self.step = Step::Wanted(now.mono);
+            self.step = Step::Wanted(now.mono.plus(pause));
         }
     }
 
@@ -55,12 +81,13 @@ impl Attesting {
         }
     }
 
-    /// The evidence is good until `valid_until`.
-    pub(super) fn accepted(&mut self, valid_until: Wall, now: Now) {
-        let lifetime = valid_until.since(now.wall);
+    /// The evidence is good until `valid_until`: it is brought anew after five to seven eighths of that.
+    pub(super) fn accepted(&mut self, valid_until: Wall, share: Share, now: Now) {
+        let eighth = Millis(valid_until.since(now.wall).0 / 8);
+        let pause = Millis(eighth.0.saturating_mul(5)).plus(share.of(eighth.plus(eighth)));
         self.step = Step::Idle;
         self.pause = FIRST_PAUSE;
-        self.renew_at = Some(now.mono.plus(Millis((lifetime.0 / 4).saturating_mul(3).max(1_000))));
+        self.renew_at = Some(now.mono.plus(pause.max(Millis(1_000))));
     }
 
     /// Lets time pass.

@@ -55,7 +55,7 @@ impl AgentConfig {
     }
 
     /// Closes a connection on which the coordinator says nothing, or not the rest of a frame, for this long. Default
-    /// 15 s; at least 1 s.
+    /// 15 s; at least 1 s. Silence is waited with for three heartbeats of the fleet's policy, where that is longer.
     #[must_use]
     pub const fn patience(mut self, patience: Millis) -> Self {
         self.patience = if patience.0 < 1000 { Millis(1000) } else { patience };

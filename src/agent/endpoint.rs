@@ -1,10 +1,10 @@
 //! The agent: what goes in, what comes out, and what happens when time passes.
 
 use super::{
-    attesting::{Attesting, Step},
+    attesting::{Attesting, Share, Step},
     config::AgentConfig,
     event::{AgentAct, AgentEvent, Asked, StopReason},
-    job::{Job, Owing, Stage},
+    job::{Job, Owing, Stage, renewal_pause},
     pending::Requests,
 };
 use crate::{
@@ -19,22 +19,14 @@ use crate::{
         frame::{Frame, FrameKind},
         link::Link,
         message::{
-            CoordinatorMessage, Document as _, HeldLeaseNotice, WireBytes, WorkerMessage, WorkerRequest,
+            CoordinatorMessage, Document as _, HeldLeaseNotice, Rhythm, WireBytes, WorkerMessage,
+            WorkerRequest,
         },
         session::Session,
         trust::{Trust, TrustEvent},
     },
     time::{Millis, Mono, Now},
 };
-
-/// The rhythm that the coordinator asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rhythm {
-    pub(super) heartbeat_every: Millis,
-    pub(super) renew_every: Millis,
-    pub(super) clock_budget: Millis,
-    pub(super) start_within: Millis,
-}
 
 /// The worker's endpoint. See the module page for what it promises.
 #[derive(Debug)]
@@ -52,6 +44,10 @@ pub struct Agent {
     pub(super) bound_epoch: Epoch,
     pub(super) attesting: Attesting,
     pub(super) heartbeat_at: Option<Mono>,
+    /// Where in a span of time this worker does what all do in it.
+    pub(super) share: Share,
+    /// The session has just opened, perhaps with everybody else's.
+    pub(super) aligned: bool,
     pub(super) job: Option<Job>,
     /// A lease that came before the one in hand was done with.
     pub(super) waiting: Option<HeldLeaseNotice>,
@@ -78,6 +74,8 @@ impl Agent {
             bound_epoch: Epoch(0),
             attesting: Attesting::new(),
             heartbeat_at: None,
+            share: Share::of_worker(&config.worker),
+            aligned: false,
             job: None,
             waiting: None,
             owing: None,
@@ -163,6 +161,10 @@ impl Agent {
                 self.told(&notice, now);
                 Ok(())
             }
+            CoordinatorMessage::Rhythm(rhythm) => {
+                self.keep_to(rhythm, now);
+                Ok(())
+            }
         }
     }
 
@@ -179,6 +181,7 @@ impl Agent {
 
     /// What a lease does by itself when time passes. The deadline needs no connection.
     fn tick_job(&mut self, now: Now) {
+        let can_renew = self.can_renew();
         let Some(job) = &mut self.job else { return };
         let fence = job.fence();
         match &mut job.stage {
@@ -186,15 +189,19 @@ impl Agent {
             Stage::Fetching | Stage::Ready if now.mono >= job.start_by => {
                 self.stop(fence, StopReason::Deadline)
             }
-            Stage::Running { renew_at: Some(at), .. } if now.mono >= *at => {
-                *at = now.mono.plus(self.rhythm.renew_every);
+            // Without a connection it stays due: the first thing that the next connection is used for.
+            Stage::Running { until, renew_at: Some(at) } if now.mono >= *at && can_renew => {
+                *at = now.mono.plus(renewal_pause(self.rhythm.renew_every, *until, now.mono));
                 let worker = job.handle;
-                if self.open && !self.requests.is_waiting(Asked::Renew) {
-                    self.ask(WorkerMessage::Renew { worker, fence }, now);
-                }
+                self.ask(WorkerMessage::Renew { worker, fence }, now);
             }
             _ => {}
         }
+    }
+
+    /// One renewal at a time, and only where there is somebody to ask.
+    fn can_renew(&self) -> bool {
+        self.open && !self.requests.is_waiting(Asked::Renew)
     }
 }
 
@@ -259,7 +266,14 @@ impl Session for Agent {
         if let Some(worker) = self.handle
             && self.heartbeat_due().is_some_and(|at| now.mono >= at)
         {
-            self.heartbeat_at = Some(now.mono.plus(self.rhythm.heartbeat_every));
+            let every = self.rhythm.heartbeat_every;
+            // Whoever lost the same coordinator comes back at the same time: the heartbeats are spread again.
+            let early = if core::mem::take(&mut self.aligned) {
+                self.share.of(Millis(every.0 / 2))
+            } else {
+                Millis::ZERO
+            };
+            self.heartbeat_at = Some(now.mono.plus(every).minus(early));
             self.ask(WorkerMessage::Heartbeat { worker }, now);
         }
     }
@@ -293,7 +307,7 @@ impl Endpoint for Agent {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        let job = self.job.as_ref().and_then(Job::deadline);
+        let job = self.job.as_ref().and_then(|job| job.deadline(self.can_renew()));
         if !self.link.is_up() {
             return job;
         }

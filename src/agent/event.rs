@@ -33,7 +33,8 @@ pub enum AgentAct {
         /// The lease.
         fence: Fence,
     },
-    /// The next piece of an output. Pieces of a file follow each other.
+    /// The next piece of an output. Pieces of a file follow each other. One that is over the lease's limit is refused with
+    /// [`OverLimit`](crate::protocol::endpoint::EndpointError::OverLimit) and not sent.
     Output {
         /// The lease.
         fence: Fence,

@@ -7,7 +7,7 @@ use crate::{
     fleet::{LossReason, WorkerHandle},
     lease::{Fence, WorkerCleanupReport, WorkerLease},
     protocol::chunk::Stream,
-    time::Mono,
+    time::{Millis, Mono},
 };
 
 /// Where a job stands.
@@ -58,19 +58,44 @@ impl Job {
         self.lease.fence
     }
 
+    /// How many bytes the lease allows of outputs together, or of the log.
+    pub(super) fn limit(&self, stream: &Stream) -> u64 {
+        let artifacts = &self.lease.terms.artifacts;
+        if *stream == Stream::Log { artifacts.max_log_bytes } else { artifacts.max_output_bytes }
+    }
+
+    /// How many bytes of that were sent on this connection.
+    pub(super) fn sent_like(&self, stream: &Stream) -> u64 {
+        let is_log = *stream == Stream::Log;
+        let like = self.sent.iter().filter(|(other, _)| (**other == Stream::Log) == is_log);
+        like.fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+    }
+
     /// Whether the run could be going on, or begin.
     pub(super) const fn is_before_the_end(&self) -> bool {
         matches!(self.stage, Stage::Fetching | Stage::Ready | Stage::Starting | Stage::Running { .. })
     }
 
-    /// When something has to happen by itself.
-    pub(super) fn deadline(&self) -> Option<Mono> {
+    /// When something has to happen by itself; a renewal only where one `can_renew`.
+    pub(super) fn deadline(&self, can_renew: bool) -> Option<Mono> {
         match &self.stage {
             Stage::Fetching | Stage::Ready => Some(self.start_by),
-            Stage::Running { until, renew_at } => Some(renew_at.map_or(*until, |renew| renew.min(*until))),
+            Stage::Running { until, renew_at } => {
+                let renewal = renew_at.filter(|_| can_renew);
+                Some(renewal.map_or(*until, |renewal| renewal.min(*until)))
+            }
             _ => None,
         }
     }
+}
+
+/// The shortest time between two renewals.
+const LEAST_PAUSE: Millis = Millis(250);
+
+/// How long a run that may go on until `until` waits before it asks for more: the rhythm of the policy, but no longer
+/// than half of the time that it has.
+pub(super) fn renewal_pause(rhythm: Millis, until: Mono, now: Mono) -> Millis {
+    rhythm.min(Millis(until.since(now).0 / 2).max(LEAST_PAUSE))
 }
 
 /// Cleanup that is owed for a lease that was lost.

@@ -139,6 +139,10 @@ impl Agent {
         if !room {
             return Err(EndpointError::Full);
         }
+        let limit = job.limit(&stream);
+        if job.sent_like(&stream).saturating_add(content.len() as u64) > limit {
+            return Err(EndpointError::OverLimit { limit });
+        }
         let at = job.sent.entry(stream.clone()).or_default();
         let chunk = Chunk::new(fence, stream, *at, content)
             .map_err(|_| EndpointError::NotNow("a piece has at most MAX_CHUNK_BYTES"))?;

@@ -87,7 +87,7 @@ impl NodeAgentConfig {
     }
 
     /// Closes a connection on which the coordinator says nothing, or not the rest of a frame, for this long. Default
-    /// 15 s; at least 1 s.
+    /// 15 s; at least 1 s. Silence is waited with for three heartbeats of the fleet's policy, where that is longer.
     #[must_use]
     pub const fn patience(mut self, patience: Millis) -> Self {
         self.patience = if patience.0 < 1000 { Millis(1000) } else { patience };
@@ -286,7 +286,7 @@ impl NodeAgent {
                     return Ok(());
                 }
                 self.epoch = epoch;
-                self.heartbeat_every = heartbeat_every.max(Millis(100));
+                self.keep_to(heartbeat_every);
                 self.heartbeat_at = now.mono.plus(self.heartbeat_every);
                 self.stage = Stage::Open { connect_at: now.mono };
                 self.link.event(NodeAgentEvent::Welcome { epoch });
@@ -302,6 +302,11 @@ impl NodeAgent {
             _ => return Err(ProtocolError::Unasked),
         }
         Ok(())
+    }
+
+    fn keep_to(&mut self, heartbeat_every: Millis) {
+        self.heartbeat_every = heartbeat_every.max(Millis(100));
+        self.link.asked_every(self.heartbeat_every.max(ASK_AGAIN));
     }
 
     fn refused(&mut self, asked: NodeAsked, code: WireCode, now: Now) {
@@ -365,6 +370,10 @@ impl Session for NodeAgent {
                 self.perform(action);
             }
             NodeWord::Anchors(notice) => self.told(&notice, now),
+            NodeWord::Rhythm { heartbeat_every } => {
+                self.keep_to(heartbeat_every);
+                self.heartbeat_at = self.heartbeat_at.min(now.mono.plus(self.heartbeat_every));
+            }
         }
         Ok(())
     }

@@ -14,8 +14,8 @@ use zeroize::Zeroize as _;
 use crate::{
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
+    fence::Epoch,
     id::{DeviceId, FleetId},
-    lease::Epoch,
     time::{Millis, Mono, Now, Wall},
 };
 

@@ -7,6 +7,7 @@
 //! * [`evidence`]: what a worker states, and its two wire forms
 //! * [`EgressBinding`]: what an egress proxy signs about a worker
 //! * [`policy`]: which evidence lets a worker join
+//! * [`keyless`]: builders that are identities instead of keys
 //! * [`appraise`]: the verdict, with every failure; [`reappraise`] and [`reappraise_all`] when the policy changed
 //! * [`seal_summary`]: the verdict as a signed document for others
 //!
@@ -27,8 +28,11 @@ pub mod challenge;
 pub mod dsse;
 mod egress_binding;
 pub mod evidence;
+mod excerpt;
+pub mod keyless;
 pub mod policy;
-mod rfc3339;
+mod provenance;
+pub(crate) mod rfc3339;
 pub mod signature;
 pub mod strict;
 mod summary;
@@ -36,15 +40,22 @@ mod version;
 
 pub use self::{
     appraisal::{
-        AcceptedEvidence, Appraisal, AppraisalReport, BuilderFacts, CoarseAppraisal, Dimension, EgressFacts,
-        EvidenceContext, EvidenceFacts, EvidenceProfile, Failure, FailureReport, Field, MAX_ATTACHMENTS,
-        Measurement, PROVENANCE_PREDICATE, SignerFacts, Submission, Tier, TrustVector, WaivedReport,
-        appraise, appraise_submission, reappraise, reappraise_all,
+        AcceptedEvidence, Appraisal, AppraisalReport, Appraiser, AttachmentError, AttachmentFinding,
+        AttachmentPlace, AttachmentReport, BuilderFacts, BuilderSigner, CheckRow, CoarseAppraisal, Dimension,
+        EgressFacts, EvidenceContext, EvidenceFacts, EvidenceProfile, Failure, FailureReport, Field,
+        InspectedStatement, Learned, MAX_ATTACHMENTS, MAX_ENVELOPES, Measurement, ProvenanceMemory,
+        SignerFacts, StatementFacts, Submission, Tier, TrustVector, Vouched, WaivedReport, appraise,
+        appraise_submission, reappraise, reappraise_all,
     },
     challenge::NonceError,
     egress_binding::{BindingError, EGRESS_PAYLOAD_TYPE, EgressBinding},
     evidence::{EvidenceForm, WorkerAttestation, WorkerClaims},
+    excerpt::Excerpt,
     policy::AttestationPolicy,
+    provenance::{
+        ContainerError, PROVENANCE_PREDICATE, PROVENANCE_PREDICATE_V02, ProvenanceError, ProvenanceVersion,
+        SubjectDigests,
+    },
     summary::{
         SUMMARY_LEVEL, SUMMARY_PREDICATE, SummaryError, SummaryTrust, VerificationSummary, seal_summary,
     },

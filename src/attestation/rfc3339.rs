@@ -8,7 +8,7 @@ use crate::time::Wall;
 const EPOCH_DAYS: u64 = 719_468;
 
 /// `at` as `2025-11-24T16:00:00.000Z`; `None` after the year 9999.
-pub(super) fn format(at: Wall) -> Option<String> {
+pub(crate) fn format(at: Wall) -> Option<String> {
     let (seconds, millis) = (at.0 / 1000, at.0 % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years begin in March here, so that the leap day is the last one, in eras of 400 years.

@@ -1,6 +1,10 @@
 //! The portable verdict: an accepted appraisal as a signed SLSA Verification Summary Attestation v1
 //! (slsa.dev/spec/v1.0/verification_summary), and reading one back.
 //!
+//! The members are those of the specification: who verified and when, the worker as the resource, the policy by a URI and
+//! its digest, every attestation that was used by the digest of its payload (the egress binding is a part of the evidence),
+//! the result, and our level, which begins with no `SLSA_`. Our one extension is named by a URI, as extensions must be.
+//!
 //! Who trusts the fleet's key learns what was accepted without seeing the evidence. A summary that was read back is
 //! information: it makes no [`AcceptedEvidence`], and no lease hangs on it.
 
@@ -54,6 +58,12 @@ pub enum SummaryError {
     /// The payload is no summary statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
+    /// What names the verifier is no URI.
+    #[error("the verifier is named by a URI with a scheme, of 1 to 256 printable ASCII characters")]
+    VerifierUri,
+    /// The summary names its policy by no URI.
+    #[error("the summary names its policy by no URI, which is due beside the digest")]
+    PolicyUri,
     /// The summary is of another verifier than the one whose keys signed it.
     #[error("the summary names another verifier")]
     Verifier,
@@ -78,8 +88,9 @@ impl Coded for SummaryError {
             Self::Envelope(error) => error.code(),
             Self::Statement(error) => error.code(),
             Self::NoSubject => code::SUMMARY_NO_SUBJECT,
+            Self::PolicyUri => code::SUMMARY_POLICY,
             Self::Time => code::SUMMARY_TIME,
-            Self::Verifier => code::SUMMARY_VERIFIER,
+            Self::Verifier | Self::VerifierUri => code::SUMMARY_VERIFIER,
             Self::Resource => code::SUMMARY_RESOURCE,
             Self::NotPassed => code::SUMMARY_NOT_PASSED,
             Self::Digest => code::SUMMARY_DIGEST,
@@ -103,8 +114,10 @@ struct Predicate {
     verification_result: String,
     #[serde(rename = "verifiedLevels")]
     verified_levels: Vec<String>,
+    #[serde(rename = "slsaVersion", default, skip_serializing_if = "Option::is_none")]
+    slsa_version: Option<String>,
     /// Our extension: until when the acceptance holds.
-    #[serde(rename = "leasehold_validUntil")]
+    #[serde(rename = "https://leasehold.dev/verification-summary/v1/validUntil")]
     valid_until: String,
 }
 
@@ -115,12 +128,14 @@ struct Verifier {
 
 #[derive(Serialize, Deserialize)]
 struct Resource {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
     digest: alloc::collections::BTreeMap<String, String>,
 }
 
 impl Resource {
     fn new(digest: Sha256Digest) -> Self {
-        Self { digest: [("sha256".into(), digest.to_string())].into() }
+        Self { uri: None, digest: [("sha256".into(), digest.to_string())].into() }
     }
 
     fn sha256(&self) -> Result<Sha256Digest, SummaryError> {
@@ -133,10 +148,27 @@ fn resource(fleet: &FleetId, worker: &WorkerId) -> String {
     format!("leasehold:fleet/{fleet}/worker/{worker}")
 }
 
+/// A policy has no place where it could be fetched: its digest is its name.
+fn policy_uri(policy: Sha256Digest) -> String {
+    format!("leasehold:attestation-policy/sha256/{policy}")
+}
+
+/// Whether `text` is a URI as far as its scheme and its characters say (RFC 3986, section 3).
+fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let named = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && named
+        && !rest.is_empty()
+        && text.len() <= 256
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Signs a summary of `accepted`, verified at `now`. `verifier` is the URI under which the fleet's keys are known.
 ///
 /// # Errors
-/// [`SummaryError::NoSubject`], [`SummaryError::Time`] after the year 9999, [`SummaryError::Signer`].
+/// [`SummaryError::NoSubject`], [`SummaryError::VerifierUri`], [`SummaryError::Time`] after the year 9999,
+/// [`SummaryError::Signer`].
 pub fn seal_summary(
     accepted: &AcceptedEvidence,
     verifier: &str,
@@ -151,6 +183,9 @@ pub fn seal_summary(
     if subject.is_empty() {
         return Err(SummaryError::NoSubject);
     }
+    if !is_uri(verifier) {
+        return Err(SummaryError::VerifierUri);
+    }
     let time = |at| rfc3339::format(at).ok_or(SummaryError::Time);
     let statement = StatementForm {
         kind: STATEMENT_TYPE.into(),
@@ -160,10 +195,16 @@ pub fn seal_summary(
             verifier: Verifier { id: verifier.into() },
             time_verified: time(now)?,
             resource_uri: resource(&facts.audience, &facts.worker),
-            policy: Resource::new(facts.policy),
-            input_attestations: [Resource::new(facts.evidence)].into(),
+            policy: Resource { uri: Some(policy_uri(facts.policy)), ..Resource::new(facts.policy) },
+            input_attestations: [facts.evidence]
+                .iter()
+                .chain(&facts.statements)
+                .copied()
+                .map(Resource::new)
+                .collect(),
             verification_result: "PASSED".into(),
             verified_levels: [SUMMARY_LEVEL.into()].into(),
+            slsa_version: Some("1.0".into()),
             valid_until: time(facts.valid_until)?,
         },
     };
@@ -184,6 +225,8 @@ pub struct VerificationSummary {
     pub policy: Sha256Digest,
     /// SHA-256 of the evidence's payload.
     pub evidence: Sha256Digest,
+    /// SHA-256 of the payloads of the builders' statements that were used.
+    pub statements: Vec<Sha256Digest>,
     /// What was measured: names and digests.
     pub subjects: Vec<(String, Sha256Digest)>,
 }
@@ -220,6 +263,9 @@ impl SummaryTrust<'_> {
         if predicate.resource_uri != resource(fleet, worker) {
             return Err(SummaryError::Resource);
         }
+        if !predicate.policy.uri.as_deref().is_some_and(is_uri) {
+            return Err(SummaryError::PolicyUri);
+        }
         let level = predicate.verified_levels.iter().any(|level| level == SUMMARY_LEVEL);
         if predicate.verification_result != "PASSED" || !level {
             return Err(SummaryError::NotPassed);
@@ -228,13 +274,16 @@ impl SummaryTrust<'_> {
             Claim::Stated(digest) => Ok((form.name.clone(), digest)),
             _ => Err(SummaryError::Digest),
         };
-        let [evidence] = predicate.input_attestations.as_slice() else { return Err(SummaryError::Digest) };
+        let [evidence, statements @ ..] = predicate.input_attestations.as_slice() else {
+            return Err(SummaryError::Digest);
+        };
         let time = |text: &str| rfc3339::parse(text).ok_or(SummaryError::Time);
         let summary = VerificationSummary {
             verified: time(&predicate.time_verified)?,
             valid_until: time(&predicate.valid_until)?,
             policy: predicate.policy.sha256()?,
             evidence: evidence.sha256()?,
+            statements: statements.iter().map(Resource::sha256).collect::<Result<_, _>>()?,
             subjects: statement.subject.iter().map(subject).collect::<Result<_, _>>()?,
         };
         if summary.valid_until <= now {

@@ -1,7 +1,7 @@
 //! Versions that a worker states and a fleet judges: SDK protocol ranges, and WIT interfaces on compatibility tracks.
 
 use alloc::{string::String, sync::Arc};
-use core::{fmt, str::FromStr};
+use core::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -12,7 +12,9 @@ pub const MAX_WIT_BYTES: usize = 128;
 
 /// Why a text is not a version or an interface, or two numbers not a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a version of the form that is due")]
+#[error(
+    "not a version that is due: `1.2.3` (semver 2.0.0), for an interface `namespace:package/interface@1.2.3`, for a range `min` of at least 1 and at most `max`"
+)]
 pub struct VersionError;
 
 impl Coded for VersionError {
@@ -99,13 +101,15 @@ impl fmt::Display for ProtocolRange {
     }
 }
 
-/// A semantic version (semver 2.0.0) without build metadata: `1.2.3` or `1.2.3-rc.1`.
+/// A semantic version (semver 2.0.0): `1.2.3`, `1.2.3-rc.1`, `1.2.3+build.7`.
+///
+/// The order is that of the specification, with build metadata as a last resort; two versions that differ in build
+/// metadata alone are the same to every rule ([`Self::is_same`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    major: u64,
-    minor: u64,
-    patch: u64,
-    pre: Option<Arc<str>>,
+    version: semver::Version,
+    /// How many numbers are written. Fewer than three stand for the first version of their track.
+    numbers: u8,
 }
 
 /// Versions on one track are compatible with each other, later ones with more.
@@ -118,24 +122,44 @@ enum Track {
 
 impl Version {
     fn track(&self) -> Track {
-        match (self.major, self.minor) {
-            (0, 0) => Track::ZeroZeroPatch(self.patch),
+        match (self.version.major, self.version.minor) {
+            (0, 0) => Track::ZeroZeroPatch(self.version.patch),
             (0, minor) => Track::ZeroMinor(minor),
             (major, _) => Track::Major(major),
         }
     }
 
+    /// Whether both are the same version, whatever their build metadata.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.version.cmp_precedence(&other.version) == Ordering::Equal
+    }
+
     /// How this version stands to a required minimum. Pre-releases match only themselves.
     pub fn compare(&self, minimum: &Self) -> Compatibility {
-        if self.pre.is_some() || minimum.pre.is_some() {
-            return if self == minimum { Compatibility::Compatible } else { Compatibility::OtherTrack };
+        if !self.version.pre.is_empty() || !minimum.version.pre.is_empty() {
+            return if self.is_same(minimum) { Compatibility::Compatible } else { Compatibility::OtherTrack };
         }
         match self.track().cmp(&minimum.track()) {
-            core::cmp::Ordering::Less => Compatibility::TooOld,
-            core::cmp::Ordering::Greater => Compatibility::TooNew,
-            core::cmp::Ordering::Equal if self < minimum => Compatibility::TooOld,
-            core::cmp::Ordering::Equal => Compatibility::Compatible,
+            Ordering::Less => Compatibility::TooOld,
+            Ordering::Greater => Compatibility::TooNew,
+            Ordering::Equal => match self.version.cmp_precedence(&minimum.version) {
+                Ordering::Less => Compatibility::TooOld,
+                Ordering::Equal | Ordering::Greater => Compatibility::Compatible,
+            },
         }
+    }
+
+    /// The canonical form of an interface's version in the component model: the numbers of its track alone, `1`, `0.2`.
+    fn canonical(text: &str) -> Option<Self> {
+        let (numbers, full) = match text.split_once('.') {
+            None => (1, alloc::format!("{text}.0.0")),
+            Some(("0", _)) => (2, alloc::format!("{text}.0")),
+            Some(_) => return None,
+        };
+        let version = semver::Version::parse(&full).ok()?;
+        let plain = version.pre.is_empty() && version.build.is_empty();
+        let names_track = if numbers == 1 { version.major > 0 } else { version.minor > 0 };
+        (plain && names_track).then_some(Self { version, numbers })
     }
 }
 
@@ -153,15 +177,6 @@ pub enum Compatibility {
     OtherTrack,
 }
 
-fn number(text: &str) -> Result<u64, VersionError> {
-    let canonical =
-        text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
-    if !canonical {
-        return Err(VersionError);
-    }
-    text.parse().map_err(|_| VersionError)
-}
-
 impl FromStr for Version {
     type Err = VersionError;
 
@@ -169,34 +184,19 @@ impl FromStr for Version {
         if text.len() > MAX_WIT_BYTES {
             return Err(VersionError);
         }
-        let (core, pre) = match text.split_once('-') {
-            Some((core, pre)) => (core, Some(pre)),
-            None => (text, None),
-        };
-        let mut parts = core.split('.');
-        let (Some(major), Some(minor), Some(patch), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(VersionError);
-        };
-        let identifier = |part: &str| {
-            let numeric = part.bytes().all(|byte| byte.is_ascii_digit());
-            !part.is_empty()
-                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-                && !(numeric && part.len() > 1 && part.starts_with('0'))
-        };
-        if pre.is_some_and(|pre| !pre.split('.').all(identifier)) {
-            return Err(VersionError);
-        }
-        let pre = pre.map(Arc::from);
-        Ok(Self { major: number(major)?, minor: number(minor)?, patch: number(patch)?, pre })
+        let version = semver::Version::parse(text).map_err(|_| VersionError)?;
+        Ok(Self { version, numbers: 3 })
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
-        self.pre.as_deref().map_or(Ok(()), |pre| write!(f, "-{pre}"))
+        let version = &self.version;
+        match self.numbers {
+            1 => write!(f, "{}", version.major),
+            2 => write!(f, "{}.{}", version.major, version.minor),
+            _ => write!(f, "{version}"),
+        }
     }
 }
 
@@ -210,18 +210,24 @@ impl FromStr for WitName {
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let (namespace, rest) = text.split_once(':').ok_or(VersionError)?;
         let (package, interface) = rest.split_once('/').ok_or(VersionError)?;
-        let kebab = |name: &str| {
-            name.starts_with(|first: char| first.is_ascii_lowercase())
-                && !name.ends_with('-')
-                && !name.contains("--")
-                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        };
-        if text.len() <= MAX_WIT_BYTES && [namespace, package, interface].into_iter().all(kebab) {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(VersionError)
-        }
+        let fits = text.len() <= MAX_WIT_BYTES && is_words(namespace) && is_words(package);
+        if fits && is_label(interface) { Ok(Self(Arc::from(text))) } else { Err(VersionError) }
     }
+}
+
+/// Lowercase words with single hyphens between them, the first one beginning with a letter.
+fn is_words(name: &str) -> bool {
+    is_label(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+/// Words in lower case and acronyms in upper case (component model, `label`), with single hyphens between them, the first
+/// one beginning with a letter.
+fn is_label(name: &str) -> bool {
+    let fragment = |part: &str| {
+        let all = |fits: fn(&u8) -> bool| part.bytes().all(|byte| fits(&byte) || byte.is_ascii_digit());
+        !part.is_empty() && (all(u8::is_ascii_lowercase) || all(u8::is_ascii_uppercase))
+    };
+    name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.split('-').all(fragment)
 }
 
 impl fmt::Display for WitName {
@@ -230,7 +236,8 @@ impl fmt::Display for WitName {
     }
 }
 
-/// A WIT interface at a version: `namespace:package/interface@1.2.3`.
+/// A WIT interface at a version: `namespace:package/interface@1.2.3`, or at the canonical form of one, `@1` or `@0.2`, which
+/// stands for the first version of that track.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WitInterface {
     name: WitName,
@@ -257,7 +264,8 @@ impl FromStr for WitInterface {
             return Err(VersionError);
         }
         let (name, version) = text.split_once('@').ok_or(VersionError)?;
-        Ok(Self { name: name.parse()?, version: version.parse()? })
+        let version = Version::canonical(version).map_or_else(|| version.parse(), Ok)?;
+        Ok(Self { name: name.parse()?, version })
     }
 }
 
@@ -293,7 +301,7 @@ mod tests {
 
     #[test]
     fn versions_have_one_spelling() {
-        for good in ["0.0.0", "1.2.3", "0.2.0-rc.1", "10.20.30-a-b.0"] {
+        for good in ["0.0.0", "1.2.3", "0.2.0-rc.1", "10.20.30-a-b.0", "1.2.5+git.abc", "1.0.0-rc.1+7.x"] {
             assert_eq!(good.parse::<Version>().unwrap().to_string(), good);
         }
         for bad in [
@@ -304,7 +312,7 @@ mod tests {
             "01.2.3",
             "1.2.3-",
             "1.2.3-01",
-            "1.2.3+x",
+            "1.2.3+",
             "v1.2.3",
             " 1.2.3",
             "1.2.3-a..b",
@@ -316,7 +324,15 @@ mod tests {
         }
         for bad in [
             "a:b/c",
-            "a:b/c@1",
+            "a:b/c@1.2",
+            "a:b/c@0",
+            "a:b/c@0.0",
+            "a:b/c@01",
+            "a:b/c@0.2-rc",
+            "a:B/c@1.0.0",
+            "a:b/cD@1.0.0",
+            "a:b/c--d@1.0.0",
+            "a:b/1c@1.0.0",
             "A:b/c@1.0.0",
             "a:b@1.0.0",
             "a:b/c-@1.0.0",
@@ -325,10 +341,11 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<WitInterface>(), Err(VersionError), "{bad}");
         }
-        assert_eq!(
-            "wasi:http2/x-y@0.2.1".parse::<WitInterface>().unwrap().to_string(),
-            "wasi:http2/x-y@0.2.1"
-        );
+        for good in
+            ["wasi:http2/x-y@0.2.1", "wasi:http/types@0.2", "a:b/HTTP-client@1", "a:b/c@1.2.5+git.abc"]
+        {
+            assert_eq!(good.parse::<WitInterface>().unwrap().to_string(), good);
+        }
     }
 
     #[test]
@@ -347,10 +364,48 @@ mod tests {
             ("1.3.0-rc.1", "1.2.3", OtherTrack),
             ("1.3.0-rc.1", "1.3.0-rc.1", Compatible),
             ("1.3.0", "1.3.0-rc.1", OtherTrack),
+            ("1.2.3+a", "1.2.3+b", Compatible),
+            ("1.3.0-rc.1+a", "1.3.0-rc.1", Compatible),
         ] {
             let compare = have.parse::<Version>().unwrap().compare(&minimum.parse().unwrap());
             assert_eq!(compare, want, "{have} against {minimum}");
         }
+    }
+
+    /// Semver 2.0.0, section 11, in its own order of examples.
+    #[test]
+    fn versions_are_in_the_order_of_semver() {
+        let order = [
+            "0.9.9",
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "2.0.0",
+            "2.1.0",
+            "2.1.1",
+        ];
+        let versions: alloc::vec::Vec<Version> = order.iter().map(|text| text.parse().unwrap()).collect();
+        assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
+        let version = |text: &str| text.parse::<Version>().unwrap();
+        assert!(version("1.2.3+a").is_same(&version("1.2.3+b")) && version("1.2.3+a") != version("1.2.3+b"));
+    }
+
+    /// A track alone shows no more than that its first version is there.
+    #[test]
+    fn a_canonical_version_is_the_first_of_its_track() {
+        let compare = |have: &str, minimum: &str| {
+            let version = |text: &str| text.parse::<WitInterface>().unwrap().version().clone();
+            version(&alloc::format!("a:b/c@{have}")).compare(&version(&alloc::format!("a:b/c@{minimum}")))
+        };
+        assert_eq!(compare("0.2", "0.2.0"), Compatibility::Compatible);
+        assert_eq!(compare("0.2", "0.2.1"), Compatibility::TooOld);
+        assert_eq!(compare("0.2.7", "0.2"), Compatibility::Compatible);
+        assert_eq!(compare("2", "1"), Compatibility::TooNew);
     }
 
     #[test]

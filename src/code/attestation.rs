@@ -1,6 +1,6 @@
 //! Codes of the attestation part.
 
-use super::codes;
+use super::entry::codes;
 
 codes! { ATTESTATION:
     JSON_STRICT = "json.strict", "the document is strict JSON within the limits";
@@ -33,12 +33,15 @@ codes! { ATTESTATION:
     DSSE_PAYLOAD_TYPE = "dsse.payload_type", "a payload type is over its bound, or not the one that is due";
     DSSE_UNTRUSTED = "dsse.untrusted", "no signature is one of a trusted key over this payload and type";
     DSSE_THRESHOLD = "dsse.threshold", "fewer distinct keys of distinct owners signed than the threshold";
+    DSSE_VERIFICATIONS = "dsse.verifications", "the signature checks that one submission may cost are spent before every signature was tried";
+    BUNDLE_MEDIA_TYPE = "bundle.media_type", "a bundle is not of a version that is known";
+    BUNDLE_NO_ENVELOPE = "bundle.no_envelope", "a bundle holds no envelope";
     DSSE_ROOT_EMPTY = "dsse.root.empty", "a trust root has no key";
     DSSE_ROOT_TOO_MANY_KEYS = "dsse.root.too_many_keys", "a trust root is over its bound";
     DSSE_ROOT_THRESHOLD = "dsse.root.threshold", "a threshold is 0 or more than the owners can reach";
     DSSE_ROOT_CONFLICT = "dsse.root.conflict", "one key is listed for two owners";
     VERSION_MALFORMED = "version.malformed", "a version, an interface or a range of versions is not of its one form";
-    STATEMENT_TYPE = "statement.type", "a statement's _type is not that of in-toto Statement v1";
+    STATEMENT_TYPE = "statement.type", "a statement's _type is not that of in-toto Statement v1, nor of v0.1 where that is taken";
     STATEMENT_SUBJECT = "statement.subject", "a statement has no subject, or one without a digest";
     STATEMENT_PREDICATE_TYPE = "statement.predicate_type", "a statement's predicate is of an unknown type or major version";
     EVIDENCE_VERSION = "evidence.version", "a plain document states another version, or none";
@@ -49,6 +52,7 @@ codes! { ATTESTATION:
     NONCE_EPOCH = "nonce.epoch", "a nonce of another epoch";
     NONCE_EXPIRED = "nonce.expired", "a nonce's time is over";
     NONCE_FUTURE = "nonce.future", "a nonce was issued after now";
+    ATTESTATION_POLICY_VALID = "attestation.policy.valid", "the attestation policy builds";
     ATTESTATION_POLICY_INVALID = "attestation.policy.invalid", "an attestation policy contradicts itself";
     LINT_UNSIGNED = "attestation.lint.unsigned", "the policy takes unsigned documents";
     LINT_LIFETIME = "attestation.lint.lifetime", "evidence may live for more than a week";
@@ -161,9 +165,29 @@ codes! { ATTESTATION:
     ATTESTATION_EGRESS_EXPIRED = "attestation.egress.expired", "the egress binding has expired";
     ATTESTATION_EGRESS_LIFETIME = "attestation.egress.lifetime", "the egress binding claims to be good for longer than the policy's maximum, or for no time";
     ATTESTATION_PROVENANCE_MISSING = "attestation.provenance.missing", "too few builders vouch for image and build";
+    ATTESTATION_PROVENANCE_VOUCHED = "attestation.provenance.vouched", "an attachment vouches for what runs";
+    ATTESTATION_PROVENANCE_BUILDER = "attestation.provenance.builder", "provenance names no builder, or one that its signer may not speak for";
+    ATTESTATION_PROVENANCE_SUBJECT = "attestation.provenance.subject", "provenance is about nothing that the evidence claims";
+    ATTESTATION_PROVENANCE_BUILD_TYPE = "attestation.provenance.build_type", "provenance is of a build type that the policy does not take";
+    ATTESTATION_PROVENANCE_SOURCE = "attestation.provenance.source", "provenance is of a source that the policy does not take, or states none";
+    ATTESTATION_PROVENANCE_PARAMETERS = "attestation.provenance.parameters", "provenance has external parameters that the policy does not take";
+    KEYLESS_NO_VERIFIER = "keyless.no_verifier", "a bundle is signed by an identity, and no verifier of identities is set up";
+    KEYLESS_BUNDLE = "keyless.bundle", "a verifier of identities cannot read a bundle";
+    KEYLESS_ROOT_MISSING = "keyless.root.missing", "there is no trust root to verify identities with";
+    KEYLESS_ROOT_EXPIRED = "keyless.root.expired", "the trust root to verify identities with has expired";
+    KEYLESS_LOG_UNKNOWN = "keyless.log.unknown", "the transparency log of an entry is not known to the trust root";
+    KEYLESS_LOG = "keyless.log", "the transparency log's entry, promise or proof does not hold";
+    KEYLESS_CERTIFICATE = "keyless.certificate", "the certificate of an identity does not lead to the trust root";
+    KEYLESS_TIME = "keyless.time", "nobody proves that a signature was made while its certificate was valid";
+    KEYLESS_SIGNATURE = "keyless.signature", "the signature is none of the certificate's key";
+    KEYLESS_IDENTITY_MALFORMED = "keyless.identity.malformed", "a certificate lacks a part of an identity, or it is out of bounds";
+    KEYLESS_OTHER_PAYLOAD = "keyless.other_payload", "a verifier of identities saw another payload than the appraisal";
+    KEYLESS_IDENTITY_UNKNOWN = "keyless.identity.unknown", "an identity is no builder of the policy";
+    KEYLESS_IDENTITY_TIME = "keyless.identity.time", "an identity is a builder of the policy at another time";
     ATTESTATION_TOO_MANY_ATTACHMENTS = "attestation.too_many_attachments", "more envelopes than the limit come with the evidence";
     SUMMARY_NO_SUBJECT = "summary.no_subject", "accepted evidence measures nothing that a summary could name";
     SUMMARY_TIME = "summary.time", "a time in a summary is not RFC 3339 in UTC";
+    SUMMARY_POLICY = "summary.policy", "a summary names its policy by no URI";
     SUMMARY_VERIFIER = "summary.verifier", "a summary names another verifier than the one whose keys are trusted";
     SUMMARY_RESOURCE = "summary.resource", "a summary is about another worker or fleet";
     SUMMARY_NOT_PASSED = "summary.not_passed", "a summary does not say that evidence passed at our level";

@@ -1,6 +1,6 @@
 //! Codes of the dispatch part, and of the node runtime around it.
 
-use super::codes;
+use super::entry::codes;
 
 codes! { DISPATCH:
     DISPATCH_POLICY = "dispatch.policy", "a dispatch policy contradicts itself or has a bound of zero";
@@ -31,6 +31,7 @@ codes! { DISPATCH:
     DISPATCH_REJECTED_REMOVAL = "dispatch.rejected.removal", "the request ended: its device was removed";
     DISPATCH_FULL = "dispatch.full", "as many requests are open or remembered as the policy allows";
     DISPATCH_FULL_BYTES = "dispatch.full_bytes", "as many payload bytes are held or promised as the policy allows";
+    DISPATCH_CLIENT_SHARE = "dispatch.client_share", "the client holds as many requests, or bytes, as one client may";
     DISPATCH_QUEUE_FULL = "dispatch.queue_full", "the queue of the device is full";
     DISPATCH_DEVICES_FULL = "dispatch.devices_full", "as many devices are known as the policy allows";
     DISPATCH_NO_DEVICE = "dispatch.no_device", "no device that may be used holds the capability and has room";

@@ -1,6 +1,6 @@
 //! Codes of fleet and lease.
 
-use super::codes;
+use super::entry::codes;
 
 codes! { FLEET:
     WORKSPACE_ESCAPE = "workspace.escape", "a path could name a place outside the workspace";
@@ -35,6 +35,7 @@ codes! { FLEET:
     TIME_BACKWARDS = "time.backwards", "the monotonic line went backwards";
     TIME_WALL_LEAP = "time.wall_leap", "the wall clock leapt further than the policy lets it";
     TIME_NO_LEAP = "time.no_leap", "the wall clock is where it should be, and nothing is there to accept";
+    POLICY_VALID = "policy.valid", "the fleet policy builds";
     POLICY_INVALID = "policy.invalid", "a fleet policy contradicts itself or leaves its bounds";
     POLICY_OTHER_FLEET = "policy.other_fleet", "a fleet policy is for another fleet";
     POLICY_BELOW_HELD = "policy.below_held", "a fleet policy has less room than what the fleet holds";
@@ -48,10 +49,14 @@ codes! { FLEET:
     ATTEST_BEFORE_RESTORE = "attest.before_restore", "the evidence was issued before the fleet was restored";
     FLEET_FULL = "fleet.full", "the fleet holds as many workers as its policy allows";
     FLEET_RUNS_FULL = "fleet.runs_full", "the fleet remembers as many runs as its policy allows";
-    FLEET_NO_WORKER = "fleet.no_worker", "no worker that is available has the capabilities";
+    FLEET_NO_WORKER = "fleet.no_worker", "no worker that can be leased has the capabilities";
+    FLEET_SWEEPING = "fleet.sweeping", "an act on the whole fleet is under way, and not every worker was judged under it";
     FLEET_QUIET = "fleet.quiet", "the fleet was restored and grants nothing before the quiet period ends";
     FLEET_BRAKE = "fleet.brake", "so many workers fell silent at once that runs lost by silence are not leased again";
     FLEET_STALE_DECISION = "fleet.stale_decision", "the state changed between decision and acceptance";
+    FLEET_OTHER_EPOCH = "fleet.other_epoch", "a decision or a word of durability is of the coordinator of another epoch";
+    FLEET_NOT_HANDED_OUT = "fleet.not_handed_out", "a record is said to last that was not handed out";
+    FLEET_UNRECOVERABLE = "fleet.unrecoverable", "the record of an operation would not recover, and is not written";
     FLEET_HALTED = "fleet.halted", "a journal write failed or is in doubt: only recovery goes on from here";
     WORKER_UNKNOWN = "worker.unknown", "no such worker";
     WORKER_STALE_HANDLE = "worker.stale_handle", "the message is of an older incarnation";
@@ -65,6 +70,7 @@ codes! { FLEET:
     WORKER_QUARANTINED = "worker.quarantined", "the worker is quarantined";
     WORKER_NOT_QUARANTINED = "worker.not_quarantined", "no operator's quarantine is there to release";
     WORKER_DRAINING = "worker.draining", "the worker is draining";
+    WORKER_SET_ASIDE = "worker.set_aside", "too many runs in a row ended badly on the worker";
     WORKER_NOT_DRAINING = "worker.not_draining", "the worker is not draining";
     WORKER_CAPABILITIES = "worker.capabilities", "the worker does not have the capabilities";
     EVIDENCE_NOT_IN_FORCE = "evidence.not_in_force", "the worker's evidence is missing, over, or does not pass under the policy in force";
@@ -91,6 +97,7 @@ codes! { FLEET:
     JOURNAL_INCONSISTENT = "journal.inconsistent", "a journal or snapshot contradicts itself";
     JOURNAL_MALFORMED = "journal.malformed", "a journal record or snapshot cannot be read";
     JOURNAL_VERSION = "journal.version", "a journal or snapshot is of a version that this build does not read";
+    JOURNAL_NOT_NEXT = "journal.not_next", "an entry of a log does not follow on what a replica holds";
     JOURNAL_NOTHING = "journal.nothing", "neither a snapshot nor a journal is there to recover from";
     SNAPSHOT_TOO_LARGE = "snapshot.too_large", "a part of the state is too large for a snapshot";
     RESTORE_REVOCATIONS = "restore.revocations", "a snapshot's revocations are older than the caller demands";

@@ -1,6 +1,6 @@
 //! Codes of the identity part.
 
-use super::codes;
+use super::entry::codes;
 
 codes! { IDENTITY:
     CERTIFICATE_MALFORMED = "certificate.malformed", "the bytes are not exactly one DER certificate or request";
@@ -18,9 +18,21 @@ codes! { IDENTITY:
     DEVICE_UNKNOWN = "device.unknown", "no such device is registered";
     DEVICE_FULL = "device.full", "the registry holds as many devices as its limits allow";
     DEVICE_REVOKED = "device.revoked", "the device is revoked";
+    DEVICE_RENEWAL_LATE = "device.renewal_late", "the certificate expired longer ago than a renewal may come";
+    DEVICE_RENEWAL_UNORDERED = "device.renewal_unordered", "the certificate has expired, and no standing order allows its device to renew it";
+    ORDER_TERMS = "order.terms", "a member of a standing order is out of range";
+    ORDER_UNKNOWN = "order.unknown", "there is no such standing order";
+    ORDER_EXISTS = "order.exists", "a standing order with this name is there already";
+    ORDER_FULL = "order.full", "there are as many standing orders as there may be";
+    ORDER_REVOKED = "order.revoked", "the standing order was revoked";
+    ORDER_EXPIRED = "order.expired", "the standing order is past its time";
+    ORDER_USED_UP = "order.used_up", "the standing order was used as often as it may be";
+    ORDER_SCOPE = "order.scope", "the standing order is for devices of other names, or of another kind";
+    ORDER_NO_SEED = "order.no_seed", "enrolment keys need a seed that the host keeps, and there is none";
     DEVICE_CERTIFICATE_IN_USE = "device.certificate_in_use", "the certificate belongs to a device already";
     DEVICE_KEY_IN_USE = "device.key_in_use", "the key belongs to another device";
     ROTATION_OVERLAP = "rotation.overlap", "the overlap of a rotation is zero or over its limit";
+    ROTATION_ENDS_EARLY = "rotation.ends_early", "the next certificate expires before the overlap that would leave the device with it alone";
     ROTATION_NONE = "rotation.none", "the device is not rotating its certificate";
     REVOCATION_EXISTS = "revocation.exists", "it is revoked already";
     REVOCATION_NONE = "revocation.none", "there is no such revocation to clear";
@@ -56,6 +68,7 @@ codes! { IDENTITY:
     PAIRING_BAD_CODE = "pairing.bad_code", "the text is not a pairing code";
     PAIRING_SNAPSHOT = "pairing.snapshot", "the stored pairing sessions are inconsistent or over the limits";
     ISSUE_REQUEST = "issue.request", "the certificate authority does not sign such a request";
+    ISSUE_ALGORITHM = "issue.algorithm", "the certificate request is signed with an algorithm that the authority does not check";
     ISSUE_UNAVAILABLE = "issue.unavailable", "the certificate authority could not be asked";
     ANCHOR_EXISTS = "anchor.exists", "the certificate is pinned already";
     ANCHOR_FULL = "anchor.full", "there are as many anchors as can be held and revoked";

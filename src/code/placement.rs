@@ -1,6 +1,6 @@
 //! Codes of the placement part.
 
-use super::codes;
+use super::entry::codes;
 
 codes! { PLACEMENT:
     PLACEMENT_CHOSEN = "placement.chosen", "the tool may run on the executor that the answer names";
@@ -28,6 +28,7 @@ codes! { PLACEMENT:
     PLACEMENT_CONTAINER_PRIVILEGED = "placement.container.privileged", "a container profile asks for privilege: privileged mode, escalation, kernel capabilities, devices, or a namespace of the host";
     PLACEMENT_CONTAINER_WRITABLE_ROOT = "placement.container.writable_root", "a container profile makes the root file system of the container writable";
     PLACEMENT_CONTAINER_HOST_ROOT = "placement.container.host_root", "a container profile mounts the root or a system directory of the host";
+    PLACEMENT_MOUNT_ROOT = "placement.mount_root", "a mount, or the source of a workspace, is outside the directories that the policy names for that, or one of those shows the host";
     PLACEMENT_CONTAINER_MOUNT = "placement.container.mount", "a mount of a container profile has a path that is not absolute and plain, or a target used twice";
     PLACEMENT_CONTAINER_MUTABLE_IMAGE = "placement.container.mutable_image", "a container image is not pinned by a SHA-256 digest";
     PLACEMENT_CONTAINER_UNLIMITED = "placement.container.unlimited", "a container profile lacks a limit of memory, processes or processor time";

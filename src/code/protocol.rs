@@ -1,13 +1,13 @@
 //! Codes of the protocol part: frames, messages, endpoints, and the `explain` line protocol.
 
-use super::codes;
+use super::entry::codes;
 
 codes! { PROTOCOL:
     EXPLAIN_MALFORMED = "explain.malformed", "a line is not one JSON object of the shape that its kind asks for";
     EXPLAIN_UNKNOWN_KIND = "explain.unknown_kind", "no such kind of question";
     EXPLAIN_TOO_LONG = "explain.too_long", "a line is over 8 MiB";
     FRAME_MAGIC = "frame.magic", "the bytes do not begin as a frame does";
-    FRAME_VERSION = "frame.version", "the peer speaks a version of the protocol that this end does not";
+    PROTOCOL_VERSION = "protocol.version", "the peer speaks a version of the protocol that this end does not: run the same release on both";
     FRAME_KIND = "frame.kind", "the kind of a frame is unknown";
     FRAME_TOO_LARGE = "frame.too_large", "a frame is over the limit of its kind";
     FRAME_DIRECTION = "frame.direction", "this end receives no frames of this kind";
@@ -22,6 +22,7 @@ codes! { PROTOCOL:
     CONNECTION_UNKNOWN = "connection.unknown", "there is no such connection";
     CONNECTION_KNOWN = "connection.known", "the connection is there already";
     CONNECTION_SILENT = "connection.silent", "the peer said nothing for too long";
+    CONNECTION_BUDGET = "connection.budget", "all connections together hold as many bytes as they may, and this one had held some for longest";
     CONNECTION_SLOW_READER = "connection.slow_reader", "the peer does not read what it is sent";
     CONNECTION_TOO_FAST = "connection.too_fast", "the peer asks for more than it lets be answered";
     CONNECTION_REPLACED = "connection.replaced", "the device has made a newer connection";
@@ -52,6 +53,7 @@ codes! { PROTOCOL:
     JOURNAL_FAILED = "journal.failed", "a journal write failed or is in doubt";
     JOURNAL_FULL = "journal.full", "the journal has no room";
     JOURNAL_UNREADABLE = "journal.unreadable", "the system does not let the journal be read";
+    JOURNAL_LOST = "journal.lost", "the journal is empty beside epochs that were given out: what the fleet has decided is not there";
     JOURNAL_LOCKED = "journal.locked", "another process or value writes the journal";
     JOURNAL_FOREIGN = "journal.foreign", "there are files in the journal's directory that no journal wrote";
     JOURNAL_DAMAGED = "journal.damaged", "what was written to the journal is not there any more as it was";

@@ -45,11 +45,15 @@ settings! {
     max_connections: usize = 100_000, at least 1;
     /// Bytes that a connection may have been handed without taking them. Default and least 4 MiB.
     max_unsent: usize = 4 << 20, at least 4 << 20;
+    /// Bytes that all connections hold together: what has come of frames, and what was not taken. Over it the connection is
+    /// closed that has held something for longest. Default 512 MiB, at least 16 MiB.
+    max_bytes: usize = 512 << 20, at least 16 << 20;
     /// Requests of a connection that wait for their answer. Default 16.
     max_in_flight: usize = 16, at least 1;
     /// Local requests, worker requests and refusals that wait for the journal, together. Default 65 536.
     max_held: usize = 65_536, at least 16;
-    /// Peers without a certificate at a time. Default 64.
+    /// Peers without a certificate at a time. Over it the one goes that has been there for longest without a pairing.
+    /// Default 64.
     max_strangers: usize = 64, at least 1;
     /// Messages of one peer without a certificate. Default 256.
     max_pairing_messages: usize = 256, at least 1;
@@ -61,7 +65,7 @@ settings! {
     feed_backlog: usize = 4_096, at least 1;
     /// How long the rest of a frame, or the first message, may take. Default 10 s.
     frame_patience: Millis = Millis::from_secs(10), at least Millis(1);
-    /// How long a peer may say nothing. Default 60 s.
+    /// How long a peer may say nothing, or three heartbeats of the fleet's policy where that is longer. Default 60 s.
     silence: Millis = Millis::from_secs(60), at least Millis(1);
     /// How long a connection may take nothing of what it was handed. Default 10 s.
     write_patience: Millis = Millis::from_secs(10), at least Millis(1);

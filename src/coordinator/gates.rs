@@ -1,12 +1,11 @@
-//! Enforcement points: their subscriptions, and what they are told.
+//! Enforcement points: their messages, and what they are told. Only those are visited that have something to hear.
 
 use super::{
-    anchors::Session,
-    endpoint::Coordinator,
     io::{ConnectionId, CoordinatorEvent},
+    parts::Coordinator,
 };
 use crate::{
-    code::{self, Coded as _},
+    code,
     protocol::{ProtocolError, message::GateMessage},
     time::Now,
 };
@@ -21,15 +20,9 @@ impl Coordinator {
         message: &GateMessage,
         now: Now,
     ) -> Result<(), ProtocolError> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-        // Workers are authenticated by the core at every operation; enforcement points here.
-        let standing = self.manager.state().devices().authenticate_fingerprint(connection.certificate, now);
-        if let Err(error) = standing {
-            self.close(id, error.code());
-            return Ok(());
-        }
-        connection.greeted = true;
-        connection.welcomed = true;
+        let Some(device) = self.connections.device_mut(id) else { return Ok(()) };
+        device.greeted = true;
+        device.welcomed = true;
         match message {
             GateMessage::Subscribe { ping, epoch } => {
                 let seen = *epoch;
@@ -38,11 +31,11 @@ impl Coordinator {
                     self.close(id, code::COORDINATOR_LOWER_EPOCH);
                     return Ok(());
                 }
-                self.feed.subscribe(id, *ping);
-                self.tell(id, Session::Device, now);
+                self.subscribers.subscribe(id, *ping);
+                self.tell_anchors(id, now);
             }
             GateMessage::Ping { ping } => {
-                if !self.feed.ping(id, *ping) {
+                if !self.subscribers.ping(id, *ping) {
                     return Err(ProtocolError::Order);
                 }
             }
@@ -52,13 +45,15 @@ impl Coordinator {
 
     /// Tells subscribers what they have room for, and closes those that are too far behind.
     pub(super) fn pump(&mut self, now: Now) {
-        for id in core::mem::take(&mut self.behind) {
+        for id in core::mem::take(&mut self.subscribers.behind) {
             self.close(id, code::CONNECTION_SLOW_READER);
         }
-        let subscribers: alloc::vec::Vec<_> = self.feed.subscribers().collect();
-        for id in subscribers {
-            while self.connections.get(&id).is_some_and(|connection| connection.unsent < WINDOW_BYTES) {
-                let Some(step) = self.feed.next(id, now.mono) else { break };
+        while let Some(id) = self.subscribers.waiting.pop_first() {
+            // An enforcement point hears nothing more than its certificate lets it (invariant 12).
+            while self.is_authenticated(id, now)
+                && self.connections.unsent(id).is_some_and(|unsent| unsent < WINDOW_BYTES)
+                && let Some(step) = self.subscribers.next(id, now.mono)
+            {
                 self.send(id, &step, now);
             }
         }

@@ -8,14 +8,16 @@ use crate::{
     dispatch::{Enqueued, RequestState},
     fleet::{
         AcceptWall, Acquire, AcquireError, Acquired, CancelRequest, CollectResult, Drain, Enqueue,
-        ForceCleanup, JournalBatch, ManageAnchors, ManageDevice, ManageError, Managed, NodeError,
+        ForceCleanup, JournalBatch, LogId, ManageAnchors, ManageDevice, ManageError, Managed, NodeError,
         OrderDispatch, QuarantineAll, QuarantineWorker, Release, Retire, Reverify, RevokeRun, Revoked,
         SetPolicy, Undrain,
     },
-    id::{ClientId, DeviceId, RequestId, SessionId},
+    id::{ClientId, DeviceId, OrderId, RequestId, SessionId},
     identity::{
-        DeviceKind,
-        pairing::{ApprovalRequest, Offered, PairingMethod, PairingTarget, VerifiedPairing},
+        DeviceKind, StandingTerms,
+        pairing::{
+            ApprovalRequest, EnrolmentOffered, Offered, PairingMethod, PairingTarget, VerifiedPairing,
+        },
     },
     lease::{Epoch, Fence, Inspection, RelativePath, WorkerLease},
     protocol::chunk::Stream,
@@ -131,8 +133,8 @@ pub enum CoordinatorInput<'a> {
         /// What was found; `None` where nobody could look.
         found: Option<Inspection>,
     },
-    /// The batch that ends with this index lasts.
-    Durable(u64),
+    /// The batch that ends with this record lasts.
+    Durable(LogId),
     /// The write of the last batch failed, or nobody knows. Only recovery goes on from here.
     JournalFailed,
     /// Time has passed.
@@ -190,6 +192,15 @@ pub enum OperatorCommand {
     CancelPairing {
         session: SessionId,
     },
+    /// Gives out an enrolment key; the answer holds its code.
+    OpenEnrolment {
+        order: OrderId,
+        terms: StandingTerms,
+    },
+    /// Takes it back.
+    RevokeEnrolment {
+        order: OrderId,
+    },
 }
 
 /// The answer to a local request.
@@ -208,6 +219,8 @@ pub enum LocalAnswer {
     Done(Result<(), NodeError>),
     /// To [`OperatorCommand::OfferPairing`].
     Offered(Result<Box<Offered>, NodeError>),
+    /// To [`OperatorCommand::OpenEnrolment`].
+    Enrolment(Result<Box<EnrolmentOffered>, NodeError>),
     /// To [`OperatorCommand::ApprovePairing`]: for the issuer, and then [`CoordinatorInput::CompletePairing`].
     Approved(Result<Box<VerifiedPairing>, NodeError>),
     /// To [`CoordinatorInput::CompletePairing`].
@@ -268,6 +281,9 @@ pub enum CoordinatorOutput {
     /// A device has proved the code of a pairing: show this to an operator, whole, for
     /// [`OperatorCommand::ApprovePairing`] or [`OperatorCommand::RejectPairing`].
     ApprovalWanted(Box<ApprovalRequest>),
+    /// A device has proved an enrolment key, which an operator allowed in advance: for the issuer, and then
+    /// [`CoordinatorInput::CompletePairing`].
+    Enrolled(Box<VerifiedPairing>),
     /// A device wants its next certificate: have it signed, and say [`CoordinatorInput::Certificate`].
     CertificateWanted {
         /// Which.
@@ -304,6 +320,21 @@ pub enum CoordinatorEvent {
         device: DeviceId,
         /// What it is.
         kind: DeviceKind,
+    },
+    /// A device is there whose certificate has expired: it may ask for the next one, and nothing else.
+    Renewing {
+        /// The connection.
+        connection: ConnectionId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A connection was refused that was made with a certificate of this device that another took over from: the device's
+    /// identity may be in two places.
+    CloneNoticed {
+        /// The device.
+        device: DeviceId,
+        /// The policy revokes it for that; an operator finds out which of the two is the device, and pairs it anew.
+        latches: bool,
     },
     /// A peer without a certificate is there; it can pair.
     Stranger {
@@ -351,9 +382,10 @@ pub enum CoordinatorEvent {
         /// Why.
         code: Code,
     },
-    /// A peer has seen a higher epoch: this coordinator has been replaced, and should stop.
+    /// A device says that it has seen a higher epoch. Where that is true this coordinator has been replaced and has to stop;
+    /// a device can say so without having seen it, so ask the epoch store.
     Deposed {
-        /// The epoch that the peer has seen.
+        /// The epoch that the device names.
         seen: Epoch,
     },
     /// The core cannot go on: recover.

@@ -1,9 +1,9 @@
 //! What services and operators ask, through the caller who has authenticated them.
 
 use super::{
-    endpoint::Coordinator,
-    held::Held,
     io::{LocalAnswer, OperatorCommand, RequestTag, ServiceRequest},
+    parts::Coordinator,
+    replies::Pending,
 };
 use crate::{
     fleet::{CommandError, CommandId, Decide, ManageError, Managed, NodeError, Principal, Ticket},
@@ -25,17 +25,33 @@ impl Coordinator {
         match request {
             ServiceRequest::Acquire(acquire) => {
                 let refused = |error| LocalAnswer::Acquired(Err(error));
-                self.decide_local(tag, &*acquire, &principal, command.as_ref(), Held::Acquired, refused, now);
+                self.decide_local(
+                    tag,
+                    &*acquire,
+                    &principal,
+                    command.as_ref(),
+                    Pending::Acquired,
+                    refused,
+                    now,
+                );
             }
             ServiceRequest::Enqueue(enqueue) => {
                 let refused = |error| LocalAnswer::Enqueued(Err(error));
-                self.decide_local(tag, &*enqueue, &principal, command.as_ref(), Held::Enqueued, refused, now);
+                self.decide_local(
+                    tag,
+                    &*enqueue,
+                    &principal,
+                    command.as_ref(),
+                    Pending::Enqueued,
+                    refused,
+                    now,
+                );
             }
             ServiceRequest::CancelRequest(it) => self.do_local(tag, &it, &principal, command.as_ref(), now),
             ServiceRequest::CollectResult(it) => self.do_local(tag, &it, &principal, command.as_ref(), now),
             ServiceRequest::RevokeRun(revoke) => {
                 let refused = |error| LocalAnswer::Revoked(Err(error));
-                self.decide_local(tag, &revoke, &principal, command.as_ref(), Held::Revoked, refused, now);
+                self.decide_local(tag, &revoke, &principal, command.as_ref(), Pending::Revoked, refused, now);
             }
         }
     }
@@ -72,19 +88,26 @@ impl Coordinator {
             }
             OperatorCommand::ApprovePairing { session, transcript } => {
                 let outcome = self.manager.approve_pairing(&operator, &session, &transcript, now);
-                self.hold(tag, outcome, Held::Approved, |error| LocalAnswer::Approved(Err(error)));
+                self.await_local(tag, outcome, Pending::Approved, |error| LocalAnswer::Approved(Err(error)));
             }
             OperatorCommand::RejectPairing { session } => {
                 let outcome = self.manager.reject_pairing(&operator, &session, now);
-                self.hold(tag, outcome, Held::Done, |error| LocalAnswer::Done(Err(error)));
+                self.await_local(tag, outcome, Pending::Done, |error| LocalAnswer::Done(Err(error)));
             }
             OperatorCommand::CancelPairing { session } => {
                 let outcome = self.manager.cancel_pairing(&operator, &session, now);
-                self.hold(tag, outcome, Held::Done, |error| LocalAnswer::Done(Err(error)));
+                self.await_local(tag, outcome, Pending::Done, |error| LocalAnswer::Done(Err(error)));
+            }
+            OperatorCommand::OpenEnrolment { order, terms } => {
+                self.open_enrolment(tag, &operator, order, terms, now);
+            }
+            OperatorCommand::RevokeEnrolment { order } => {
+                let outcome = self.manager.revoke_enrolment(&operator, &order, now);
+                self.await_local(tag, outcome, Pending::Done, |error| LocalAnswer::Done(Err(error)));
             }
             OperatorCommand::RevokeRun(it) => {
                 let refused = |error| LocalAnswer::Revoked(Err(error));
-                self.decide_local(tag, &it, &principal, id, Held::Revoked, refused, now);
+                self.decide_local(tag, &it, &principal, id, Pending::Revoked, refused, now);
             }
         }
     }
@@ -98,7 +121,7 @@ impl Coordinator {
         now: Now,
     ) {
         let refused = |error| LocalAnswer::Done(Err(error));
-        self.decide_local(tag, operation, principal, command, Held::Done, refused, now);
+        self.decide_local(tag, operation, principal, command, Pending::Done, refused, now);
     }
 
     fn manage<O: Decide<Answer = Managed, Error = ManageError>>(
@@ -110,7 +133,7 @@ impl Coordinator {
         now: Now,
     ) {
         let refused = |error| LocalAnswer::Managed(Err(error));
-        self.decide_local(tag, operation, principal, command, Held::Managed, refused, now);
+        self.decide_local(tag, operation, principal, command, Pending::Managed, refused, now);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one place for what all local requests share")]
@@ -120,7 +143,7 @@ impl Coordinator {
         operation: &O,
         principal: &Principal,
         command: Option<&CommandId>,
-        held: fn(RequestTag, Ticket<O::Answer>) -> Held,
+        pending: fn(RequestTag, Ticket<O::Answer>) -> Pending,
         refused: fn(O::Error) -> LocalAnswer,
         now: Now,
     ) where
@@ -131,9 +154,9 @@ impl Coordinator {
             self.manager.accept(prepared).map_err(|_| CommandError::Halted.into())
         });
         let waiting = match outcome {
-            Ok(ticket) => held(tag, ticket),
-            Err(error) => Held::LocalRefused(tag, self.manager.state().index(), refused(error)),
+            Ok(ticket) => pending(tag, ticket),
+            Err(error) => Pending::LocalRefused(tag, self.manager.state().index(), refused(error)),
         };
-        self.held.push_back(waiting);
+        self.pending.push_back(waiting);
     }
 }

@@ -21,24 +21,33 @@ mod anchors;
 mod certificate;
 mod config;
 mod connection;
+mod connections;
 mod endpoint;
 mod gates;
-mod held;
 mod inspect;
 mod io;
+mod leases;
+mod line;
 mod local;
 mod node;
-mod out;
 mod pairing;
+mod parts;
+mod port;
+mod release;
+mod replies;
+mod report;
+mod round;
+mod subscribers;
 mod upload;
+mod visit;
 mod worker;
 
 pub use self::{
     config::CoordinatorConfig,
-    endpoint::Coordinator,
     io::{
         CertificateId, ConnectionId, CoordinatorEvent, CoordinatorInput, CoordinatorOutput, InspectionId,
         LocalAnswer, OperatorCommand, RequestTag, ServiceRequest,
     },
-    pairing::PairingPort,
+    parts::Coordinator,
+    port::PairingPort,
 };

@@ -1,21 +1,22 @@
 //! Paired devices on their streams: what they say to dispatch, what they are handed, their rotations.
 
-use alloc::{collections::VecDeque, string::ToString, vec::Vec};
+use alloc::{string::ToString, vec::Vec};
 
 use super::{
-    anchors::Session,
-    endpoint::Coordinator,
-    held::{Held, To},
     io::{CertificateId, ConnectionId, CoordinatorEvent, CoordinatorOutput},
+    parts::Coordinator,
+    replies::{Pending, To},
 };
 use crate::{
     code::{self, Code, Coded as _},
-    dispatch::{Delivery, DeviceMessage, DispatchEffect, Incarnation},
+    digest::Sha256Digest,
+    dispatch::{DeviceMessage, DispatchEffect},
     fleet::{
-        ConfirmUse, Decide, NodeError, Principal, RevokeSelf, RotateSelf, StreamEnded, TellDispatch, Ticket,
+        CloneRule, ConfirmUse, Decide, NodeError, Principal, RenewSelf, ReportClone, RevokeSelf, RotateSelf,
+        StreamEnded, TellDispatch, Ticket,
     },
     id::{DeviceId, RequestId},
-    identity::{DeviceCertificate, OverlapEnd, request_key},
+    identity::{OverlapEnd, request_key},
     protocol::{
         ProtocolError,
         endpoint::EndpointError,
@@ -24,21 +25,8 @@ use crate::{
     time::Now,
 };
 
-/// The dispatch stream of a connection.
-#[derive(Debug, Default)]
-pub(super) struct NodeSession {
-    /// The first message has come.
-    pub(super) greeted: bool,
-    /// The answer to it has been sent: from here on, words are that nobody asked for.
-    pub(super) welcomed: bool,
-    /// The life of the agent whose stream is open here.
-    pub(super) stream: Option<Incarnation>,
-    /// What is to be handed over and waits for the connection to take what went before. Bounded by the device's
-    /// window.
-    pub(super) deliveries: VecDeque<Delivery>,
-    /// The certificate that its rotation waits for.
-    pub(super) rotating: Option<CertificateId>,
-}
+/// Streams that one call ends.
+const STREAMS: usize = 64;
 
 impl Coordinator {
     pub(super) fn node_request(
@@ -47,17 +35,21 @@ impl Coordinator {
         request: NodeRequest,
         now: Now,
     ) -> Result<(), ProtocolError> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-        if connection.node.greeted == matches!(request.message, NodeMessage::Hello { .. }) {
+        let Some(peer) = self.connections.device_mut(id) else { return Ok(()) };
+        if peer.node.greeted == matches!(request.message, NodeMessage::Hello { .. }) {
             return Err(ProtocolError::Order);
         }
-        connection.node.greeted = true;
-        if connection.in_flight >= self.config.max_in_flight || self.held.len() >= self.config.max_held {
-            self.close(id, code::CONNECTION_TOO_FAST);
+        peer.node.greeted = true;
+        if !self.count_request(id) {
             return Ok(());
         }
-        connection.in_flight = connection.in_flight.saturating_add(1);
         let to = To { connection: id, sequence: request.sequence };
+        let renews = self.connections.device(id).is_some_and(|peer| peer.renews);
+        if renews && matches!(request.message, NodeMessage::Tell(_) | NodeMessage::RevokeSelf {}) {
+            let facts = &"the certificate is good for a renewal only";
+            self.refuse_node(to, "tell", code::CERTIFICATE_EXPIRED, facts);
+            return Ok(());
+        }
         match request.message {
             NodeMessage::Hello { epoch: seen } => {
                 let state = self.manager.state();
@@ -67,10 +59,12 @@ impl Coordinator {
                     self.close(id, code::COORDINATOR_LOWER_EPOCH);
                     return Ok(());
                 }
-                let policy = state.policy();
-                let heartbeat_every = policy.liveness.heartbeat_every_ms;
-                let answer = NodeAnswer::Welcome { fleet: policy.fleet.clone(), epoch, heartbeat_every };
-                self.held.push_back(Held::NodeWelcome(to, index, answer));
+                let (fleet, rhythm) = (state.policy().fleet.clone(), self.rhythm());
+                if let Some(peer) = self.connections.device_mut(id) {
+                    peer.rhythm = Some(rhythm);
+                }
+                let answer = NodeAnswer::Welcome { fleet, epoch, heartbeat_every: rhythm.heartbeat_every };
+                self.pending.push_back(Pending::NodeWelcome(to, index, answer));
             }
             NodeMessage::Tell(message) => self.hear(to, message, now),
             NodeMessage::Rotate { request } => self.rotate(to, request.0, now),
@@ -89,12 +83,12 @@ impl Coordinator {
         operation: &O,
         now: Now,
     ) -> bool {
-        let Some(connection) = self.connections.get(&to.connection) else { return false };
-        let principal = connection.principal();
+        let Some(peer) = self.connections.device(to.connection) else { return false };
+        let principal = peer.principal();
         match self.manager.decide(operation, &principal, None, now) {
             Ok(prepared) => match self.manager.accept(prepared) {
                 Ok(ticket) => {
-                    self.held.push_back(Held::Told(to, ticket));
+                    self.pending.push_back(Pending::Told(to, ticket));
                     return true;
                 }
                 Err(error) => self.refuse_node(to, asked, error.code(), &error),
@@ -107,9 +101,9 @@ impl Coordinator {
     /// Refuses a message: the code to the peer, the facts to the log.
     fn refuse_node(&mut self, to: To, asked: &'static str, code: Code, facts: &dyn ToString) {
         let index = self.manager.state().index();
-        self.held.push_back(Held::NodeRefused(to, index, code));
-        if let Some(connection) = self.connections.get(&to.connection) {
-            let device = connection.device.clone();
+        self.pending.push_back(Pending::NodeRefused(to, index, code));
+        if let Some(peer) = self.connections.device(to.connection) {
+            let device = peer.device.clone();
             self.event(CoordinatorEvent::Refused { device, asked, code, facts: facts.to_string() });
         }
     }
@@ -121,18 +115,30 @@ impl Coordinator {
         };
         let taken = self.say(to, "tell", &TellDispatch { message }, now);
         if let Some(incarnation) = opens.filter(|_| taken)
-            && let Some(connection) = self.connections.get_mut(&to.connection)
+            && let Some(peer) = self.connections.device_mut(to.connection)
         {
-            connection.node.stream = Some(incarnation);
-            connection.node.deliveries.clear();
+            peer.node.stream = Some(incarnation);
+            peer.node.deliveries.clear();
         }
+    }
+
+    /// Somebody came with a certificate of `device` that another took over from.
+    pub(super) fn notice_clone(&mut self, device: DeviceId, certificate: Sha256Digest, now: Now) {
+        let latches = self.manager.state().policy().identity.clones == CloneRule::Latch;
+        if latches {
+            let principal = Principal::Device { device: device.clone(), certificate };
+            if let Ok(prepared) = self.manager.decide(&ReportClone {}, &principal, None, now) {
+                self.settle_quietly(|manager| manager.accept(prepared));
+            }
+        }
+        self.event(CoordinatorEvent::CloneNoticed { device, latches });
     }
 
     /// Asks for the certificate that a device wants next: one at a time, and counted like a handshake.
     fn rotate(&mut self, to: To, request: Vec<u8>, now: Now) {
-        let Some(connection) = self.connections.get(&to.connection) else { return };
-        let device = connection.device.clone();
-        if connection.node.rotating.is_some() {
+        let Some(peer) = self.connections.device(to.connection) else { return };
+        let device = peer.device.clone();
+        if peer.node.rotating.is_some() {
             return self.refuse_node(to, "rotate", code::CONNECTION_TOO_FAST, &"a certificate is being made");
         }
         if let Err(error) = self.manager.admit(&device, now) {
@@ -143,8 +149,8 @@ impl Coordinator {
         }
         self.next_certificate = self.next_certificate.saturating_add(1);
         let wanted = CertificateId(self.next_certificate);
-        if let Some(connection) = self.connections.get_mut(&to.connection) {
-            connection.node.rotating = Some(wanted);
+        if let Some(peer) = self.connections.device_mut(to.connection) {
+            peer.node.rotating = Some(wanted);
         }
         self.certificates.insert(wanted, to);
         self.push(CoordinatorOutput::CertificateWanted { wanted, device, request });
@@ -159,25 +165,35 @@ impl Coordinator {
     ) -> Result<(), EndpointError> {
         const GONE: EndpointError = EndpointError::NotNow("nobody waits for this certificate");
         let to = self.certificates.remove(&wanted).ok_or(GONE)?;
-        let connection = self.connections.get_mut(&to.connection).ok_or(GONE)?;
-        connection.node.rotating = None;
+        let peer = self.connections.device_mut(to.connection).ok_or(GONE)?;
+        peer.node.rotating = None;
+        let (principal, renews) = (peer.principal(), peer.renews);
         let Some(der) = certificate else {
             self.refuse_node(to, "rotate", code::ISSUE_REQUEST, &"the issuer did not sign");
             return Ok(());
         };
-        let next = match DeviceCertificate::from_der(der) {
+        let next = match self.manager.state().devices().read(der) {
             Ok(next) => next,
             Err(error) => {
                 self.refuse_node(to, "rotate", error.code(), &error);
                 return Ok(());
             }
         };
-        let principal = connection.principal();
-        // The device asked for it, so one that it never comes to use leaves the former one in force.
-        let rotate = RotateSelf::new(next, self.config.rotation_overlap, OverlapEnd::AbandonNew);
-        match self.manager.decide(&rotate, &principal, None, now) {
+        let overlap = self.config.rotation_overlap;
+        let decided = if renews {
+            self.manager.decide(&RenewSelf::new(next, overlap), &principal, None, now)
+        } else {
+            // The device asked for it, so one that it never comes to use leaves the former one in force.
+            self.manager.decide(
+                &RotateSelf::new(next, overlap, OverlapEnd::AbandonNew),
+                &principal,
+                None,
+                now,
+            )
+        };
+        match decided {
             Ok(prepared) => match self.manager.accept(prepared) {
-                Ok(ticket) => self.held.push_back(Held::Rotating(to, ticket, der.to_vec())),
+                Ok(ticket) => self.pending.push_back(Pending::Rotating(to, ticket, der.to_vec())),
                 Err(error) => self.refuse_node(to, "rotate", error.code(), &error),
             },
             Err(error) => self.refuse_node(to, "rotate", error.code(), &error),
@@ -192,9 +208,10 @@ impl Coordinator {
         }
     }
 
-    /// Ends the streams of connections that are gone.
+    /// Ends the streams of connections that are gone: some of them, and the rest at once after that.
     pub(super) fn end_streams(&mut self, now: Now) {
-        for (device, incarnation) in core::mem::take(&mut self.ended_streams) {
+        for _ in 0..STREAMS {
+            let Some((device, incarnation)) = self.ended_streams.pop_front() else { return };
             let ended = StreamEnded::new(device, incarnation);
             // Where the device was cut, or has a newer stream, there is nothing to end.
             if let Ok(prepared) = self.manager.decide(&ended, &Principal::Core, None, now) {
@@ -208,7 +225,7 @@ impl Coordinator {
         accept: impl FnOnce(&mut crate::fleet::WorkerFleetManager) -> Result<Ticket<()>, E>,
     ) {
         if let Ok(ticket) = accept(&mut self.manager) {
-            self.held.push_back(Held::Heard(ticket));
+            self.pending.push_back(Pending::Heard(ticket));
         }
     }
 
@@ -216,10 +233,10 @@ impl Coordinator {
         match effect {
             DispatchEffect::Deliver { device, delivery } => {
                 let Some(id) = self.stream_of(&device) else { return };
-                if let Some(connection) = self.connections.get_mut(&id)
-                    && connection.node.stream == Some(delivery.incarnation)
+                if let Some(peer) = self.connections.device_mut(id)
+                    && peer.node.stream == Some(delivery.incarnation)
                 {
-                    connection.node.deliveries.push_back(delivery);
+                    peer.node.deliveries.push_back(delivery);
                     self.pump_deliveries(id, now);
                 }
             }
@@ -241,38 +258,38 @@ impl Coordinator {
     }
 
     fn stream_of(&self, device: &DeviceId) -> Option<ConnectionId> {
-        let id = self.by_device.get(device).copied()?;
-        self.connections.get(&id).filter(|connection| connection.node.stream.is_some()).map(|_| id)
+        let id = self.connections.of_device(device)?;
+        self.connections.device(id).filter(|peer| peer.node.stream.is_some()).map(|_| id)
     }
 
     /// Drops a delivery that has not left yet. True where there was one.
     fn withhold(&mut self, id: ConnectionId, request: &RequestId) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
-        let before = connection.node.deliveries.len();
-        connection.node.deliveries.retain(|waiting| waiting.request != *request);
-        connection.node.deliveries.len() < before
+        let Some(peer) = self.connections.device_mut(id) else { return false };
+        let before = peer.node.deliveries.len();
+        peer.node.deliveries.retain(|waiting| waiting.request != *request);
+        peer.node.deliveries.len() < before
     }
 
     /// Hands over what waits, while half of the bound of the connection is free: the rest is for answers.
     pub(super) fn pump_deliveries(&mut self, id: ConnectionId, now: Now) {
-        while let Some(connection) = self.connections.get_mut(&id)
-            && connection.unsent <= self.config.max_unsent / 2
-            && let Some(delivery) = connection.node.deliveries.pop_front()
+        while self.connections.has_room(id)
+            && let Some(peer) = self.connections.device_mut(id)
+            && let Some(delivery) = peer.node.deliveries.pop_front()
         {
             self.send(id, &NodeWord::Deliver(delivery), now);
         }
     }
 
     pub(super) fn node_answer(&mut self, to: To, answer: NodeAnswer, now: Now) {
-        self.settle(to);
+        self.settle(to.connection);
         self.send(to.connection, &NodeWord::Answer { sequence: to.sequence, answer }, now);
     }
 
     pub(super) fn node_welcome(&mut self, to: To, answer: NodeAnswer, now: Now) {
         self.node_answer(to, answer, now);
-        if let Some(connection) = self.connections.get_mut(&to.connection) {
-            connection.node.welcomed = true;
-            self.tell(to.connection, Session::Device, now);
+        if let Some(peer) = self.connections.device_mut(to.connection) {
+            peer.node.welcomed = true;
+            self.tell_anchors(to.connection, now);
         }
     }
 

@@ -3,18 +3,17 @@
 use alloc::{boxed::Box, string::ToString};
 
 use super::{
-    endpoint::Coordinator,
-    held::{Held, To},
-    inspect::Report,
     io::{ConnectionId, CoordinatorEvent, CoordinatorOutput},
+    parts::Coordinator,
+    replies::{Pending, To},
+    report::Report,
     upload::Upload,
 };
 use crate::{
     code::{self, Code, Coded},
-    digest::Sha256Digest,
     fleet::{
-        Attest, Challenge, CommandError, CommandId, Complete, Decide, LossReason, Operation, Renew, Start,
-        Ticket, WorkerHandle,
+        Attest, Challenge, CommandError, CommandId, Complete, Decide, Displaced, LossReason, Operation,
+        Renew, Start, Ticket, WorkerHandle,
     },
     id::{DeviceId, WorkerId},
     lease::{ArtifactReceiver, Epoch, Fence},
@@ -26,12 +25,6 @@ use crate::{
     time::Now,
 };
 
-/// The session under which the commands of a device are remembered: derived, so that no device can use another's.
-pub(super) fn client_of(device: &DeviceId) -> Option<crate::id::ClientId> {
-    let digest = Sha256Digest::of(device.as_str().as_bytes());
-    crate::id::ClientId::new(&alloc::format!("device:{digest}")).ok()
-}
-
 impl Coordinator {
     pub(super) fn worker_request(
         &mut self,
@@ -39,44 +32,49 @@ impl Coordinator {
         request: WorkerRequest,
         now: Now,
     ) -> Result<(), ProtocolError> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-        if connection.greeted == matches!(request.message, WorkerMessage::Hello { .. }) {
+        let Some(peer) = self.connections.device_mut(id) else { return Ok(()) };
+        if peer.greeted == matches!(request.message, WorkerMessage::Hello { .. }) {
             return Err(ProtocolError::Order);
         }
-        connection.greeted = true;
-        if connection.in_flight >= self.config.max_in_flight || self.held.len() >= self.config.max_held {
-            self.close(id, code::CONNECTION_TOO_FAST);
+        peer.greeted = true;
+        if !self.count_request(id) {
             return Ok(());
         }
-        connection.in_flight = connection.in_flight.saturating_add(1);
         let to = To { connection: id, sequence: request.sequence };
+        if let WorkerMessage::Start { worker, .. }
+        | WorkerMessage::Renew { worker, .. }
+        | WorkerMessage::Complete { worker, .. }
+        | WorkerMessage::ReportCleanup { worker, .. }
+        | WorkerMessage::AcknowledgeRevocation { worker, .. } = &request.message
+        {
+            self.heard(to, *worker, now);
+        }
         match request.message {
             WorkerMessage::Hello { worker, resume, epoch } => self.hello(to, &worker, resume, epoch, now),
             WorkerMessage::Challenge {} => {
                 if self.admit(to, "challenge", now) {
-                    self.submit(to, &Challenge {}, false, Held::Challenged, now);
+                    self.submit(to, &Challenge {}, false, Pending::Challenged, now);
                 }
             }
             WorkerMessage::Attest { nonce, form, evidence, attachments, resume } => {
                 if self.admit(to, "attest", now) {
                     let attachments = attachments.into_iter().map(|envelope| envelope.0).collect();
                     let attest = Attest { nonce: nonce.0, form, evidence: evidence.0, attachments, resume };
-                    self.submit(to, &attest, true, Held::Attested, now);
+                    self.submit(to, &attest, true, Pending::Attested, now);
                 }
             }
             WorkerMessage::Heartbeat { worker } => self.heartbeat(to, worker, now),
             WorkerMessage::Fetch { fence } => self.fetch(to, fence),
             WorkerMessage::Start { worker, fence } => {
-                self.submit(to, &Start { worker, fence }, true, Held::Remaining, now);
+                self.submit(to, &Start { worker, fence }, true, Pending::Remaining, now);
             }
             // Renewing twice does what renewing once does: it needs no memory.
             WorkerMessage::Renew { worker, fence } => {
-                self.submit(to, &Renew { worker, fence }, false, Held::Remaining, now);
+                self.submit(to, &Renew { worker, fence }, false, Pending::Remaining, now);
             }
             WorkerMessage::Complete { worker, fence, outcome, claim, cleanup } => {
-                let connection = self.connections.get(&id);
-                let upload =
-                    connection.and_then(|it| it.upload.as_ref()).filter(|upload| upload.fence == fence);
+                let upload = self.connections.device(id).and_then(|peer| peer.upload.as_ref());
+                let upload = upload.filter(|upload| upload.fence == fence);
                 let received = match upload {
                     Some(upload) => upload.received(),
                     None => ArtifactReceiver::new(0).finish().ok(),
@@ -101,8 +99,8 @@ impl Coordinator {
 
     /// Counts a challenge or an attestation against the device's allowance.
     fn admit(&mut self, to: To, asked: &'static str, now: Now) -> bool {
-        let Some(connection) = self.connections.get(&to.connection) else { return false };
-        let device = connection.device.clone();
+        let Some(peer) = self.connections.device(to.connection) else { return false };
+        let device = peer.device.clone();
         match self.manager.admit(&device, now) {
             Ok(()) => true,
             Err(error) => {
@@ -118,18 +116,18 @@ impl Coordinator {
         to: To,
         operation: &O,
         command: bool,
-        held: fn(To, Ticket<O::Answer>) -> Held,
+        pending: fn(To, Ticket<O::Answer>) -> Pending,
         now: Now,
     ) where
         O::Error: From<CommandError>,
     {
-        let Some(connection) = self.connections.get(&to.connection) else { return };
-        let principal = connection.principal();
-        let command = command.then(|| CommandId { client: connection.client.clone(), sequence: to.sequence });
+        let Some(peer) = self.connections.device(to.connection) else { return };
+        let principal = peer.principal();
+        let command = command.then(|| CommandId { client: peer.client.clone(), sequence: to.sequence });
         let name = name_of::<O>();
         match self.manager.decide(operation, &principal, command.as_ref(), now) {
             Ok(prepared) => match self.manager.accept(prepared) {
-                Ok(ticket) => self.held.push_back(held(to, ticket)),
+                Ok(ticket) => self.pending.push_back(pending(to, ticket)),
                 Err(error) => self.refuse(to, name, error.code(), &error),
             },
             Err(error) => self.refuse(to, name, error.code(), &error),
@@ -139,9 +137,9 @@ impl Coordinator {
     /// Refuses a request: the code to the peer, the facts to the log.
     pub(super) fn refuse(&mut self, to: To, asked: &'static str, code: Code, facts: &dyn ToString) {
         let index = self.manager.state().index();
-        self.held.push_back(Held::Refused(to, index, code));
-        if let Some(connection) = self.connections.get(&to.connection) {
-            let device = connection.device.clone();
+        self.pending.push_back(Pending::Refused(to, index, code));
+        if let Some(peer) = self.connections.device(to.connection) {
+            let device = peer.device.clone();
             self.event(CoordinatorEvent::Refused { device, asked, code, facts: facts.to_string() });
         }
     }
@@ -154,34 +152,63 @@ impl Coordinator {
             self.close(to.connection, code::COORDINATOR_LOWER_EPOCH);
             return;
         }
-        let Some(connection) = self.connections.get(&to.connection) else { return };
-        let view = state.worker_of(&connection.device);
+        let rhythm = self.rhythm();
+        let Some(peer) = self.connections.device_mut(to.connection) else { return };
+        peer.rhythm = Some(rhythm);
+        let state = self.manager.state();
+        let view = state.worker_of(&peer.device);
         let view = view.filter(|view| view.id == worker && Some(view.handle) == resume);
         let held = view
             .as_ref()
             .and_then(|view| Some(HeldLeaseNotice { lease: view.lease?.clone(), stage: view.stage? }));
-        let policy = state.policy();
-        let welcome = Welcome {
-            fleet: policy.fleet.clone(),
-            epoch,
-            heartbeat_every: policy.liveness.heartbeat_every_ms,
-            renew_every: policy.lease.renew_every_ms,
-            clock_budget: policy.lease.clock_budget_ms,
-            start_within: policy.lease.start_ms,
-            resumed: view.is_some(),
-            held,
-        };
-        let _ = now;
-        self.held.push_back(Held::Welcome(to, state.index(), Box::new(welcome)));
+        let fleet = state.policy().fleet.clone();
+        let welcome = Welcome { fleet, epoch, rhythm, resumed: view.is_some(), held };
+        let resumed = welcome.resumed;
+        self.pending.push_back(Pending::Welcome(to, state.index(), Box::new(welcome)));
+        if let Some(handle) = resume.filter(|_| !resumed) {
+            self.displaced(to, worker, handle, now);
+        }
+    }
+
+    /// An incarnation that does not go on came back. Where another took its place, and the policy asks, that is noticed.
+    fn displaced(&mut self, to: To, worker: &WorkerId, former: WorkerHandle, now: Now) {
+        let state = self.manager.state();
+        let Some(peer) = self.connections.device(to.connection) else { return };
+        let present = state.worker_of(&peer.device).filter(|view| view.id == worker).map(|view| view.handle);
+        let displaced = present
+            .is_some_and(|present| present.slot == former.slot && former.generation < present.generation);
+        if !displaced || state.policy().workers.latch_displaced_after == 0 {
+            return;
+        }
+        let principal = peer.principal();
+        let displaced = Displaced { worker: former };
+        match self.manager.decide(&displaced, &principal, None, now) {
+            Ok(prepared) => match self.manager.accept(prepared) {
+                Ok(ticket) => self.pending.push_back(Pending::Heard(ticket)),
+                Err(error) => self.refuse(to, "displaced", error.code(), &error),
+            },
+            Err(error) => self.refuse(to, "displaced", error.code(), &error),
+        }
+    }
+
+    /// Who asks under a lease is there, also where what it asks is refused.
+    fn heard(&mut self, to: To, worker: WorkerHandle, now: Now) {
+        let Some(peer) = self.connections.device(to.connection) else { return };
+        let principal = peer.principal();
+        if let Ok(Some(prepared)) = self.manager.heartbeat(worker, &principal, now)
+            && let Ok(ticket) = self.manager.accept(prepared)
+        {
+            self.pending.push_back(Pending::Heard(ticket));
+        }
     }
 
     fn heartbeat(&mut self, to: To, worker: WorkerHandle, now: Now) {
-        let Some(connection) = self.connections.get(&to.connection) else { return };
-        let (principal, device) = (connection.principal(), connection.device.clone());
+        let Some(peer) = self.connections.device(to.connection) else { return };
+        let (principal, device) = (peer.principal(), peer.device.clone());
         match self.manager.heartbeat(worker, &principal, now) {
             Ok(None) => {}
             Ok(Some(prepared)) => match self.manager.accept(prepared) {
-                Ok(ticket) => self.held.push_back(Held::Heard(ticket)),
+                Ok(ticket) => self.pending.push_back(Pending::Heard(ticket)),
                 Err(error) => return self.refuse(to, "heartbeat", error.code(), &error),
             },
             Err(error) => return self.refuse(to, "heartbeat", error.code(), &error),
@@ -189,7 +216,7 @@ impl Coordinator {
         match self.standing(&device, now) {
             Some(standing) => {
                 let index = self.manager.state().index();
-                self.held.push_back(Held::Alive(to, index, standing));
+                self.pending.push_back(Pending::Alive(to, index, standing));
             }
             None => self.refuse(to, "heartbeat", code::WORKER_UNKNOWN, &"no worker of this device"),
         }
@@ -213,11 +240,11 @@ impl Coordinator {
     }
 
     fn fetch(&mut self, to: To, fence: Fence) {
-        let Some(connection) = self.connections.get(&to.connection) else { return };
+        let Some(peer) = self.connections.device(to.connection) else { return };
         let state = self.manager.state();
-        let view = state.worker_of(&connection.device);
+        let view = state.worker_of(&peer.device);
         if view.and_then(|view| view.lease).is_some_and(|lease| lease.fence == fence) {
-            self.held.push_back(Held::Fetching(to, state.index(), fence));
+            self.pending.push_back(Pending::Fetching(to, state.index(), fence));
         } else {
             self.refuse(to, "fetch", code::LEASE_STALE_FENCE, &"the fence is not that of the lease");
         }
@@ -225,24 +252,26 @@ impl Coordinator {
 
     /// A piece of an output or of the log.
     pub(super) fn chunk(&mut self, id: ConnectionId, chunk: Chunk) -> Result<(), ProtocolError> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let Some(peer) = self.connections.device_mut(id) else { return Ok(()) };
         if matches!(chunk.stream, Stream::Input(_)) {
             return Err(ProtocolError::Direction);
         }
-        if !connection.welcomed {
+        if !peer.welcomed {
             return Err(ProtocolError::Order);
         }
-        let (device, fence) = (connection.device.clone(), chunk.fence);
-        let view = self.manager.state().worker_of(&device);
-        let Some(lease) = view.and_then(|view| view.lease).filter(|lease| lease.fence == fence) else {
+        let (device, fence) = (peer.device.clone(), chunk.fence);
+        let state = self.manager.state();
+        let lease = state.worker_of(&device).and_then(|view| view.lease);
+        let terms = lease.filter(|lease| lease.fence == fence).map(|lease| &*lease.terms);
+        let Some(terms) = terms.or_else(|| state.late_completion(&device, fence)) else {
             // What was on its way when the lease ended: no fault of the peer's, and of no use.
             self.event(CoordinatorEvent::ArtifactRefused { device, fence, code: code::CHUNK_NOT_HELD });
             return Ok(());
         };
-        if connection.upload.as_ref().is_none_or(|upload| upload.fence != fence) {
-            connection.upload = Some(Upload::new(fence, &lease.terms.artifacts));
+        if peer.upload.as_ref().is_none_or(|upload| upload.fence != fence) {
+            peer.upload = Some(Upload::new(fence, &terms.artifacts));
         }
-        let Some(upload) = &mut connection.upload else { return Ok(()) };
+        let Some(upload) = &mut peer.upload else { return Ok(()) };
         match upload.take(&chunk.stream, chunk.offset, &chunk.content) {
             Ok(true) => {
                 let Chunk { fence, stream, offset, content } = chunk;

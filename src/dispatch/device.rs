@@ -1,4 +1,4 @@
-//! What dispatch knows of one device: the operator's grants, the open stream, its queue and what it has in hand.
+//! What dispatch knows of one device: its grants, its open stream, its queue, and the requests that it holds.
 
 use super::{
     event::DeviceStanding,
@@ -15,22 +15,25 @@ pub(crate) struct Session {
     pub(crate) window: u32,
 }
 
-/// A device. Grants are the operator's and outlive every session; claims are the device's and die with one.
+/// A device. Its grants are the operator's and outlive every stream. Its claims are the device's own and end
+/// with the stream.
 ///
-/// `effective` and what follows from the requests and from where it is listed are kept for speed. Two cache lines.
+/// `effective`, the queues and the places in the indexes are derived; they are kept for speed. The record
+/// takes two cache lines.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     /// The newest incarnation that ever connected.
     pub(crate) incarnation: Incarnation,
-    /// The number of the request that it was last chosen for, or of its own arrival: never the same twice.
+    /// The number of the request for which the device was last chosen, or the number of its own arrival. It
+    /// is never used twice.
     pub(crate) last_used: u64,
     pub(super) waiting: Line,
     pub(super) in_hand: Line,
-    /// Its first listing among those that may be chosen, where it has one.
+    /// Its first listing among the devices that may be chosen; `NONE` if it has none.
     pub(super) listed: u32,
-    /// Its place among those that something can be handed to, where it has one.
+    /// Its place among the devices to which something can be handed over; `NONE` if it has none.
     pub(super) sends: u32,
     pub(crate) session: Option<Session>,
     pub(crate) grants: CapabilitySet,
@@ -53,9 +56,10 @@ impl Keyed for Device {
     }
 }
 
-/// What the device may be asked for: granted by the operator and claimed by the device, both.
+/// What the device may be asked for: the capabilities that are both granted by the operator and claimed by
+/// the device.
 pub(crate) fn both(grants: &CapabilitySet, claims: &CapabilitySet) -> CapabilitySet {
-    // Nearly always one holds the other: then it is shared, and looked at in one place.
+    // Usually one set contains the other. It is shared then, which saves an allocation.
     if grants.is_subset_of(claims) {
         return grants.clone();
     }
@@ -89,28 +93,31 @@ impl Device {
         };
     }
 
-    /// How many more requests it takes now: its window is its credit, and what it has in hand has used it up.
+    /// How many more requests the device accepts now: its window less the requests that it holds.
     pub(crate) fn credit(&self) -> usize {
         let window = self.session.as_ref().map_or(0, |session| session.window);
         usize::try_from(window).unwrap_or(usize::MAX).saturating_sub(self.in_hand.len())
     }
 
-    /// The first request that waits, where it can be handed over now as far as the hard state knows.
+    /// The first waiting request, if the hard state allows handing it over now.
     pub(crate) fn sendable_head(&self) -> Option<Slot> {
         let ready = self.session.is_some() && self.standing.is_clear() && self.credit() > 0;
         self.waiting.first().filter(|_| ready)
     }
 
-    pub(crate) fn may_be_chosen(&self) -> bool {
-        self.session.is_some() && self.standing.is_clear()
+    /// Whether a request for any device may go to this one: it is connected, nothing prevents new work, and
+    /// fewer than `most` requests wait for it.
+    pub(crate) fn may_be_chosen(&self, most: usize) -> bool {
+        self.session.is_some() && self.standing.is_clear() && self.waiting.len() < most
     }
 
-    /// Whether it has open requests, queued or in hand.
+    /// Whether the device has open requests, waiting or handed over.
     pub(crate) fn is_busy(&self) -> bool {
         self.waiting.len() > 0 || self.in_hand.len() > 0
     }
 
-    /// The open requests, those in hand first, in the order of their numbers within each.
+    /// The open requests: first those that the device holds, then those that wait, each in the order of their
+    /// numbers.
     pub(crate) fn open<'a>(
         &self,
         requests: &'a Requests,

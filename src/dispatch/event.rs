@@ -1,4 +1,4 @@
-//! What happened in dispatch. Events are for reading; only this crate makes them, and only recovery reads them back.
+//! What happened in dispatch. Other crates can read events; only this crate creates them and reads them back.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,36 +14,36 @@ use crate::{
     time::Mono,
 };
 
-/// Whether a device may be given work. The three are apart from each other: none releases another.
+/// Whether a device may be given work. The three conditions are independent: ending one does not end another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DeviceStanding {
-    /// Takes nothing new; finishes what it has.
+    /// The device gets nothing new and finishes what it has.
     pub draining: bool,
-    /// Not trusted: what it had was rejected.
+    /// The device is not trusted. Its open requests were rejected.
     pub quarantined: bool,
-    /// Revoked: what it had was rejected, and it cannot connect.
+    /// The device is revoked. Its open requests were rejected, and it cannot connect.
     pub revoked: bool,
 }
 
 impl DeviceStanding {
-    /// Whether nothing stands against new work.
+    /// Whether none of the three prevents new work.
     pub const fn is_clear(self) -> bool {
         !(self.draining || self.quarantined || self.revoked)
     }
 }
 
-/// Why the stream of a device counts as closed.
+/// Why the stream of a device was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DisconnectReason {
     /// The connection ended.
     Closed,
-    /// Nothing was heard for longer than the policy's staleness.
+    /// Nothing was heard for longer than the policy's `staleness_ms`.
     Silent,
-    /// The device was revoked, or the certificate or the key that it had.
+    /// The device was revoked, or its certificate or its key.
     Revoked,
     /// Another device was paired under the same name, or the device was removed.
     Replaced,
@@ -52,7 +52,7 @@ pub enum DisconnectReason {
 events! {
     /// One change of the hard state of dispatch.
     ///
-    /// An event can neither be built nor read back outside this crate (ATTACKS F24):
+    /// No other crate can create an event or decode one (ATTACKS F24):
     ///
     /// ```compile_fail,E0639
     /// use leasehold::{dispatch::DispatchEvent, id::RequestId};
@@ -64,49 +64,49 @@ events! {
     /// ```
     DispatchEvent, stored as StoredDispatchEvent;
 
-    /// The operator's grants of a device are now these. The first such event makes the device known.
+    /// The grants of a device changed. The first such event makes the device known.
     DeviceGranted {
         /// The device.
         device: DeviceId,
-        /// All its grants.
+        /// All its grants, replacing the former ones.
         capabilities: CapabilitySet,
     }
-    /// The standing of a device is now this.
+    /// The standing of a device changed.
     DeviceStands {
         /// The device.
         device: DeviceId,
-        /// Its standing.
+        /// Its standing now.
         standing: DeviceStanding,
     }
-    /// A device without open requests is no longer known.
+    /// A device without open requests was removed.
     DeviceRemoved {
         /// The device.
         device: DeviceId,
     }
-    /// Another device has the name from here on: its incarnations begin anew.
+    /// Another device took over the name. Its incarnations are counted anew.
     DeviceReset {
         /// The device.
         device: DeviceId,
     }
-    /// A device has a stream open.
+    /// A device opened a stream.
     DeviceConnected {
         /// The device.
         device: DeviceId,
-        /// The life of its agent.
+        /// The incarnation of its agent.
         incarnation: Incarnation,
-        /// What it says it can do.
+        /// The capabilities that it claims.
         claims: CapabilitySet,
-        /// How many requests it takes at once.
+        /// How many requests it accepts at once.
         window: u32,
     }
-    /// A device takes this many requests at once from now on.
+    /// A device changed how many requests it accepts at once.
     DeviceWindow {
         /// The device.
         device: DeviceId,
         /// How many; zero stops the flow.
         window: u32,
     }
-    /// The stream of a device is closed.
+    /// The stream of a device was closed.
     DeviceDisconnected {
         /// The device.
         device: DeviceId,
@@ -117,23 +117,23 @@ events! {
     RequestEnqueued {
         /// The request.
         request: RequestId,
-        /// Who asked.
+        /// The client that asked.
         client: ClientId,
-        /// Its place in the order of all requests.
+        /// Its number in the order of all requests.
         number: u64,
-        /// The device that it is bound to.
+        /// The device to which it is bound.
         device: DeviceId,
-        /// What is asked for.
+        /// The capability that is asked for.
         capability: CapabilityName,
         /// The bytes for the device.
         payload: Payload,
-        /// The largest result, in bytes.
+        /// The largest result that the client accepts, in bytes.
         result_limit: u32,
         /// Whether a person at the device must approve.
         mediated: bool,
-        /// The fingerprint of what was asked, by which a repeat is known.
+        /// The fingerprint of what was asked. It identifies repeats.
         content: Sha256Digest,
-        /// When.
+        /// When the request was accepted.
         at: Mono,
         /// The first instant at which a result is too late.
         deadline: Mono,
@@ -142,14 +142,14 @@ events! {
     RequestDispatched {
         /// The request.
         request: RequestId,
-        /// The life of the agent that gets it.
+        /// The incarnation of the agent that receives it.
         incarnation: Incarnation,
-        /// Which delivery this is, from one.
+        /// The number of the delivery, from 1.
         attempt: u32,
-        /// When.
+        /// When the request was handed over.
         at: Mono,
     }
-    /// The device waits for the person in front of it.
+    /// The device waits for the approval of the person at it.
     MediationAwaited {
         /// The request.
         request: RequestId,
@@ -167,17 +167,17 @@ events! {
         state: RequestState,
         /// Its result, or what the device says about its failure.
         result: Payload,
-        /// When.
+        /// When the request ended.
         at: Mono,
-        /// When it may be forgotten.
+        /// When the request may be forgotten.
         forget_at: Mono,
     }
-    /// The client has the result; its bytes are dropped.
+    /// The client has collected the result, and its bytes were discarded.
     ResultCollected {
         /// The request.
         request: RequestId,
     }
-    /// The retention of a request is over.
+    /// The retention of a request ended, and it was forgotten.
     RequestForgotten {
         /// The request.
         request: RequestId,

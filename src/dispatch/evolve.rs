@@ -1,9 +1,12 @@
-//! Folding one event into the state: private to the crate, and it cannot fail.
+//! Folds one event into the state. Folding cannot fail.
 //!
-//! Every change of a device or a request sees to its index entries, so that no event has to know which indexes it
-//! touches. An entry that stays what it was is left alone.
+//! Every change of a device or a request updates its index entries, so that no event has to know which
+//! indexes it affects. An entry that does not change is not touched.
+
+use alloc::vec::Vec;
 
 use super::{
+    client::ClientUse,
     device::{Device, Session},
     event::DispatchEvent,
     held::{Held, NOBODY, line_of},
@@ -19,7 +22,8 @@ use crate::{
 };
 
 impl DispatchState {
-    /// Folds `event` in. An event that does not fit is ignored; [`is_possible`](Self::is_possible) says which do.
+    /// Folds `event`. An event that does not fit is ignored; [`is_possible`](Self::is_possible) says which
+    /// events fit.
     pub(crate) fn evolve(&mut self, event: &DispatchEvent) {
         self.version = self.version.saturating_add(1);
         match event {
@@ -156,12 +160,13 @@ impl DispatchState {
 
     fn change_device(&mut self, device: &DeviceId, change: impl FnOnce(&mut Device)) {
         let Some(slot) = self.device_slot(device) else { return };
+        let most = self.policy.queue();
         let Some(known) = self.devices.get_mut(slot) else { return };
         let (listed, under) = (known.listed, known.effective.clone());
         change(known);
         known.refresh_effective();
-        // A device that is under the same names as before keeps its places.
-        let stays = known.may_be_chosen() && listed != NONE && known.effective == under;
+        // A device with the same effective capabilities as before keeps its places in the lists.
+        let stays = known.may_be_chosen(most) && listed != NONE && known.effective == under;
         if !stays {
             self.ready.unlist(listed, &under);
             known.listed = NONE;
@@ -178,8 +183,14 @@ impl DispatchState {
         change(&mut held.record);
         let record = &held.record;
         let (timer, now) = ((record.timer(), record.number), record.state);
-        self.bytes = self.bytes.saturating_sub(bytes).saturating_add(record.bytes());
-        if now.is_final() {
+        let (client, after) = (held.client, record.bytes());
+        self.bytes = self.bytes.saturating_sub(bytes).saturating_add(after);
+        if let Some(used) = self.clients.get_mut(client) {
+            used.changed(bytes, after);
+        }
+        if now.is_final()
+            && let Some(held) = self.requests.get_mut(slot)
+        {
             held.device = NOBODY;
         }
         self.arm(slot, timer);
@@ -190,13 +201,36 @@ impl DispatchState {
         }
     }
 
-    /// Puts a device under what it may be asked for, where it may be chosen.
+    /// Lists a device under its effective capabilities, if it may be chosen.
     pub(crate) fn list_device(&mut self, slot: Slot) {
-        let Some(device) = self.devices.get_mut(slot).filter(|device| device.may_be_chosen()) else { return };
+        let most = self.policy.queue();
+        let chosen = self.devices.get_mut(slot).filter(|device| device.may_be_chosen(most));
+        let Some(device) = chosen else { return };
         device.listed = self.ready.list(slot, device.last_used, &device.effective);
     }
 
-    /// Puts a device where it belongs among those that something can be handed to.
+    /// Lists a device whose queue has room again, and removes one whose queue is full, because a selection
+    /// would have to pass it.
+    fn follow_room(&mut self, slot: Slot) {
+        let most = self.policy.queue();
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        match (device.listed == NONE, device.may_be_chosen(most)) {
+            (true, true) => self.list_device(slot),
+            (false, false) => {
+                self.ready.unlist(device.listed, &device.effective);
+                device.listed = NONE;
+            }
+            _ => {}
+        }
+    }
+
+    /// Applies another policy: with another length of queues, other devices have room.
+    pub(super) fn follow_policy(&mut self) {
+        let slots: Vec<Slot> = self.devices.enumerate().map(|(slot, _)| slot).collect();
+        slots.into_iter().for_each(|slot| self.follow_room(slot));
+    }
+
+    /// Updates the place of a device among those to which something can be handed over.
     pub(crate) fn list_sender(&mut self, slot: Slot) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let head = device.sendable_head().and_then(|first| self.requests.get(first));
@@ -220,12 +254,23 @@ impl DispatchState {
     pub(super) fn take_in(&mut self, slot: Slot) {
         let Some(Held { record, .. }) = self.requests.get(slot) else { return };
         let (timer, state) = ((record.timer(), record.number), record.state);
-        self.bytes = self.bytes.saturating_add(record.bytes());
+        let bytes = record.bytes();
+        let client = match self.clients.find(record.client.as_str().as_bytes()) {
+            Some(client) => client,
+            None => self.clients.insert(ClientUse::new(record.client.clone())).unwrap_or(NOBODY),
+        };
+        if let Some(used) = self.clients.get_mut(client) {
+            used.more(bytes);
+        }
+        if let Some(held) = self.requests.get_mut(slot) {
+            held.client = client;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
         self.arm(slot, timer);
         self.count(state, true);
     }
 
-    /// Puts an open request at the end of its line.
+    /// Puts an open request at the end of its queue.
     pub(super) fn line_up(&mut self, slot: Slot) {
         let Some(held) = self.requests.get(slot) else { return };
         let (device, state) = (held.device, held.record.state);
@@ -235,13 +280,17 @@ impl DispatchState {
     fn unlist_request(&mut self, slot: Slot) {
         let Some(held) = self.requests.get(slot) else { return };
         let (device, state) = (held.device, held.record.state);
-        self.bytes = self.bytes.saturating_sub(held.record.bytes());
+        let (client, bytes) = (held.client, held.record.bytes());
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if self.clients.get_mut(client).is_some_and(|used| used.less(bytes)) {
+            self.clients.remove(client);
+        }
         self.timers.remove(&mut self.timed, slot);
         self.count(state, false);
         self.change_line(slot, device, Some(state), None);
     }
 
-    /// Has the request in `slot` looked at by this timer.
+    /// Sets the timer of the request in `slot`.
     fn arm(&mut self, slot: Slot, timer: Timer) {
         let Ok(at) = usize::try_from(slot) else { return };
         self.timed.reach(at, (Mono::START, 0), ());
@@ -251,7 +300,7 @@ impl DispatchState {
         }
     }
 
-    /// Counts a request in this state in, or out.
+    /// Adds a request in this state to the counts, or removes it.
     fn count(&mut self, state: RequestState, one_more: bool) {
         let open = u64::from(!state.is_final());
         let in_flight = u64::from(!state.is_final() && state != RequestState::Queued);
@@ -260,7 +309,7 @@ impl DispatchState {
         self.in_flight = change(self.in_flight, in_flight);
     }
 
-    /// Moves a request from line to line of its device. What the device is listed under stays as it is.
+    /// Moves a request between the queues of its device.
     fn change_line(
         &mut self,
         request: Slot,
@@ -275,6 +324,7 @@ impl DispatchState {
         if let Some(which) = to.and_then(line_of) {
             device.line(which).push(&mut self.requests, request);
         }
+        self.follow_room(slot);
         self.list_sender(slot);
     }
 }

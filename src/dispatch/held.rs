@@ -1,6 +1,8 @@
-//! A request in its slot, in the line of its device: those that wait, or those that it has in hand.
+//! A request in its slot, and the two queues of its device: requests that wait, and requests that the device
+//! holds.
 //!
-//! Lines are lists through the slots of requests, so that a device has no memory of its own for them.
+//! Queues are linked lists through the slots of requests, so that a device needs no memory of its own for
+//! them.
 
 use core::ops::{Deref, DerefMut};
 
@@ -10,15 +12,17 @@ use crate::{
     slab::{Chunks, Keyed, KeyedSlab},
 };
 
-/// In place of a slot: there is none.
+/// The slot number that means that there is none.
 pub(super) const NOBODY: Slot = Slot::MAX;
 
-/// A request, and where it stands.
+/// A request with what is derived from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) record: CapabilityRequestRecord,
-    /// The slot of its device, while it is open.
+    /// The slot of its device, while the request is open.
     pub(super) device: Slot,
+    /// The slot of its client's counts.
+    pub(super) client: Slot,
 }
 
 impl PartialEq for Held {
@@ -37,11 +41,11 @@ impl Keyed for Held {
 
 impl Held {
     pub(super) fn new(record: CapabilityRequestRecord, device: Slot) -> Self {
-        Self { record, device }
+        Self { record, device, client: NOBODY }
     }
 }
 
-/// The neighbours of a request in its line.
+/// The neighbours of a request in its queue.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     prev: Slot,
@@ -50,8 +54,8 @@ struct Link {
 
 const ALONE: Link = Link { prev: NOBODY, next: NOBODY };
 
-/// All requests, and their places in lines. Those lie apart from the records, eight in a cache line: who joins a line
-/// changes its neighbour's.
+/// All requests, and their links. The links are stored apart from the records, eight in a cache line, because
+/// joining a queue changes the link of the neighbour.
 #[derive(Clone)]
 pub(crate) struct Requests {
     pub(crate) held: KeyedSlab<Held>,
@@ -85,14 +89,14 @@ impl DerefMut for Requests {
     }
 }
 
-/// The two lines of a device.
+/// The two queues of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     Waiting,
     InHand,
 }
 
-/// The line that a request in this state stands in; none for one that has ended.
+/// The queue for a request in this state; `None` if it has ended.
 pub(super) fn line_of(state: RequestState) -> Option<Which> {
     match state {
         _ if state.is_final() => None,
@@ -101,7 +105,7 @@ pub(super) fn line_of(state: RequestState) -> Option<Which> {
     }
 }
 
-/// Requests of one device in the order of their numbers.
+/// A queue: requests of one device in the order of their numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
     first: Slot,
@@ -132,8 +136,8 @@ impl Line {
         slots.map_while(|slot| queue.held.get(slot)).map(|held| &held.record)
     }
 
-    /// Puts the request in `slot`, which stands in no line, at the end. Requests are accepted and handed over in the
-    /// order of their numbers, so the record before it is not even looked at: it is in no cache.
+    /// Appends the request in `slot`, which is in no queue. Requests are accepted and handed over in the
+    /// order of their numbers, so the record before it need not be read, which would be a cache miss.
     pub(super) fn push(&mut self, queue: &mut Requests, slot: Slot) {
         let prev = core::mem::replace(&mut self.last, slot);
         match queue.link_mut(prev) {
@@ -147,7 +151,7 @@ impl Line {
         self.len = self.len.saturating_add(1);
     }
 
-    /// Takes the request in `slot`, which stands in this line, out of it.
+    /// Removes the request in `slot` from this queue.
     pub(super) fn remove(&mut self, queue: &mut Requests, slot: Slot) {
         let Some(link) = queue.link_mut(slot) else { return };
         let Link { prev, next } = core::mem::replace(link, ALONE);

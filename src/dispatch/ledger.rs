@@ -1,10 +1,12 @@
-//! The agent's memory: what it was handed in this life, so that nothing runs twice in it.
+//! The ledger of an agent: which requests it was handed in this incarnation, so that none runs twice.
 //!
-//! The laws of [`AgentLedger`]:
-//! * A request is executed at most once in one incarnation. A delivery of something known gives the answer again.
-//! * What was forgotten is never executed: deliveries come in the order of their numbers, and one at or below the
-//!   highest number that was forgotten is answered with [`Outcome::Lost`].
-//! * A delivery for another incarnation is answered with [`Outcome::Lost`]: only the agent that had it could know.
+//! The rules of [`AgentLedger`]:
+//!
+//! * A request is executed at most once in one incarnation. A repeated delivery gets the same answer again.
+//! * A request that was forgotten is never executed. Deliveries come in the order of their numbers, and a
+//!   delivery at or below the highest forgotten number is answered with [`Outcome::Lost`].
+//! * A delivery for another incarnation is answered with [`Outcome::Lost`], because only the agent that had
+//!   it could know what became of it.
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 
@@ -20,9 +22,10 @@ use crate::{
 /// The bounds of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerLimits {
-    /// The most requests remembered at once, running and answered. At least the window that the agent offers.
+    /// How many requests are remembered at once, running and answered. It should be at least the window that
+    /// the agent offers.
     pub requests: usize,
-    /// The largest payload that the agent takes, in bytes.
+    /// The largest payload that the agent accepts, in bytes.
     pub payload_bytes: usize,
 }
 
@@ -36,7 +39,7 @@ impl Default for LedgerLimits {
 enum Entry {
     /// The person at the device has not answered yet; the delivery waits.
     AwaitingMediation(Delivery),
-    /// The person said no.
+    /// The person refused.
     Denied,
     Running {
         result_limit: u32,
@@ -53,48 +56,49 @@ struct Remembered {
     entry: Entry,
 }
 
-/// What an agent does about a delivery, after it has sent `replies` in their order.
+/// How an agent reacts to a delivery. It sends `replies` in their order and then carries out `action`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
 pub struct Receipt {
-    /// What to tell the coordinator.
+    /// The messages to the coordinator.
     pub replies: Vec<DeviceMessage>,
-    /// What to do.
+    /// What to do next.
     pub action: AgentAction,
 }
 
-/// What an agent does.
+/// What an agent must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AgentAction {
-    /// Nothing: it is known, or it was refused.
+    /// Nothing: the request is known, or it was refused.
     Nothing,
     /// Ask the person at the device, then call [`AgentLedger::mediated`].
     AskPerson(RequestId),
     /// Execute this now, once, then call [`AgentLedger::finished`].
     Execute(Delivery),
-    /// Stop this: it has ended for the coordinator.
+    /// Stop this request: it has ended at the coordinator.
     Stop(RequestId),
 }
 
-/// The memory of one life of an agent. A new life has a new ledger and a larger [`Incarnation`].
+/// The memory of one incarnation of an agent. A restarted agent has a new ledger and a larger
+/// [`Incarnation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentLedger {
     incarnation: Incarnation,
     limits: LedgerLimits,
-    /// The highest number that was forgotten.
+    /// The highest number of a forgotten request.
     forgotten: u64,
     requests: BTreeMap<RequestId, Remembered>,
 }
 
 impl AgentLedger {
-    /// An empty memory. `incarnation` must be larger than in every former life of this agent.
+    /// An empty ledger. `incarnation` must be larger than every former one of this agent.
     pub fn new(incarnation: Incarnation, limits: LedgerLimits) -> Self {
         Self { incarnation, limits, forgotten: 0, requests: BTreeMap::new() }
     }
 
-    /// The life that this is the memory of.
+    /// The incarnation of the agent.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
@@ -117,7 +121,7 @@ impl AgentLedger {
         DeviceMessage::Mediation { incarnation: self.incarnation, request: request.clone(), attempt, step }
     }
 
-    /// A delivery came in.
+    /// Handles a delivery.
     pub fn receive(&mut self, now: Now, delivery: Delivery) -> Receipt {
         if delivery.incarnation == self.incarnation && self.requests.contains_key(&delivery.request) {
             return Receipt { replies: self.again(&delivery), action: AgentAction::Nothing };
@@ -157,7 +161,7 @@ impl AgentLedger {
         refused.then_some(Outcome::Refused)
     }
 
-    /// What was said about a request that is delivered again, under the new delivery.
+    /// The earlier messages about a request that is delivered again, for the new delivery.
     fn again(&mut self, delivery: &Delivery) -> Vec<DeviceMessage> {
         let request = &delivery.request;
         if let Some(known) = self.requests.get_mut(request) {
@@ -181,7 +185,7 @@ impl AgentLedger {
         replies
     }
 
-    /// The person at the device has answered. An approval after the time is over starts nothing.
+    /// Handles the answer of the person at the device. An approval after the deadline starts nothing.
     pub fn mediated(&mut self, now: Now, request: &RequestId, approved: bool) -> Receipt {
         let nothing = Receipt { replies: Vec::new(), action: AgentAction::Nothing };
         let Some(known) = self.requests.get_mut(request) else { return nothing };
@@ -201,13 +205,15 @@ impl AgentLedger {
         Receipt { replies, action: AgentAction::Nothing }
     }
 
-    /// The execution of `request` has ended. The answer is kept until the coordinator settles it or its time is over.
+    /// Notes that the execution of `request` has ended. The answer is kept until the coordinator settles the
+    /// request or its deadline passes.
     ///
-    /// None where it is not running: it was settled meanwhile, or has been answered, and the first answer stays.
+    /// `None` if the request is not running: it was settled meanwhile, or it was answered, and the first
+    /// answer stays.
     pub fn finished(&mut self, request: &RequestId, outcome: Outcome) -> Option<DeviceMessage> {
         let known = self.requests.get_mut(request)?;
         let Entry::Running { result_limit } = known.entry else { return None };
-        // What is over the limit would be dropped on the other side: it is not kept here, nor sent.
+        // The coordinator would discard a result over the limit, so it is neither kept nor sent.
         let limit = usize::try_from(result_limit).unwrap_or(usize::MAX);
         let outcome = match outcome {
             Outcome::Succeeded(bytes) | Outcome::Failed(bytes) if bytes.len() > limit => Outcome::TooLarge,
@@ -218,7 +224,7 @@ impl AgentLedger {
         Some(self.message(request, attempt, outcome))
     }
 
-    /// The coordinator says that `request` has ended.
+    /// Handles the coordinator's message that `request` has ended.
     pub fn settled(&mut self, request: &RequestId) -> AgentAction {
         let runs = self.requests.get(request).is_some_and(|known| match known.entry {
             Entry::AwaitingMediation(_) | Entry::Running { .. } => true,
@@ -228,7 +234,7 @@ impl AgentLedger {
         if runs { AgentAction::Stop(request.clone()) } else { AgentAction::Nothing }
     }
 
-    /// Forgets what is over: its deadline has passed, so the coordinator has ended it too. Gives what to stop.
+    /// Forgets requests whose deadline has passed; the coordinator has ended them too. Returns what to stop.
     pub fn expire(&mut self, now: Now) -> Vec<AgentAction> {
         let over = self.requests.iter().filter(|(_, known)| known.until <= now.mono);
         let over: Vec<RequestId> = over.map(|(request, _)| request.clone()).collect();
@@ -238,7 +244,7 @@ impl AgentLedger {
             .collect()
     }
 
-    /// When something is over, if nothing else happens. Cost: O(remembered).
+    /// The earliest deadline of a remembered request. Cost: O(remembered).
     pub fn next_deadline(&self) -> Option<Mono> {
         self.requests.values().map(|known| known.until).min()
     }

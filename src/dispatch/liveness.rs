@@ -1,22 +1,20 @@
-//! When each device was last heard: soft state, which writes nothing and is made anew after a recovery.
+//! When each device was last heard: soft state that is not journaled and is rebuilt at recovery.
 
-use super::{
-    event::DispatchEvent,
-    order::{Nodes, Order},
-    state::DispatchState,
-};
+use super::{event::DispatchEvent, state::DispatchState};
 use crate::{
     id::DeviceId,
     index::Slot,
+    order::{Nodes, Order},
     time::{Mono, Now},
 };
 
 /// When each connected device was last heard.
 ///
-/// After a recovery everyone counts as heard at that time: [`DispatchLiveness::after_recovery`].
+/// After a recovery every connected device counts as heard at that time:
+/// [`DispatchLiveness::after_recovery`].
 #[derive(Clone, Debug, Default)]
 pub struct DispatchLiveness {
-    /// When each was heard, by slot, and how many were heard before: those of one instant are in that order.
+    /// When each device was last heard, by slot. The second value orders the devices of one instant.
     heard: Nodes<(Mono, u64), ()>,
     oldest: Order<(Mono, u64)>,
     count: u64,
@@ -32,12 +30,12 @@ impl PartialEq for DispatchLiveness {
 impl Eq for DispatchLiveness {}
 
 impl DispatchLiveness {
-    /// Nobody was heard.
+    /// Liveness in which no device was heard.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Everyone who has a stream open in `state` was heard at `now`.
+    /// Liveness in which every device with an open stream in `state` was heard at `now`.
     pub fn after_recovery(state: &DispatchState, now: Mono) -> Self {
         let mut live = Self::new();
         for (slot, device) in state.devices.enumerate() {
@@ -48,8 +46,8 @@ impl DispatchLiveness {
         live
     }
 
-    /// A message of `device` came in at `now`. Cost: O(1), and nothing is written. A device without an open
-    /// stream stays unheard, and time that runs backwards changes nothing.
+    /// Notes that a message of `device` came at `now`. Nothing is journaled. A device without an open stream
+    /// is not noted, and an earlier time changes nothing. Cost: O(1).
     pub fn heard(&mut self, state: &DispatchState, device: &DeviceId, now: Now) {
         let Some(slot) = state.device_slot(device) else { return };
         if state.devices.get(slot).is_some_and(|known| known.session.is_some()) {
@@ -57,12 +55,12 @@ impl DispatchLiveness {
         }
     }
 
-    /// When the device that was silent for the longest time becomes stale.
+    /// When the device that was heard longest ago becomes stale.
     pub fn next_silence(&self, state: &DispatchState) -> Option<Mono> {
         self.oldest.first(&self.heard).map(|(at, _)| at.plus(state.policy.bounds().staleness_ms))
     }
 
-    /// Keeps in step with `event`, which is about to be folded into `state`.
+    /// Follows `event`, which is about to be folded into `state`.
     pub(crate) fn before(&mut self, state: &DispatchState, event: &DispatchEvent) {
         if let DispatchEvent::DeviceDisconnected { device, .. } | DispatchEvent::DeviceRemoved { device } =
             event
@@ -72,7 +70,7 @@ impl DispatchLiveness {
         }
     }
 
-    /// Keeps in step with `event`, which was folded into `state`.
+    /// Follows `event`, which was folded into `state`.
     pub(crate) fn after(&mut self, state: &DispatchState, event: &DispatchEvent, now: Now) {
         if let DispatchEvent::DeviceConnected { device, .. } = event {
             self.heard(state, device, now);
@@ -91,7 +89,7 @@ impl DispatchLiveness {
 
     pub(crate) fn mark(&mut self, slot: Slot, at: Mono) {
         let Ok(place) = usize::try_from(slot) else { return };
-        // What was heard at this time, or later, stays where it is.
+        // A device that was heard at this time or later keeps its place.
         if self.when(slot).is_some_and(|before| before >= at) {
             return;
         }
@@ -110,7 +108,7 @@ impl DispatchLiveness {
         self.when(slot).is_some_and(|at| now < at.plus(state.policy.bounds().staleness_ms))
     }
 
-    /// The devices that were silent for too long, the longest silence first.
+    /// The devices that were silent for too long, longest silence first.
     pub(crate) fn silent<'a>(
         &'a self,
         state: &'a DispatchState,

@@ -1,7 +1,7 @@
-//! What devices, services and operators say to dispatch, and what it says back: documents, bounded by their types.
+//! The messages between dispatch and devices, services and operators. Their types bound them.
 //!
-//! The three groups are apart: no decoded message of a device can name an act of an operator. Who speaks is not in
-//! the message; the endpoint that authenticated the peer says so.
+//! The three groups are separate types, so that no decoded message of a device can name an operator's order.
+//! A message does not name its sender; the endpoint that authenticated the peer does.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,52 +15,54 @@ use crate::{
     time::Millis,
 };
 
-/// What a device says.
+/// A message of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum DeviceMessage {
-    /// A stream is open.
+    /// The device opens a stream.
     Connect {
-        /// The life of the agent.
+        /// The incarnation of the agent.
         incarnation: Incarnation,
-        /// What the device says it can do. It may be asked for what the operator granted of that.
+        /// The capabilities that the device claims. It may be asked for those that the operator granted as
+        /// well.
         claims: CapabilitySet,
-        /// How many requests it takes at once: its credit.
+        /// How many requests the device accepts at once: its credit.
         window: u32,
     },
-    /// The device takes more or fewer requests at once. Zero stops the flow; what was handed over stays.
+    /// The device accepts more or fewer requests at once. Zero stops the flow; requests that were handed over
+    /// stay.
     Window {
-        /// The life of the agent.
+        /// The incarnation of the agent.
         incarnation: Incarnation,
-        /// How many.
+        /// How many requests it accepts at once.
         window: u32,
     },
-    /// The device is there.
+    /// The device is alive.
     Heartbeat {
-        /// The life of the agent.
+        /// The incarnation of the agent.
         incarnation: Incarnation,
     },
-    /// How the local approval of a request goes.
+    /// The progress of the local approval of a request.
     Mediation {
-        /// The life of the agent.
+        /// The incarnation of the agent.
         incarnation: Incarnation,
         /// The request.
         request: RequestId,
-        /// The delivery that this is about.
+        /// The number of the delivery.
         attempt: u32,
-        /// What happened.
+        /// The step.
         step: MediationStep,
     },
-    /// The end of a request, as the device sees it.
+    /// The end of a request on the device.
     Answer {
-        /// The life of the agent.
+        /// The incarnation of the agent.
         incarnation: Incarnation,
         /// The request.
         request: RequestId,
-        /// The delivery that this is about.
+        /// The number of the delivery.
         attempt: u32,
-        /// How it ended.
+        /// How the request ended.
         outcome: Outcome,
     },
 }
@@ -72,9 +74,9 @@ pub enum DeviceMessage {
 pub enum MediationStep {
     /// The person at the device was asked.
     Awaiting,
-    /// The person said yes.
+    /// The person approved.
     Approved,
-    /// The person said no.
+    /// The person refused.
     Denied,
 }
 
@@ -83,109 +85,110 @@ pub enum MediationStep {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It ran; this is the result.
+    /// The request ran, with this result.
     Succeeded(Payload),
-    /// It ran and failed; this is what the device says about it.
+    /// The request ran and failed. The bytes say what the device knows about it.
     Failed(Payload),
-    /// It ran, and the result is over the limit; it was not sent.
+    /// The request ran, and its result exceeds the limit. The result was not sent.
     TooLarge,
-    /// The agent had it and does not know what became of it.
+    /// The agent had the request and does not know what became of it.
     Lost,
-    /// The agent did not run it.
+    /// The agent did not run the request.
     Refused,
 }
 
-/// The device of a request.
+/// The device that a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
-    /// This one. Where it is away, the request waits for it until the deadline.
+    /// This device. If it is not connected, the request waits for it until the deadline.
     Device(DeviceId),
-    /// The one that was used least recently, of those that hold the capability, were heard in time and have room.
+    /// The least recently used device among those that hold the capability, were heard in time and have room.
     Any,
 }
 
-/// A capability request, as a client asks for it.
+/// A capability request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnqueueRequest {
-    /// Its id, chosen by the client. The same id with the same content is the same request.
+    /// The id, chosen by the client. The same id with the same content is the same request.
     pub request: RequestId,
-    /// Which device.
+    /// The device that the request is for.
     pub target: Target,
-    /// What is asked for.
+    /// The capability that is asked for.
     pub capability: CapabilityName,
     /// The bytes for the device.
     pub payload: Payload,
-    /// The largest result that the client takes, in bytes.
+    /// The largest result that the client accepts, in bytes.
     pub result_limit: u32,
-    /// The time from now to the result, in milliseconds, over zero.
+    /// The time from now to the deadline, in milliseconds. Must not be zero.
     pub ttl_ms: Millis,
 }
 
-/// What a client asks.
+/// An operation of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum DispatchRequest {
-    /// Send this to a device.
+    /// Send a request to a device.
     Enqueue(EnqueueRequest),
     /// Stop one of the client's own requests.
     Cancel {
         /// The request.
         request: RequestId,
     },
-    /// The client has the result of one of its own requests; its bytes may go.
+    /// Discard the result of one of the client's own requests, because the client has received it.
     Collect {
         /// The request.
         request: RequestId,
     },
 }
 
-/// What an operator orders.
+/// An order of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum DispatchCommand {
-    /// These are all the capabilities that the device may be asked for. A device is known from its first grant on.
+    /// Replace the capabilities that the device may be asked for. The first grant makes the device known.
     Grant {
         /// The device.
         device: DeviceId,
-        /// All its grants; what it had and is not here is taken away.
+        /// All its grants. A former grant that is not in the set is withdrawn.
         capabilities: CapabilitySet,
     },
-    /// Nothing new for the device.
+    /// Give the device nothing new.
     Drain {
         /// The device.
         device: DeviceId,
     },
-    /// New work for the device again.
+    /// Give the device new work again.
     Undrain {
         /// The device.
         device: DeviceId,
     },
-    /// The device is not trusted: reject what it has, send it nothing.
+    /// Stop trusting the device: reject its open requests and send it nothing.
     Quarantine {
         /// The device.
         device: DeviceId,
     },
-    /// The device is trusted again.
+    /// Trust the device again.
     Release {
         /// The device.
         device: DeviceId,
     },
-    /// The device is revoked: reject what it has, close its stream, take no message from it.
+    /// Revoke the device: reject its open requests, close its stream, and accept no message from it.
     Revoke {
         /// The device.
         device: DeviceId,
     },
-    /// The revocation was lifted.
+    /// Lift the revocation.
     Reinstate {
         /// The device.
         device: DeviceId,
     },
-    /// Forget a device, its grants too. Only without open requests, and not while it is quarantined or revoked.
+    /// Remove the device and its grants. Refused while it is connected, has open requests, or is quarantined
+    /// or revoked.
     Remove {
         /// The device.
         device: DeviceId,
@@ -203,37 +206,39 @@ pub enum DispatchCommand {
 pub struct Delivery {
     /// The request.
     pub request: RequestId,
-    /// Its number: it grows from request to request, and a delivery out of order is not executed.
+    /// The number of the request. Numbers grow from request to request, and a delivery out of order is not
+    /// executed.
     pub number: u64,
-    /// The incarnation that it is for, and no other.
+    /// The only incarnation that may execute it.
     pub incarnation: Incarnation,
-    /// Which delivery of this request this is, from one.
+    /// The number of the delivery, from 1.
     pub attempt: u32,
-    /// What is asked for.
+    /// The capability that is asked for.
     pub capability: CapabilityName,
-    /// The bytes.
+    /// The bytes for the device.
     pub payload: Payload,
-    /// The largest result, in bytes.
+    /// The largest result that the client accepts, in bytes.
     pub result_limit: u32,
-    /// The time that was left when it was sent, in milliseconds.
+    /// The time that was left when the request was sent, in milliseconds.
     pub ttl_ms: Millis,
     /// Whether the person at the device must approve before it runs.
     pub mediated: bool,
 }
 
-/// What follows from accepted events. Act on it only after they last.
+/// What follows from accepted events. Act on an effect only once the events are durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DispatchEffect {
-    /// Hand this to the device.
+    /// Hand a request to the device.
     Deliver {
         /// The device.
         device: DeviceId,
-        /// What.
+        /// The delivery.
         delivery: Delivery,
     },
-    /// Tell the device that a request has ended: stop it if it runs, forget its answer.
+    /// Tell the device that a request has ended, so that it stops the request if it runs and forgets the
+    /// answer.
     Settle {
         /// The device.
         device: DeviceId,
@@ -251,7 +256,7 @@ pub enum DispatchEffect {
         client: ClientId,
         /// The request.
         request: RequestId,
-        /// How.
+        /// Its final state.
         state: RequestState,
     },
 }

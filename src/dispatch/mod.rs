@@ -1,19 +1,22 @@
-//! Did this request reach that device, once, and what came back?
+//! Requests to devices: each reaches one device, runs there at most once, and its result is remembered.
 //!
-//! A client asks for a capability; dispatch binds the request to one device, waits for credit, hands it over, and
-//! remembers how it ended. The laws:
+//! A client asks for a capability. Dispatch binds the request to one device, waits for the device's credit,
+//! hands the request over, and remembers how it ended. The rules:
 //!
-//! * A request is answered by the device that it was sent to, in the incarnation and the delivery in which it was
-//!   sent, or not at all; a final state stays final (invariant 14).
-//! * A device may be asked for what the operator granted **and** the device claims. Grants outlive every session.
-//! * Nothing new is sent to a device that is stale, draining, quarantined or revoked, and nothing at all to the last
-//!   two. A draining device gets again what it had in hand when its connection was lost, because finishing that is
-//!   what draining is for.
-//! * A request whose time ran out in the queue is never sent.
-//! * After a lost connection the same incarnation gets the same request with the same id, and its [`AgentLedger`]
-//!   runs it at most once. After a crash of the agent the request has failed as lost.
-//! * Every queue is bounded, and full is a refusal with a code. A device offers a window; what it has in hand uses
-//!   the window up, and a window of zero stops the flow.
+//! * A request is answered by the device to which it was sent, in the incarnation and the delivery in which
+//!   it was sent, or not at all. A final state stays final (invariant 14).
+//! * A device may be asked for a capability that the operator granted **and** the device claims. Grants
+//!   outlive every stream.
+//! * Nothing new is sent to a device that is stale, draining, quarantined or revoked, and nothing at all to
+//!   the last two. A draining device receives again what it held when its connection was lost, because it is
+//!   meant to finish that.
+//! * A request whose deadline passed in the queue is never sent.
+//! * After a lost connection the same incarnation gets the same request with the same id, and its
+//!   [`AgentLedger`] runs the request at most once. After a crash of the agent the request has failed as
+//!   lost.
+//! * Every queue is bounded, and a full queue is a refusal with a code. A device with a full queue is not
+//!   chosen for a request to any device, and no client holds more than its share. A device offers a window.
+//!   The requests that it holds use the window up, and a window of zero stops the flow.
 //!
 //! ```
 //! use leasehold::{capability::{CapabilityName, CapabilitySet}, dispatch::*, id::*, time::{Millis, Now}};
@@ -57,9 +60,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Time, and who speaks, come from outside. A driver calls [`DispatchState::decide_due`] and then
+//! The caller supplies the time and the sender. A driver calls [`DispatchState::decide_due`] and then
 //! [`DispatchState::decide_sends`] after every operation and at [`DispatchState::next_due`].
 
+mod client;
 mod decide;
 mod device;
 mod error;
@@ -69,7 +73,7 @@ mod held;
 mod ledger;
 mod liveness;
 mod message;
-mod order;
+
 mod payload;
 mod policy;
 mod ready;
@@ -82,7 +86,7 @@ mod tests;
 
 pub use self::{
     decide::{Accepted, Decision, Enqueued, More},
-    error::DispatchError,
+    error::{DispatchError, Share},
     event::{DeviceStanding, DisconnectReason, DispatchEvent},
     ledger::{AgentAction, AgentLedger, LedgerLimits, Receipt},
     liveness::DispatchLiveness,
@@ -98,4 +102,7 @@ pub use self::{
     state::{DeviceView, DispatchCounts, DispatchState},
 };
 
-pub(crate) use self::event::StoredDispatchEvent;
+pub(crate) use self::{
+    event::StoredDispatchEvent,
+    recover::{DeviceForm, DispatchHead},
+};

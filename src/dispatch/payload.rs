@@ -1,4 +1,4 @@
-//! Bytes that travel with a request or a result: opaque, shared, and never shown.
+//! The bytes of a request or a result: opaque, shared, and never printed.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
@@ -6,16 +6,16 @@ use core::fmt;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The bytes of a request or a result. Cloning is a reference count.
+/// The bytes of a request or a result. Cloning increments a reference count.
 ///
-/// `Debug` shows the length alone, because what a device is asked for can be secret. In JSON it is padded base64
-/// (RFC 4648, section 4), in binary formats it is the bytes. Limits are those of the policy, checked where a
-/// payload is used; a frame codec must bound what it reads before.
+/// `Debug` shows only the length, because what a device is asked for can be secret. The JSON form is padded
+/// base64 (RFC 4648, section 4); binary formats hold the bytes. The policy's limits are checked where a
+/// payload is used, so a frame codec must bound what it reads before that.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Payload(Arc<[u8]>);
 
 impl Payload {
-    /// A payload of these bytes.
+    /// A payload with these bytes.
     pub fn new(bytes: &[u8]) -> Self {
         Self(Arc::from(bytes))
     }
@@ -25,12 +25,12 @@ impl Payload {
         &self.0
     }
 
-    /// How many bytes.
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no byte.
+    /// Whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The bounds of dispatch, consistent once built.
+//! The bounds of dispatch. They are checked for consistency when the policy is built.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,36 +8,43 @@ use crate::{
     time::Millis,
 };
 
-/// The serde form of a [`DispatchPolicy`]. What is left out has the value of [`Default`].
+/// The serde form of a [`DispatchPolicy`]. A member that is left out has its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DispatchPolicyDocument {
-    /// The most devices. Default 100 000.
+    /// How many devices may be known. Default 100 000.
     pub max_devices: u32,
-    /// The most requests, open or remembered. Default 100 000.
+    /// How many requests may be open or remembered. Default 100 000.
     pub max_requests: u32,
-    /// The most requests that wait for one device. Default 64.
+    /// How many requests may wait for one device. Default 64.
     pub max_queue: u32,
-    /// The most requests that one device may offer to have at once. Default 16.
+    /// How many requests of one client may be open or remembered. Default 25 000.
+    pub max_client_requests: u32,
+    /// How many requests of one client may wait for one device. Default 32.
+    pub max_client_queue: u32,
+    /// How many bytes of payloads and results one client may hold or be promised. Default 256 MiB.
+    pub max_client_bytes: u64,
+    /// The largest window that a device may offer. Default 16.
     pub max_window: u32,
     /// The largest payload of a request, in bytes. Default 64 KiB.
     pub max_request_bytes: u32,
     /// The largest result, in bytes. Default 256 KiB.
     pub max_result_bytes: u32,
-    /// The most bytes of payloads and results, held or promised to open requests. Default 1 GiB.
+    /// How many bytes of payloads and results may be held, or promised to open requests, in all. Default 1
+    /// GiB.
     pub max_total_bytes: u64,
-    /// The longest time from enqueue to result, in milliseconds. Default 10 minutes.
+    /// The longest time from enqueue to deadline, in milliseconds. Default 10 minutes.
     pub longest_ttl_ms: Millis,
-    /// How long an ended request is remembered, in milliseconds: for so long its id cannot be used for another
-    /// one, and its result can be collected. Default 10 minutes.
+    /// How long an ended request is remembered, in milliseconds. During that time its result can be
+    /// collected, and its id cannot be used for another request. Default 10 minutes.
     pub retention_ms: Millis,
     /// How long a device may be silent before it counts as stale, in milliseconds. Default 30 seconds.
     pub staleness_ms: Millis,
-    /// The most deliveries of one request, the first included. Default 8.
+    /// How often one request is delivered at most, including the first time. Default 8.
     pub max_deliveries: u32,
-    /// The most transitions of one call to `decide_due` or `decide_sends`. Default 256.
+    /// How many transitions one call of `decide_due` or `decide_sends` makes. Default 256.
     pub max_per_call: u32,
-    /// The capabilities that need an approval by a person at the device. Default none.
+    /// The capabilities that need the approval of a person at the device. Default none.
     pub mediated: CapabilitySet,
 }
 
@@ -47,6 +54,9 @@ impl Default for DispatchPolicyDocument {
             max_devices: 100_000,
             max_requests: 100_000,
             max_queue: 64,
+            max_client_requests: 25_000,
+            max_client_queue: 32,
+            max_client_bytes: 256 << 20,
             max_window: 16,
             max_request_bytes: 64 << 10,
             max_result_bytes: 256 << 10,
@@ -61,16 +71,19 @@ impl Default for DispatchPolicyDocument {
     }
 }
 
-/// Why a document is not a dispatch policy.
+/// Why a form is not a valid dispatch policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DispatchPolicyError {
-    /// This bound is zero, which would refuse everything.
+    /// The named bound is zero, which would refuse everything.
     #[error("`{0}` is more than zero")]
     Zero(&'static str),
-    /// One request of the largest sizes would not fit into all bytes.
+    /// One request of the largest sizes would exceed `max_total_bytes`.
     #[error("`max_total_bytes` holds at least one request and one result of the largest sizes")]
     TotalBytes,
+    /// One request of the largest sizes would exceed `max_client_bytes`.
+    #[error("`max_client_bytes` holds at least one request and one result of the largest sizes")]
+    ClientBytes,
 }
 
 impl Coded for DispatchPolicyError {
@@ -79,7 +92,7 @@ impl Coded for DispatchPolicyError {
     }
 }
 
-/// A dispatch policy: every bound is more than zero, and they agree with each other.
+/// A dispatch policy. Every bound is larger than zero, and the bounds are consistent.
 ///
 /// ```
 /// use leasehold::dispatch::DispatchPolicy;
@@ -105,6 +118,9 @@ impl TryFrom<DispatchPolicyDocument> for DispatchPolicy {
             (u64::from(document.max_devices), "max_devices"),
             (u64::from(document.max_requests), "max_requests"),
             (u64::from(document.max_queue), "max_queue"),
+            (u64::from(document.max_client_requests), "max_client_requests"),
+            (u64::from(document.max_client_queue), "max_client_queue"),
+            (document.max_client_bytes, "max_client_bytes"),
             (u64::from(document.max_window), "max_window"),
             (u64::from(document.max_request_bytes), "max_request_bytes"),
             (u64::from(document.max_result_bytes), "max_result_bytes"),
@@ -121,22 +137,35 @@ impl TryFrom<DispatchPolicyDocument> for DispatchPolicy {
         if document.max_total_bytes < one {
             return Err(DispatchPolicyError::TotalBytes);
         }
+        if document.max_client_bytes < one {
+            return Err(DispatchPolicyError::ClientBytes);
+        }
         Ok(Self(document))
     }
 }
 
 impl DispatchPolicy {
-    /// The bounds, for reading.
+    /// A policy that was checked when it came into force, by the rules of that time.
+    pub(crate) const fn held_before(document: DispatchPolicyDocument) -> Self {
+        Self(document)
+    }
+
+    /// The bounds.
     pub fn bounds(&self) -> &DispatchPolicyDocument {
         &self.0
     }
 
-    /// Whether `capability` needs an approval by a person at the device.
+    /// Whether `capability` needs the approval of a person at the device.
     pub fn needs_mediation(&self, capability: &CapabilityName) -> bool {
         self.0.mediated.contains(capability)
     }
 
-    /// The most transitions of one call.
+    /// How many requests may wait for one device.
+    pub(crate) fn queue(&self) -> usize {
+        usize::try_from(self.0.max_queue).unwrap_or(usize::MAX)
+    }
+
+    /// How many transitions one call makes.
     pub(crate) fn per_call(&self) -> usize {
         usize::try_from(self.0.max_per_call).unwrap_or(usize::MAX)
     }

@@ -1,17 +1,18 @@
-//! Devices that may be chosen, by capability, the least recently used first.
+//! The devices that may be chosen, by capability, least recently used first.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::order::{Nodes, Order};
 use crate::{
     capability::{CapabilityName, CapabilitySet},
     index::Slot,
+    order::{Nodes, Order},
 };
 
-/// In place of a listing: there is none.
+/// The value of a listing number that means that there is none.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// One device under one capability, and the same device's next listing: what changes with every use needs no name.
+/// A listing of one device under one capability, with the next listing of the same device. A use of the
+/// device changes its listings without looking up names.
 #[derive(Clone, Copy, Debug)]
 struct Listing {
     slot: Slot,
@@ -19,11 +20,12 @@ struct Listing {
     sibling: u32,
 }
 
-/// See the module's page. A device has a listing for each capability, in a chain that begins in its record.
+/// The lists of devices. A device has a listing for each capability, linked in a chain that begins in its
+/// record.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ready {
     nodes: Nodes<u64, Listing>,
-    /// Nodes that nobody has, in a chain as well.
+    /// The first of the unused nodes, which are linked in a chain too.
     vacant: Option<u32>,
     lists: Vec<Order<u64>>,
     vacant_lists: Vec<u32>,
@@ -39,7 +41,7 @@ impl Ready {
         self.nodes.with(at)
     }
 
-    /// The list of `name`, a new one where there is none.
+    /// The list of `name`, which is created if there is none.
     fn list_of(&mut self, name: &CapabilityName) -> Option<u32> {
         if let Some(list) = self.by_name.get(name) {
             return Some(*list);
@@ -56,7 +58,7 @@ impl Ready {
         Some(list)
     }
 
-    /// A node for `listing`. None where the numbers have run out, which the bound on devices makes impossible.
+    /// A node for `listing`; `None` if the numbers are used up, which the bound on devices prevents.
     fn node(&mut self, listing: Listing) -> Option<u32> {
         let Some(at) = self.vacant else {
             let at = u32::try_from(self.nodes.len()).ok()?;
@@ -69,7 +71,8 @@ impl Ready {
         Some(at)
     }
 
-    /// Lists the device in `slot` under each of `names`, as last used at `number`. Gives its first listing.
+    /// Lists the device in `slot` under each of `names`, with `number` as its last use. Returns its first
+    /// listing.
     pub(super) fn list(&mut self, slot: Slot, number: u64, names: &CapabilitySet) -> u32 {
         let mut first = NONE;
         for name in names.iter() {
@@ -83,7 +86,7 @@ impl Ready {
         first
     }
 
-    /// Takes a device out, by its first listing. `names` are those that it is listed under.
+    /// Removes a device by its first listing. `names` are the capabilities under which it is listed.
     pub(super) fn unlist(&mut self, mut at: u32, names: &CapabilitySet) {
         while let Some(listing) = self.listing(at) {
             if let Some(order) = self.lists.get_mut(index(listing.list)) {
@@ -104,7 +107,7 @@ impl Ready {
         }
     }
 
-    /// The device with this first listing was chosen for `number`.
+    /// Notes that the device with this first listing was chosen for the request `number`.
     pub(super) fn used(&mut self, mut at: u32, number: u64) {
         while let Some(listing) = self.listing(at) {
             if let Some(order) = self.lists.get_mut(index(listing.list)) {
@@ -115,7 +118,7 @@ impl Ready {
         }
     }
 
-    /// Fetches what [`Self::used`] will change.
+    /// Prefetches what [`Self::used`] will change.
     pub(super) fn fetch(&self, first: u32) {
         self.nodes.fetch(first);
     }
@@ -127,7 +130,7 @@ impl Ready {
         listed.filter_map(|(number, at)| Some((number, self.listing(at)?.slot)))
     }
 
-    /// The capabilities that somebody holds.
+    /// The capabilities that some device holds.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn names(&self) -> impl Iterator<Item = &CapabilityName> {
         self.by_name.keys()
@@ -138,7 +141,7 @@ impl Ready {
         self.lists.iter().map(Order::strays).sum()
     }
 
-    /// Everything was loaded, in the order of ids.
+    /// Orders the lists after everything was loaded in the order of ids.
     pub(super) fn settle(&mut self) {
         self.lists.iter_mut().for_each(|order| order.settle(&mut self.nodes));
     }
@@ -148,7 +151,7 @@ impl Ready {
 mod tests {
     use super::*;
 
-    /// Devices that come, are used and go leave nothing behind: listings and lists are used again.
+    /// Devices that are listed, used and removed leave nothing behind: listings and lists are reused.
     #[test]
     fn what_is_vacant_is_used_again() {
         let mut ready = Ready::default();

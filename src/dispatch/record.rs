@@ -1,4 +1,4 @@
-//! One capability request, from enqueue to its end, and what it is bound to.
+//! The record of one capability request, from enqueue to its end.
 
 use core::fmt;
 
@@ -14,7 +14,8 @@ use crate::{
     time::Mono,
 };
 
-/// One life of the agent on a device. The agent counts it up at every start; only the newest may speak.
+/// The incarnation of the agent on a device: a number that grows at every start of the agent. Only the newest
+/// incarnation is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
@@ -25,14 +26,14 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Where an open request was when its time ran out.
+/// Where an open request was when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
-    /// Never handed over.
+    /// Not handed over.
     Queued,
-    /// Handed over, not answered.
+    /// Handed over, and not answered.
     Dispatched,
     /// Waiting for the person at the device.
     AwaitingLocalMediation,
@@ -43,32 +44,33 @@ pub enum Stage {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FailReason {
-    /// The device tried and says that it failed; the result holds what it says.
+    /// The device tried and reports a failure. The result contains what it reports.
     Device,
-    /// The agent that had the request is gone, or has forgotten it: it may have run in part, or not at all.
+    /// The agent that had the request is gone or has forgotten it. The request may have run in part, or not
+    /// at all.
     Lost,
-    /// The result was over the limit of the request, and was dropped.
+    /// The result exceeded the limit of the request and was discarded.
     ResultTooLarge,
-    /// It was delivered as often as the policy allows, and every time the connection was lost.
+    /// The request was delivered as often as the policy allows, and the connection was lost every time.
     Undeliverable,
 }
 
-/// Why a request was rejected: it did not run to an end.
+/// Why a request was rejected. A rejected request did not run to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The client or an operator cancelled it.
+    /// The client or an operator cancelled the request.
     Cancelled,
-    /// The operator took the capability away, or the device no longer claims it.
+    /// The operator withdrew the capability, or the device no longer claims it.
     CapabilityWithdrawn,
-    /// The person at the device said no.
+    /// The person at the device refused.
     MediationDenied,
-    /// The agent refused it before it ran.
+    /// The agent refused the request before it ran.
     ByDevice,
     /// The device was quarantined.
     DeviceQuarantined,
-    /// The device was revoked, or the certificate or the key that it had.
+    /// The device was revoked, or its certificate or its key.
     DeviceRevoked,
     /// Another device was paired under the same name.
     DeviceReplaced,
@@ -88,19 +90,19 @@ pub enum RejectReason {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RequestState {
-    /// Waits to be handed to its device.
+    /// The request waits to be handed to its device.
     Queued,
-    /// Handed to the device.
+    /// The request was handed to its device.
     Dispatched,
-    /// The device waits for the person in front of it.
+    /// The device waits for the approval of the person at it.
     AwaitingLocalMediation,
-    /// The device answered.
+    /// The request ran and has a result.
     Succeeded,
-    /// It ran, or may have run, and there is no result.
+    /// The request ran, or may have run, and has no result.
     Failed(FailReason),
-    /// Its deadline passed.
+    /// The deadline of the request passed.
     TimedOut(Stage),
-    /// It was stopped, and the reason is not that it failed.
+    /// The request was stopped for a reason other than a failure.
     Rejected(RejectReason),
 }
 
@@ -110,7 +112,7 @@ impl RequestState {
         self.stage().is_none()
     }
 
-    /// Where an open request is; none for a final state.
+    /// Where an open request is; `None` for a final state.
     pub const fn stage(self) -> Option<Stage> {
         match self {
             Self::Queued => Some(Stage::Queued),
@@ -120,7 +122,7 @@ impl RequestState {
         }
     }
 
-    /// The stable code of a final state; none for an open one.
+    /// The stable code of a final state; `None` for an open one.
     pub const fn end_code(self) -> Option<Code> {
         Some(match self {
             Self::Queued | Self::Dispatched | Self::AwaitingLocalMediation => return None,
@@ -142,20 +144,20 @@ impl RequestState {
     }
 }
 
-/// How far the local approval of a request is.
+/// The state of the local approval of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Mediation {
-    /// The policy asks for none.
+    /// The policy needs no approval.
     NotNeeded,
-    /// The policy asks for one, and none was reported.
+    /// The policy needs an approval, and none was reported.
     Needed,
     /// The device reported an approval.
     Approved,
 }
 
-/// A capability request: what is asked of which device, where it is, and how it ended.
+/// A capability request: what is asked of which device, its state, and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CapabilityRequestRecord {
@@ -184,17 +186,17 @@ impl Keyed for CapabilityRequestRecord {
 }
 
 impl CapabilityRequestRecord {
-    /// The request's id, chosen by the client and unique for as long as the request is remembered.
+    /// The request's id. The client chooses it, and it is unique while the request is remembered.
     pub fn id(&self) -> &RequestId {
         &self.id
     }
 
-    /// Its number: requests are handed to a device in the order of their numbers.
+    /// Its number. Requests are handed to a device in the order of their numbers.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Who asked.
+    /// The client that asked.
     pub fn client(&self) -> &ClientId {
         &self.client
     }
@@ -204,22 +206,22 @@ impl CapabilityRequestRecord {
         &self.device
     }
 
-    /// What is asked for.
+    /// The capability that is asked for.
     pub fn capability(&self) -> &CapabilityName {
         &self.capability
     }
 
-    /// Where it is.
+    /// Its state.
     pub fn state(&self) -> RequestState {
         self.state
     }
 
-    /// How far its local approval is.
+    /// The state of its local approval.
     pub fn mediation(&self) -> Mediation {
         self.mediation
     }
 
-    /// When it was enqueued.
+    /// When the request was enqueued.
     pub fn enqueued(&self) -> Mono {
         self.enqueued
     }
@@ -229,7 +231,7 @@ impl CapabilityRequestRecord {
         self.deadline
     }
 
-    /// The incarnation that it was last handed to. None while it never was.
+    /// The incarnation to which it was last handed over; `None` if it was not handed over.
     pub fn incarnation(&self) -> Option<Incarnation> {
         (self.attempt > 0).then_some(self.incarnation)
     }
@@ -239,12 +241,13 @@ impl CapabilityRequestRecord {
         self.attempt
     }
 
-    /// The result, or what the device says about its failure. Empty before the end and after it was collected.
+    /// The result, or what the device reports about a failure. Empty before the end and after it was
+    /// collected.
     pub fn result(&self) -> &Payload {
         &self.result
     }
 
-    /// The bytes that it holds or was promised.
+    /// The bytes that the request holds or was promised.
     pub(crate) fn bytes(&self) -> u64 {
         if self.state.is_final() {
             self.result.size()
@@ -253,7 +256,7 @@ impl CapabilityRequestRecord {
         }
     }
 
-    /// When the core must next look at it: its deadline, or the end of its retention.
+    /// When the request must be looked at next: at its deadline, or at the end of its retention.
     pub(crate) fn timer(&self) -> Mono {
         if self.state.is_final() { self.forget_at } else { self.deadline }
     }

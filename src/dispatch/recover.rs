@@ -1,4 +1,4 @@
-//! The way back in: a snapshot and journal records, of which every part is checked before it is believed.
+//! Recovery from a snapshot and journal records. Every part is checked before it is believed.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,6 @@ use super::{
     error::DispatchError,
     event::{DeviceStanding, DisconnectReason, DispatchEvent, StoredDispatchEvent},
     held::{Held, NOBODY},
-    order::Order,
     payload::Payload,
     policy::DispatchPolicy,
     record::{CapabilityRequestRecord, FailReason, Incarnation, Mediation, RequestState},
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     capability::CapabilitySet,
     id::{DeviceId, RequestId},
+    order::Order,
     time::{Mono, Now},
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct DeviceForm {
     session: Option<SessionForm>,
 }
 
-/// What a snapshot begins with: everything but its two lists, which may be long.
+/// The first part of a snapshot: everything except the two lists, which may be long.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DispatchHead {
     version: u64,
@@ -45,7 +45,8 @@ pub(crate) struct DispatchHead {
     next_number: u64,
 }
 
-/// The serde form of a snapshot: devices and requests in the order of their ids, so that equal states have equal bytes.
+/// The serde form of a snapshot. Devices and requests come in the order of their ids, so that equal states
+/// have equal bytes.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DispatchSnapshot {
     head: DispatchHead,
@@ -64,7 +65,7 @@ fn is_full(len: usize, most: u32) -> bool {
 }
 
 impl DispatchState {
-    /// The hard state as bytes: postcard, and the same for equal states. Cost: O(n log n).
+    /// The hard state as postcard bytes. Equal states have equal bytes. Cost: O(n log n).
     pub fn snapshot(&self) -> Vec<u8> {
         postcard::to_allocvec(&self.snapshot_form()).unwrap_or_default()
     }
@@ -96,19 +97,20 @@ impl DispatchState {
         })
     }
 
-    /// The requests in the order of their ids. They come after the devices.
+    /// The requests in the order of their ids. In a snapshot they come after the devices.
     pub(crate) fn stored_requests(&self) -> impl Iterator<Item = &CapabilityRequestRecord> {
         self.records()
     }
 
-    /// The state that `snapshot` and then every record of `journal` lead to. Without a snapshot, from nothing.
+    /// The state that results from `snapshot` and then every record of `journal`. Without a snapshot, the
+    /// journal begins with an empty state.
     ///
-    /// The journal may begin before the snapshot: records that the snapshot contains are skipped. Hash chains and
-    /// torn writes are the business of who stores the bytes.
+    /// The journal may begin before the snapshot: records that the snapshot contains are skipped. Detecting
+    /// torn writes and missing files is up to whoever stores the bytes.
     ///
     /// # Errors
-    /// [`DispatchError::Inconsistent`] where bytes do not decode, a record is missing, or an event cannot have
-    /// happened in the state before it.
+    /// [`DispatchError::Inconsistent`] if bytes do not decode, a record is missing, or an event is impossible
+    /// in the state before it.
     pub fn recover<'a>(
         policy: DispatchPolicy,
         index_key: [u8; 16],
@@ -136,7 +138,8 @@ impl DispatchState {
         Ok(state)
     }
 
-    /// What a restore means that has lost the latest events: every open request is lost, and every stream closed.
+    /// The events of a restore without the latest events: every open request is lost, and every stream is
+    /// closed.
     pub(crate) fn lose_everything(&self, now: Now) -> Vec<DispatchEvent> {
         let at = self.at(now);
         let open = self.records().filter(|record| !record.state.is_final());
@@ -150,12 +153,13 @@ impl DispatchState {
         ended.chain(closed).collect()
     }
 
-    /// Numbers that may have been given out since are not given out again: an agent takes a lower one for forgotten.
+    /// Skips numbers that may have been given out in the lost events. An agent would take a repeated number
+    /// for a forgotten request.
     pub(crate) fn skip_numbers(&mut self) {
         self.next_number = self.next_number.saturating_add(1 << 32);
     }
 
-    /// Folds in an event that was read back, if it can have happened here.
+    /// Folds an event that was read back, if it is possible in this state.
     pub(crate) fn replay(&mut self, event: &DispatchEvent) -> Result<(), DispatchError> {
         if !self.is_possible(event) {
             return Err(DispatchError::Inconsistent);
@@ -176,7 +180,7 @@ impl DispatchState {
         Ok(state)
     }
 
-    /// A state without its lists yet.
+    /// A state whose lists are still to be loaded.
     pub(crate) fn from_head(policy: DispatchPolicy, index_key: [u8; 16], head: &DispatchHead) -> Self {
         let mut state = Self::new(policy, index_key);
         state.timers = Order::loading();
@@ -184,7 +188,7 @@ impl DispatchState {
         state
     }
 
-    /// Takes in the next device that a snapshot held.
+    /// Loads the next device of a snapshot.
     pub(crate) fn load_device(&mut self, read: DeviceForm) -> Result<(), DispatchError> {
         let full = is_full(self.devices.len(), self.policy.bounds().max_devices);
         let revoked = read.standing.revoked && read.session.is_some();
@@ -203,7 +207,7 @@ impl DispatchState {
         Ok(())
     }
 
-    /// Takes in the next request that a snapshot held.
+    /// Loads the next request of a snapshot.
     pub(crate) fn load_request(&mut self, record: CapabilityRequestRecord) -> Result<(), DispatchError> {
         let full = is_full(self.requests.len(), self.policy.bounds().max_requests);
         let open = !record.state.is_final();
@@ -220,9 +224,9 @@ impl DispatchState {
         Ok(())
     }
 
-    /// Everything that a snapshot held was taken in, in the order of ids: to be called before anything else happens.
+    /// Builds the indexes after everything was loaded. Must be called before any other operation.
     pub(crate) fn loaded(&mut self) {
-        // They stand in line by their numbers, and came by their ids.
+        // Queues are in the order of numbers; the snapshot is in the order of ids.
         let open = self.requests.enumerate().filter(|(_, held)| !held.record.state.is_final());
         let mut open: Vec<_> = open.map(|(slot, held)| (held.record.number, slot)).collect();
         open.sort_unstable();
@@ -236,7 +240,7 @@ impl DispatchState {
         self.record(request).filter(|record| !record.state.is_final())
     }
 
-    /// Whether `event` can be the next one: what it speaks of is there, and in a state that leads to it.
+    /// Whether `event` is possible in this state.
     pub(crate) fn is_possible(&self, event: &DispatchEvent) -> bool {
         let device = |id: &DeviceId| self.devices.get_by(id.as_str().as_bytes());
         match event {
@@ -319,7 +323,7 @@ mod tests {
 
     const NOW: Now = Now::new(10, 10);
 
-    /// A state with a device that is connected, and the decisions that a request takes from it.
+    /// A state with a connected device, and its liveness.
     fn begun() -> (DispatchState, DispatchLiveness) {
         let (mut state, mut live) =
             (DispatchState::new(DispatchPolicy::default(), [1; 16]), DispatchLiveness::new());
@@ -345,7 +349,7 @@ mod tests {
         }
     }
 
-    /// Invariant 8: what was written gives the state back; what was not written that way is refused.
+    /// Invariant 8: a journal gives the state back, and a journal that was changed is refused.
     #[test]
     fn recovery_refuses_what_cannot_have_happened() {
         let (mut state, mut live) = begun();
@@ -374,7 +378,7 @@ mod tests {
         }
     }
 
-    /// A decision is of use on the state that it was made on, and no other.
+    /// A decision is accepted only on the state that it was made on.
     #[test]
     fn a_stale_decision_is_refused() {
         let (mut state, mut live) = begun();

@@ -1,18 +1,18 @@
-//! Devices with something to hand over and credit for it, the oldest request first.
+//! The devices that have a waiting request and credit for it, oldest request first.
 //!
-//! There are few of them, whatever the fleet has: their places are used again, the last one first.
+//! There are few such devices in any fleet. Their places are reused, the last freed one first.
 
-use super::{
+use super::ready::NONE;
+use crate::{
+    index::Slot,
     order::{Nodes, Order},
-    ready::NONE,
 };
-use crate::index::Slot;
 
-/// See the module's page. A device keeps its place here in its record.
+/// The ordered set of these devices. The record of a device holds its place here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Senders {
     order: Order<u64>,
-    /// With the slot of the device, or the next place that nobody has.
+    /// The slot of the device, or the next unused place.
     nodes: Nodes<u64, u32>,
     vacant: Option<u32>,
 }
@@ -26,8 +26,8 @@ impl Senders {
         self.order.is_empty()
     }
 
-    /// The device in `slot`, which is at `place` or at [`NONE`], has this first request that waits, or none. Gives its
-    /// place.
+    /// Sets the first waiting request of the device in `slot`, or that it has none. `place` is its present
+    /// place or [`NONE`]. Returns its new place.
     pub(super) fn set(&mut self, place: u32, slot: Slot, head: Option<u64>) -> u32 {
         if place != NONE {
             if self.nodes.key(place) == head {
@@ -52,7 +52,7 @@ impl Senders {
         }
     }
 
-    /// A place that nobody has, for the device in `slot`.
+    /// An unused place for the device in `slot`.
     fn take(&mut self, slot: Slot) -> u32 {
         if let Some(place) = self.vacant {
             if let Some(held) = self.nodes.with_mut(place) {
@@ -62,11 +62,11 @@ impl Senders {
             return place;
         }
         self.nodes.push(0, slot);
-        // There are no more of them than slots.
+        // There are no more places than slots.
         u32::try_from(self.nodes.len()).map_or(NONE, |len| len.saturating_sub(1))
     }
 
-    /// The numbers of the requests, and the slots of the devices.
+    /// The numbers of the first waiting requests, and the slots of the devices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Slot)> + '_ {
         self.order.iter(&self.nodes).filter_map(|(number, place)| Some((number, self.nodes.with(place)?)))
     }
@@ -76,7 +76,7 @@ impl Senders {
         self.order.strays()
     }
 
-    /// Everything was loaded, in the order of ids.
+    /// Orders the devices after everything was loaded in the order of ids.
     pub(super) fn settle(&mut self) {
         self.order.settle(&mut self.nodes);
     }

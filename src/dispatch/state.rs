@@ -1,4 +1,4 @@
-//! The hard state of dispatch and the questions that can be asked of it.
+//! The hard state of dispatch, and its queries.
 
 #[cfg(any(test, feature = "testing"))]
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -7,10 +7,10 @@ use core::fmt;
 use serde::Serialize;
 
 use super::{
+    client::ClientUse,
     device::Device,
     event::DeviceStanding,
     held::Requests,
-    order::{Nodes, Order},
     policy::DispatchPolicy,
     ready::Ready,
     record::{CapabilityRequestRecord, Incarnation},
@@ -22,38 +22,42 @@ use crate::{
     capability::CapabilitySet,
     id::{DeviceId, RequestId},
     index::Slot,
+    order::{Nodes, Order},
     slab::KeyedSlab,
     time::Mono,
 };
 
-/// When the core looks at a request, and its number.
+/// When a request must be looked at, and its number.
 pub(super) type Timer = (Mono, u64);
 
 /// The hard state of dispatch: devices with their grants, and requests. It changes only through events.
 ///
-/// Two states are equal when their policies, devices and requests are; the indexes follow from those.
+/// Two states are equal if their policies, devices and requests are equal; the indexes are derived from
+/// those.
 #[derive(Clone)]
 pub struct DispatchState {
     pub(crate) policy: DispatchPolicy,
-    /// Events folded so far.
+    /// How many events were folded.
     pub(crate) version: u64,
-    /// The latest time that an event carried. Decisions never use an earlier one.
+    /// The latest time that an event carried. No decision uses an earlier one.
     pub(crate) clock: Mono,
-    /// The next number, for a request or for a device that arrives.
+    /// The next number, for a request or for a new device.
     pub(crate) next_number: u64,
     pub(crate) devices: KeyedSlab<Device>,
     pub(crate) requests: Requests,
-    /// Bytes held by ended requests and promised to open ones.
+    /// What each client holds. Derived from the requests.
+    pub(super) clients: KeyedSlab<ClientUse>,
+    /// The bytes that ended requests hold and that open requests were promised.
     pub(crate) bytes: u64,
     pub(crate) open: u64,
     pub(crate) in_flight: u64,
-    /// Devices that may be chosen, by capability, least recently used first.
+    /// The devices that may be chosen, by capability, least recently used first.
     pub(super) ready: Ready,
-    /// Devices with something to hand over and credit for it, the oldest request first.
+    /// The devices that have a waiting request and credit for it, oldest request first.
     pub(super) senders: Senders,
-    /// Deadlines of open requests and ends of retention of ended ones.
+    /// The deadlines of open requests and the ends of retention of ended ones.
     pub(super) timers: Order<Timer>,
-    /// The place of each request there, by slot.
+    /// The place of each request in `timers`, by slot.
     pub(super) timed: Nodes<Timer, ()>,
 }
 
@@ -79,17 +83,17 @@ impl fmt::Debug for DispatchState {
     }
 }
 
-/// What dispatch knows of a device, for people and for tests.
+/// What dispatch knows of a device, for displays and tests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeviceView {
     /// The device.
     pub id: DeviceId,
-    /// What the operator granted.
+    /// The capabilities that the operator granted.
     pub grants: CapabilitySet,
-    /// What the device claims now. Empty while it has no stream open.
+    /// The capabilities that the device claims. Empty while it has no open stream.
     pub claims: CapabilitySet,
-    /// What it may be asked for: granted and claimed.
+    /// What the device may be asked for: capabilities that are both granted and claimed.
     pub effective: CapabilitySet,
     /// Its standing.
     pub standing: DeviceStanding,
@@ -97,32 +101,32 @@ pub struct DeviceView {
     pub connected: bool,
     /// The newest incarnation that ever connected.
     pub incarnation: Incarnation,
-    /// How many requests it takes at once.
+    /// How many requests it accepts at once.
     pub window: u32,
-    /// How many wait for it.
+    /// How many requests wait for it.
     pub queued: usize,
-    /// How many it has in hand.
+    /// How many requests it holds.
     pub in_flight: usize,
 }
 
-/// Dispatch in numbers.
+/// The numbers of dispatch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DispatchCounts {
-    /// Devices known.
+    /// Known devices.
     pub devices: u64,
-    /// Requests remembered, open ones included.
+    /// Remembered requests, including open ones.
     pub requests: u64,
     /// Requests that have not ended.
     pub open: u64,
-    /// Of those, the ones that a device has in hand.
+    /// Requests that have not ended and that a device holds.
     pub in_flight: u64,
-    /// Bytes held by results and promised to open requests.
+    /// The bytes that results hold and that open requests were promised.
     pub bytes: u64,
 }
 
 impl DispatchState {
-    /// An empty state. `index_key` keys the index of ids, which peers choose: take it from a random source.
+    /// An empty state. `index_key` keys the hash of ids, which peers choose. Take it from a random source.
     pub fn new(policy: DispatchPolicy, index_key: [u8; 16]) -> Self {
         Self {
             policy,
@@ -131,6 +135,7 @@ impl DispatchState {
             next_number: 1,
             devices: KeyedSlab::new(index_key),
             requests: Requests::new(index_key),
+            clients: KeyedSlab::new(index_key),
             bytes: 0,
             open: 0,
             in_flight: 0,
@@ -146,17 +151,17 @@ impl DispatchState {
         &self.policy
     }
 
-    /// How many events made this state.
+    /// How many events were folded.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// The request with this id, for as long as it is remembered. Cost: O(1).
+    /// The request with this id, while it is remembered. Cost: O(1).
     pub fn record(&self, request: &RequestId) -> Option<&CapabilityRequestRecord> {
         self.requests.get_by(request.as_str().as_bytes()).map(|held| &held.record)
     }
 
-    /// What is known of a device. Cost: O(1), apart from copying.
+    /// What dispatch knows of a device. Cost: O(1), apart from copying.
     pub fn device(&self, device: &DeviceId) -> Option<DeviceView> {
         self.devices.get_by(device.as_str().as_bytes()).map(|known| DeviceView {
             id: known.id.clone(),
@@ -172,17 +177,17 @@ impl DispatchState {
         })
     }
 
-    /// The devices in the order of their ids. Cost: O(n log n); for people, not for decisions.
+    /// The devices in the order of their ids. Cost: O(n log n); meant for displays, not for decisions.
     pub fn devices(&self) -> impl Iterator<Item = DeviceView> {
         self.devices.sorted().into_iter().filter_map(|known| self.device(&known.id))
     }
 
-    /// The requests in the order of their ids. Cost: O(n log n); for people, not for decisions.
+    /// The requests in the order of their ids. Cost: O(n log n); meant for displays, not for decisions.
     pub fn records(&self) -> impl Iterator<Item = &CapabilityRequestRecord> {
         self.requests.sorted().into_iter().map(|held| &held.record)
     }
 
-    /// Dispatch in numbers. Cost: O(1).
+    /// The numbers of dispatch. Cost: O(1).
     pub fn counts(&self) -> DispatchCounts {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         DispatchCounts {
@@ -194,19 +199,22 @@ impl DispatchState {
         }
     }
 
-    /// When the next request runs out of time or of retention. Cost: O(1).
+    /// The earliest deadline or end of retention of a request. Cost: O(1).
     ///
-    /// Silence of devices is soft: ask [`DispatchLiveness::next_silence`](super::DispatchLiveness::next_silence) too.
+    /// The silence of devices is soft state: see also
+    /// [`DispatchLiveness::next_silence`](super::DispatchLiveness::next_silence).
     pub fn next_deadline(&self) -> Option<Mono> {
         self.timers.first(&self.timed).map(|(at, _)| at)
     }
 
-    /// Puts other bounds in force; [`Self::fits`] was asked.
+    /// Applies another policy, after [`Self::fits`] has accepted it.
     pub(crate) fn set_policy(&mut self, policy: DispatchPolicy) {
         self.policy = policy;
+        self.follow_policy();
     }
 
-    /// Whether what is held fits into other bounds. Queues, windows and payloads that are over smaller ones drain.
+    /// Checks whether the devices and requests fit into the bounds of another policy. Queues, windows and
+    /// payloads above smaller bounds are left to drain.
     pub(crate) fn fits(&self, policy: &DispatchPolicy) -> Result<(), &'static str> {
         let over = |len: usize, most: u32| u64::try_from(len).unwrap_or(u64::MAX) > u64::from(most);
         if over(self.devices.len(), policy.bounds().max_devices) {
@@ -218,12 +226,12 @@ impl DispatchState {
         Ok(())
     }
 
-    /// Whether nothing was ever granted to any device: most fleets.
+    /// Whether no capability was ever granted to any device, which is so in most fleets.
     pub(crate) fn is_idle(&self) -> bool {
         self.devices.len() == 0
     }
 
-    /// Whether a device has credit and something that waits for it.
+    /// Whether a device has credit and a waiting request.
     pub(crate) fn waits_to_be_sent(&self) -> bool {
         !self.senders.is_empty()
     }
@@ -237,13 +245,13 @@ impl DispatchState {
         self.devices.find(device.as_str().as_bytes())
     }
 
-    /// How much is in a tree, which costs what a tree costs.
+    /// How many entries are in a tree, where an operation costs O(log n).
     #[cfg(test)]
     pub(super) fn strays(&self) -> usize {
         self.ready.strays() + self.senders.strays() + self.timers.strays()
     }
 
-    /// The indexes by what they name, without slots: two states that are equal must agree in this too.
+    /// The indexes by what they name, without slots. Two equal states must agree on this as well.
     #[cfg(any(test, feature = "testing"))]
     #[allow(clippy::type_complexity)]
     pub(crate) fn index_view(

@@ -1,4 +1,4 @@
-//! What an operation costs, counted: no step of a request grows with how many devices and requests there are.
+//! Counts the cost of operations: no step of a request grows with the number of devices and requests.
 
 use alloc::{format, vec::Vec};
 
@@ -23,8 +23,8 @@ fn policy() -> DispatchPolicy {
     .unwrap()
 }
 
-/// Requests with a few spans of time come and go at random devices, before and after a recovery: nothing that is on their
-/// way is looked for in a tree.
+/// Requests with several times to live come and go at random devices, before and after a recovery. No entry
+/// of an index ends up in its tree.
 #[test]
 fn requests_come_and_go_without_a_tree() {
     let (mut state, mut live) = (DispatchState::new(policy(), [1; 16]), DispatchLiveness::new());
@@ -60,7 +60,7 @@ fn requests_come_and_go_without_a_tree() {
         let decision = state.decide_sends(&live, now);
         assert_eq!(decision.events().len(), 10);
         let _ = state.accept(&mut live, now, decision).unwrap();
-        // Every tenth is never answered; the others are, in another order.
+        // One request in ten is never answered; the others are, in another order.
         for (request, device) in open.into_iter().skip(1).rev() {
             let outcome = Outcome::Succeeded(Payload::new(b"seen"));
             let incarnation = Incarnation(1);
@@ -80,8 +80,8 @@ fn requests_come_and_go_without_a_tree() {
     assert!(state.counts().requests > 300);
 }
 
-/// What waits for a device is handed over in the order in which it came, after a recovery too, whatever the ids are.
-/// Snapshots hold requests by their ids.
+/// Waiting requests are handed over in the order in which they came, also after a recovery, whatever their
+/// ids are. Snapshots store requests in the order of their ids.
 #[test]
 fn a_line_is_in_order_after_a_recovery() {
     let (mut state, mut live) = (DispatchState::new(policy(), [1; 16]), DispatchLiveness::new());

@@ -1,15 +1,18 @@
-//! Host rules: an exact host, or a DNS suffix at a label boundary.
+//! Host rules: an exact host, a DNS suffix at a label boundary, or a name in which one label may be any.
 
-use alloc::{borrow::Cow, boxed::Box, string::String};
-use core::fmt;
+use alloc::{borrow::Cow, boxed::Box, format, string::String};
+use core::{fmt, net::IpAddr};
 
 use idna::uts46::{Hyphens, Uts46};
 
-use super::host::{Host, HostError, HostView};
+use super::{
+    address::parse_literal,
+    host::{Host, HostError, HostView},
+};
 use crate::code::{self, Code, Coded};
 
 /// Why a text is not a host rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostRuleError {
     /// Not a host, by the grammar of hosts.
@@ -24,6 +27,25 @@ pub enum HostRuleError {
     /// Unicode characters that fold to an address: written so, it can only mislead.
     #[error("a name outside ASCII that folds to an address")]
     DisguisedAddress,
+    /// `*.example.com`, `.example.com`, or a star elsewhere.
+    #[error(
+        "stars and leading dots mean nothing here: for a name with every name below it write suffixes: [\"{0}\"]"
+    )]
+    Wildcard(Box<str>),
+    /// A star in a pattern that is not one whole label inside the name.
+    #[error(
+        "a pattern has one star, as a whole label with one before it and two behind it: api.*.example.com"
+    )]
+    Pattern,
+    /// A port behind the host.
+    #[error("a host is written without its port; write ports: [{0}]")]
+    Port(u16),
+    /// A URL.
+    #[error("a host is written without scheme and path; write schemes and paths for those")]
+    Url,
+    /// An address range.
+    #[error("an address range is no host: private_addresses and deny.addresses take those")]
+    Range,
 }
 
 impl Coded for HostRuleError {
@@ -48,6 +70,8 @@ pub struct HostRule(pub(super) Pattern);
 pub(super) enum Pattern {
     Exact(Host),
     Suffix(Box<str>),
+    /// A name with a star as one label: no name of a host has one.
+    Starred(Box<str>),
 }
 
 /// `text` in ASCII. ASCII passes as it is: what an `xn--` label decodes to depends on tables that change.
@@ -61,7 +85,34 @@ fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostRuleError> {
         .map_err(|_| HostRuleError::Idna)
 }
 
+/// What somebody who wrote `text` most likely meant, where it is the spelling of another tool.
+fn other_spelling(text: &str) -> Option<HostRuleError> {
+    if text.contains("://") {
+        return Some(HostRuleError::Url);
+    }
+    if let Some((host, tail)) = text.split_once('/') {
+        let is_range = !tail.is_empty() && tail.bytes().all(|byte| byte.is_ascii_digit());
+        let is_address = parse_literal(host).is_ok();
+        return Some(if is_range && is_address { HostRuleError::Range } else { HostRuleError::Url });
+    }
+    let below = text.trim_start_matches(['*', '.']);
+    if below.len() < text.len() || text.contains('*') {
+        let name = below.rsplit('*').next().unwrap_or_default().trim_start_matches('.');
+        return Some(HostRuleError::Wildcard(if name.is_empty() {
+            "example.com".into()
+        } else {
+            name.into()
+        }));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let is_host = !host.contains(':') || host.ends_with(']');
+    port.parse().ok().filter(|_| is_host).map(HostRuleError::Port)
+}
+
 fn parse(text: &str) -> Result<Host, HostRuleError> {
+    if let Some(meant) = other_spelling(text) {
+        return Err(meant);
+    }
     let ascii = to_ascii(text)?;
     let host = Host::parse(&ascii)?;
     if host.ip().is_some() && !text.is_ascii() {
@@ -90,6 +141,41 @@ impl HostRule {
         Ok(Self(Pattern::Suffix(name.into())))
     }
 
+    /// A rule that matches the names that have exactly one label, whichever, in place of the star in `text`:
+    /// `api.*.example.com`.
+    ///
+    /// # Errors
+    /// As [`HostRule::suffix`], and where the star is not one whole label with a label before it and two behind it.
+    pub fn pattern(text: &str) -> Result<Self, HostRuleError> {
+        let (before, behind) = text.split_once(".*.").ok_or(HostRuleError::Pattern)?;
+        if before.contains('*') || behind.contains('*') {
+            return Err(HostRuleError::Pattern);
+        }
+        let behind = parse(behind)?;
+        let behind = behind.name().filter(|name| name.contains('.')).ok_or(HostRuleError::Pattern)?;
+        // Both sides as one name, with the shortest label in place of the star: what is before it may be a number.
+        let whole = parse(&format!("{before}.x.{behind}"))?;
+        let before = whole.name().and_then(|name| name.strip_suffix(behind)?.strip_suffix(".x."));
+        let before = before.ok_or(HostRuleError::Pattern)?;
+        Ok(Self(Pattern::Starred(format!("{before}.*.{behind}").into_boxed_str())))
+    }
+
+    /// What stands behind the star, where the rule has one.
+    pub(super) fn behind_star(&self) -> Option<&str> {
+        match &self.0 {
+            Pattern::Starred(text) => text.split_once(".*.").map(|(_, behind)| behind),
+            Pattern::Exact(_) | Pattern::Suffix(_) => None,
+        }
+    }
+
+    /// The address, where the rule is one.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match &self.0 {
+            Pattern::Exact(host) => host.ip(),
+            Pattern::Suffix(_) | Pattern::Starred(_) => None,
+        }
+    }
+
     /// Whether the rule matches `host`. An address matches only an equal exact rule. Cost: one comparison.
     pub fn matches(&self, host: &Host) -> bool {
         match (&self.0, host.view()) {
@@ -97,7 +183,13 @@ impl HostRule {
             (Pattern::Suffix(suffix), HostView::Name(name)) => {
                 name.strip_suffix(&**suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }
-            (Pattern::Suffix(_), HostView::Ip(_)) => false,
+            (Pattern::Starred(own), HostView::Name(name)) => {
+                let sides = own
+                    .split_once('*')
+                    .and_then(|(before, behind)| name.strip_prefix(before)?.strip_suffix(behind));
+                sides.is_some_and(|label| !label.is_empty() && !label.contains('.'))
+            }
+            (Pattern::Suffix(_) | Pattern::Starred(_), HostView::Ip(_)) => false,
         }
     }
 }
@@ -107,6 +199,7 @@ impl fmt::Debug for HostRule {
         match &self.0 {
             Pattern::Exact(host) => write!(f, "{host}"),
             Pattern::Suffix(name) => write!(f, ".{name}"),
+            Pattern::Starred(text) => f.write_str(text),
         }
     }
 }
@@ -146,6 +239,41 @@ mod tests {
         }
     }
 
+    /// ATTACKS E5: a star is one label, no less and no more, and never an address.
+    #[test]
+    fn e5_a_star_is_exactly_one_label() {
+        let rule = HostRule::pattern("API.*.ex\u{e4}mple.com").unwrap();
+        assert_eq!(alloc::format!("{rule:?}"), "api.*.xn--exmple-cua.com");
+        for (host, want) in [
+            ("api.eu.xn--exmple-cua.com", true),
+            ("API.eu.xn--exmple-cua.com.", true),
+            ("api.xn--exmple-cua.com", false),
+            ("api.a.b.xn--exmple-cua.com", false),
+            ("x.api.eu.xn--exmple-cua.com", false),
+            ("api.eu.xn--exmple-cua.com.evil.net", false),
+            ("apis.eu.xn--exmple-cua.com", false),
+            ("api.93.184.216.34", false),
+            ("93.184.216.34", false),
+        ] {
+            assert_eq!(Host::parse(host).is_ok_and(|host| rule.matches(&host)), want, "{host}");
+        }
+        for bad in [
+            "*.example.com",
+            "api.*.com",
+            "api.*",
+            "api.*.example.*",
+            "a.*.b.*.example.com",
+            "api.e*.example.com",
+            "api.example.com",
+            "api.*.1.2",
+            ".*.example.com",
+            "api..*.example.com",
+            "api.*.example.com:443",
+        ] {
+            assert!(HostRule::pattern(bad).is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn addresses_match_only_an_equal_exact_rule() {
         let rule = HostRule::exact("93.184.216.34").unwrap();
@@ -181,6 +309,28 @@ mod tests {
             assert!(HostRule::exact(text).is_err(), "{text}");
             assert!(HostRule::suffix(text).is_err(), "{text}");
         }
+    }
+
+    /// Spellings of other tools are refused with what to write instead.
+    #[test]
+    fn the_refusal_of_another_spelling_says_what_to_write() {
+        for (text, hint) in [
+            ("*.example.com", "suffixes: [\"example.com\"]"),
+            (".example.com", "suffixes: [\"example.com\"]"),
+            ("*", "suffixes: [\"example.com\"]"),
+            ("a.*.example.com", "suffixes: [\"example.com\"]"),
+            ("a.example.com:8443", "ports: [8443]"),
+            ("[2001:db8::1]:443", "ports: [443]"),
+            ("https://a.example.com", "schemes"),
+            ("a.example.com/v1", "paths"),
+            ("10.0.0.0/8", "private_addresses"),
+        ] {
+            for rule in [HostRule::exact(text), HostRule::suffix(text)] {
+                let message = rule.unwrap_err().to_string();
+                assert!(message.contains(hint), "{text}: {message}");
+            }
+        }
+        assert!(HostRule::exact("2001:db8::1").is_ok() && HostRule::exact("[2001:db8::1]").is_ok());
     }
 
     proptest! {

@@ -4,16 +4,16 @@ use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{
-    Bearer, EgressProxyPolicyService, EgressRefusal, EgressRequest, LeaseCheck, LeaseStanding, Mode,
-    RedirectError, Scheme,
+    Bearer, EgressProxyPolicyService, EgressRefusal, EgressRequest, LeaseCheck, LeaseStanding, LookupFailure,
+    Mode, RedirectError, Scheme, Stage,
     header::{self, HeaderError},
     host::HostView,
     lease::stands,
     permit::{EgressPermit, Grant},
-    policy::{NoRule, Rule, Wanted},
+    policy::{Credential, NoRule, Place, Rule, Wanted},
     request::{Asked, Body},
     target::{Target, TargetError},
-    verdict::{EgressVerdict, JudgedAddress, Passed, Stage, WouldRefuse},
+    verdict::{EgressVerdict, JudgedAddress, Passed, WouldRefuse},
 };
 use crate::{
     code::{self, Coded},
@@ -48,6 +48,20 @@ impl Step {
             }
         }
     }
+
+    /// As [`Step::with_answers`], where the lookup may fail.
+    pub fn with_lookup<A: IntoIterator<Item = IpAddr>>(
+        self,
+        lookup: impl FnOnce(&str) -> Result<A, LookupFailure>,
+    ) -> EgressVerdict {
+        match self {
+            Self::Decided(verdict) => verdict,
+            Self::Lookup(pending) => match lookup(pending.name()) {
+                Ok(answers) => pending.answers(answers),
+                Err(failure) => pending.failed(failure),
+            },
+        }
+    }
 }
 
 /// A request that is allowed as far as it can be without addresses. It takes the answers and is used up by them.
@@ -74,9 +88,24 @@ impl PendingLookup {
         }
     }
 
-    /// Judges every answer. One bad address refuses them all; no answer, or a failed lookup, refuses too.
+    /// Judges every answer. One bad address refuses them all; no answer refuses too.
+    ///
+    /// The answers of one family are enough where the lookup of the other failed (RFC 8305 section 3): they are the answer,
+    /// and the failure is none.
     pub fn answers(self, addresses: impl IntoIterator<Item = IpAddr>) -> EgressVerdict {
         self.draft.settle(addresses)
+    }
+
+    /// Refuses the request, because the lookup of every family failed.
+    pub fn failed(self, failure: LookupFailure) -> EgressVerdict {
+        let Draft { grant, passed, would_refuse, .. } = self.draft;
+        EgressVerdict {
+            passed,
+            rule: Some((grant.service, grant.slot)),
+            would_refuse,
+            addresses: Vec::new(),
+            outcome: Err((EgressRefusal::Lookup(failure), Some(grant.target))),
+        }
     }
 }
 
@@ -96,9 +125,14 @@ impl Draft {
                 let reaches = |ip| rule.is_some_and(|rule: &Rule| rule.may_reach_private(ip));
                 reaches(verdict.pinned) || reaches(verdict.judged)
             };
-            let allowed = !denied && !verdict.floor && (verdict.public || declared());
+            let reachable = verdict.public || declared();
+            let allowed = !denied && !verdict.floor && reachable;
             if !allowed && refusal.is_none() {
-                let why = if denied { code::EGRESS_ADDRESS_DENIED } else { verdict.code };
+                let why = match verdict.floor_class {
+                    _ if denied => code::EGRESS_ADDRESS_DENIED,
+                    Some(floor) if reachable => floor.code(),
+                    _ => verdict.code,
+                };
                 refusal = Some(EgressRefusal::Address(why));
             }
             judged.push(JudgedAddress { address, verdict, allowed });
@@ -274,7 +308,8 @@ impl EgressProxyPolicyService {
         }
 
         let credentials = if matched { &*rule.credentials } else { &[] };
-        let said = header::check(request.headers, credentials)?;
+        let overrides_allowed = matched.then_some(&*rule.override_headers);
+        let said = header::check(request.headers, credentials, overrides_allowed)?;
         let body_bytes = match (request.body, said) {
             (Body::Unsaid, said) => Some(said.unwrap_or(0)),
             (Body::Bytes(bytes), None) => Some(bytes),
@@ -334,7 +369,10 @@ impl EgressProxyPolicyService {
         if observed || missed >= NoRule::Method {
             check_method(request.method)?;
         }
-        let refusal = EgressRefusal::from(missed);
+        let refusal = match missed {
+            NoRule::Path if target.is_tunnel() => EgressRefusal::TunnelUnderPaths,
+            missed => EgressRefusal::from(missed),
+        };
         if !observed {
             return Err(refusal);
         }
@@ -372,24 +410,32 @@ fn passed_before(missed: NoRule) -> &'static [Stage] {
 }
 
 fn check_credentials(
-    credentials: &[super::policy::Credential],
+    credentials: &[Credential],
     target: &Target,
     standing: &LeaseStanding,
 ) -> Result<(), EgressRefusal> {
     let required = || credentials.iter().find(|credential| credential.required);
-    let header = |credential: &super::policy::Credential| String::from(credential.header.as_str());
+    let named = |credential: &Credential| credential.place.named();
     if target.is_tunnel()
         && let Some(credential) = required()
     {
-        return Err(EgressRefusal::OpaqueTunnel(header(credential)));
+        return Err(EgressRefusal::OpaqueTunnel(named(credential)));
     }
     if target.scheme() == Scheme::Http
         && let Some(credential) = required()
     {
-        return Err(EgressRefusal::CredentialsNotTls(header(credential)));
+        return Err(EgressRefusal::CredentialsNotTls(named(credential)));
     }
-    match credentials.iter().find(|credential| !standing.secrets.contains(&credential.secret)) {
-        Some(outside) => Err(EgressRefusal::SecretOutOfScope(outside.secret.clone())),
+    let path = target.path().unwrap_or_default();
+    let has_place = |credential: &&Credential| match &credential.place {
+        Place::PathSegment(text) if credential.required => path.split('/').any(|segment| *segment == **text),
+        _ => true,
+    };
+    if let Some(credential) = credentials.iter().find(|own| !has_place(own)) {
+        return Err(EgressRefusal::NoPlace(named(credential)));
+    }
+    match credentials.iter().flat_map(Credential::secrets).find(|own| !standing.secrets.contains(own)) {
+        Some(outside) => Err(EgressRefusal::SecretOutOfScope(outside.clone())),
         None => Ok(()),
     }
 }

@@ -1,19 +1,21 @@
 //! The permit: made by an allowed verdict only, checked again when it is used, and used up by it.
 
-use alloc::{borrow::Cow, vec::Vec};
+use alloc::{borrow::Cow, format, string::String, vec::Vec};
 use core::{fmt, net::SocketAddr};
 
 use super::{
-    Bearer, EgressLimits, EgressProxyPolicyService, HeaderField, LeaseCheck, LeaseRefusal, RedirectError,
-    Scheme,
+    Bearer, EgressLimits, EgressProxyPolicyService, HeaderField, LeaseCheck, LeaseRefusal, Scheme,
     address::parse_literal,
     credentials::{SecretError, SecretStore},
-    header::{self, HeaderError, OutgoingHeaders},
+    echo::{EchoError, Echoes},
+    header::{self, HeaderError, HeaderName, OutgoingHeaders},
     hello::TlsHello,
+    hops::Chain,
     host::Host,
     lease::{LeaseStanding, stands},
-    policy::Credential,
-    redirect::{self, Chain, NextRequest},
+    outgoing::{self, OutgoingRequest, OutgoingTarget},
+    policy::{Credential, Rule, Tunnel},
+    sign::{self, SignError, SignedBody, Signer, Unsigned},
     target::Target,
 };
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     digest::Sha256Digest,
     id::{RuleId, WorkerId},
     lease::{Fence, SecretRef},
-    time::{Millis, Mono},
+    time::{Millis, Mono, Wall},
 };
 
 /// How long a permit waits to be used. Long enough to connect to several addresses, too short to keep.
@@ -61,6 +63,12 @@ pub enum PermitError {
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A signature.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// Masking what comes back.
+    #[error(transparent)]
+    Echo(#[from] EchoError),
 }
 
 impl Coded for PermitError {
@@ -76,6 +84,8 @@ impl Coded for PermitError {
             Self::EncryptedName => code::EGRESS_PERMIT_ENCRYPTED_NAME,
             Self::Headers(error) => error.code(),
             Self::Secret(error) => error.code(),
+            Self::Sign(error) => error.code(),
+            Self::Echo(error) => error.code(),
         }
     }
 }
@@ -111,9 +121,17 @@ impl Grant {
         self.service.rule(self.slot).map(|rule| &rule.id)
     }
 
+    /// The rule, where it matched: what observing lets through is lent nothing of a rule but its limits.
+    pub(super) fn winner(&self) -> Option<&Rule> {
+        self.service.rule(self.slot).filter(|_| self.matched)
+    }
+
     pub(super) fn credentials(&self) -> &[Credential] {
-        let rule = self.service.rule(self.slot).filter(|_| self.matched);
-        rule.map(|rule| &*rule.credentials).unwrap_or_default()
+        self.winner().map(|rule| &*rule.credentials).unwrap_or_default()
+    }
+
+    fn overrides_allowed(&self) -> Option<&[HeaderName]> {
+        self.winner().map(|rule| &*rule.override_headers)
     }
 
     fn is_tls(&self) -> bool {
@@ -184,7 +202,7 @@ impl EgressPermit {
     /// Checks the permit against the lease as it is now, and turns it into what a connector needs.
     ///
     /// # Errors
-    /// [`PermitError`]: the lease ended, is another worker's, or lost the rule or a secret; or the permit has lapsed.
+    /// [`PermitError`]: the policy was [replaced](EgressProxyPolicyService::replace); the lease ended, is another worker's, or lost the rule or a secret; or the permit has lapsed.
     pub fn redeem(
         self,
         bearer: &Bearer,
@@ -196,6 +214,9 @@ impl EgressPermit {
         }
         if now >= self.expires {
             return Err(PermitError::Expired);
+        }
+        if !self.grant.service.is_in_force() {
+            return Err(PermitError::Policy);
         }
         let standing = stands(leases, bearer, now)?;
         in_scope(&standing, &self.grant)?;
@@ -228,8 +249,9 @@ fn in_scope(standing: &LeaseStanding, grant: &Grant) -> Result<(), PermitError> 
     if let Some(outside) = grant.rule().filter(|rule| !standing.egress.contains(rule)) {
         return Err(PermitError::RuleOutOfScope(outside.clone()));
     }
-    match grant.credentials().iter().find(|own| !standing.secrets.contains(&own.secret)) {
-        Some(outside) => Err(PermitError::SecretOutOfScope(outside.secret.clone())),
+    match grant.credentials().iter().flat_map(Credential::secrets).find(|own| !standing.secrets.contains(own))
+    {
+        Some(outside) => Err(PermitError::SecretOutOfScope(outside.clone())),
         None => Ok(()),
     }
 }
@@ -292,19 +314,20 @@ impl ConnectPlan {
         self.grant.target.is_tunnel()
     }
 
-    /// Checks the TLS hello in a tunnel: the server that it names is the judged host. A hello without a name, or with
-    /// an encrypted one, hides where it goes, and is refused unless the rule says `hidden_server_name`.
+    /// Checks the TLS hello in a tunnel: the server that it names is the judged host. An encrypted hello beside that name
+    /// is let through: browsers send random bytes in its place (GREASE), and a real one names the server that unwraps it.
+    /// A hello without a name hides where it goes, and is refused unless the rule says `hidden_server_name`.
     ///
     /// # Errors
-    /// [`PermitError::ServerName`], [`PermitError::EncryptedName`].
+    /// [`PermitError::ServerName`], [`PermitError::EncryptedName`] where a hello with another name or none is encrypted.
     pub fn check_hello(&self, hello: &TlsHello) -> Result<(), PermitError> {
-        let hidden = self.grant.service.rule(self.grant.slot).is_some_and(|rule| rule.hidden_server_name);
-        if hello.encrypted && !hidden {
-            return Err(PermitError::EncryptedName);
-        }
+        let hidden = self.grant.winner().is_some_and(|rule| rule.hidden_server_name);
         match hello.server_name.as_deref() {
             None if hidden => Ok(()),
-            name => self.check_server_name(name),
+            None if hello.encrypted => Err(PermitError::EncryptedName),
+            name => self
+                .check_server_name(name)
+                .map_err(|error| if hello.encrypted && !hidden { PermitError::EncryptedName } else { error }),
         }
     }
 
@@ -358,40 +381,153 @@ impl ConnectPlan {
     /// The names of the headers into which secrets go.
     pub fn injected(&self) -> impl Iterator<Item = &str> {
         let credentials = self.grant.credentials().iter().filter(|_| self.grant.is_tls());
-        credentials.map(|credential| credential.header.as_str())
+        credentials.flat_map(Credential::headers)
+    }
+
+    /// Whether secrets go into the path or the query, so that [`ConnectPlan::target`] is what is sent.
+    pub fn injects_target(&self) -> bool {
+        self.grant.is_tls() && self.grant.credentials().iter().any(|own| own.place.is_in_target())
+    }
+
+    /// Path and query for the request line, with the secrets that go there; empty for a tunnel. Where no rule puts any there
+    /// it is [`ConnectPlan::path_and_query`].
+    ///
+    /// # Errors
+    /// [`PermitError::Secret`] for a required secret that is missing or cannot be used, [`PermitError::Echo`] where the rule
+    /// masks what comes back.
+    pub fn target(&self, store: &dyn SecretStore) -> Result<OutgoingTarget, PermitError> {
+        self.unmasked()?;
+        Ok(self.target_with(store, &mut Echoes::default())?)
+    }
+
+    fn target_with(
+        &self,
+        store: &dyn SecretStore,
+        echoes: &mut Echoes,
+    ) -> Result<OutgoingTarget, SecretError> {
+        outgoing::build(self.path_and_query(), self.grant.credentials(), self.grant.is_tls(), store, echoes)
+    }
+
+    /// Whether secrets are masked in the answer, so that [`ConnectPlan::request`] makes what is sent and its
+    /// [`echo`](OutgoingRequest::echo) says what is masked.
+    pub fn masks_echoes(&self) -> bool {
+        self.grant.is_tls() && self.grant.credentials().iter().any(|own| own.mask_echoes)
+    }
+
+    fn unmasked(&self) -> Result<(), EchoError> {
+        if self.masks_echoes() { Err(EchoError::Needed) } else { Ok(()) }
+    }
+
+    /// What may be spoken in this tunnel.
+    pub fn tunnel(&self) -> Tunnel {
+        self.grant.winner().map(|rule| rule.tunnel).unwrap_or_default()
+    }
+
+    /// Whether the rule signs the request, so that [`ConnectPlan::request`] makes what is sent.
+    pub fn signs(&self) -> bool {
+        self.signatures().next().is_some()
+    }
+
+    /// Whether a signature covers the body, so that the whole body has to be there before anything is sent.
+    pub fn signs_body(&self) -> bool {
+        self.signatures().any(|(_, signer)| signer.needs_body())
+    }
+
+    fn signatures(&self) -> impl Iterator<Item = (&Credential, &Signer)> {
+        let credentials = self.grant.credentials().iter().filter(|_| self.grant.is_tls());
+        credentials.filter_map(|own| own.signer().map(|signer| (own, signer)))
+    }
+
+    /// The host as the Host field names it: with the port where it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        let (host, port) = (self.host(), self.port());
+        if port == self.scheme().default_port() { format!("{host}") } else { format!("{host}:{port}") }
+    }
+
+    /// What is sent: [`ConnectPlan::target`] and [`ConnectPlan::headers`], and the signatures over them where the rule
+    /// signs. `now` is the wall clock; `body` may be [`SignedBody::Streamed`] unless [`ConnectPlan::signs_body`]. Where there
+    /// is an [`echo`](OutgoingRequest::echo), the answer is checked and masked with it.
+    ///
+    /// # Errors
+    /// As [`ConnectPlan::headers`], [`PermitError::Sign`], and [`PermitError::Echo`] for a secret that is too short to be masked.
+    pub fn request(
+        &self,
+        fields: &[HeaderField<'_>],
+        body: SignedBody<'_>,
+        now: Wall,
+        store: &dyn SecretStore,
+    ) -> Result<OutgoingRequest, PermitError> {
+        let mut echoes = Echoes::default();
+        let target = self.target_with(store, &mut echoes)?;
+        let mut headers = self.unsigned_headers(fields, store, &mut echoes)?;
+        let claimed = fields.iter().find(|field| field.name.eq_ignore_ascii_case("x-amz-content-sha256"));
+        for (credential, signer) in self.signatures() {
+            let Some(key) = store.secret(&credential.secret)? else {
+                if credential.required {
+                    return Err(SecretError::Missing.into());
+                }
+                continue;
+            };
+            let request = sign::Request {
+                method: self.method(),
+                authority: &self.authority(),
+                target: target.expose(),
+                fields: headers.as_slice(),
+                body,
+                now,
+            };
+            let claimed = claimed.map(|field| field.value);
+            let signed = signer.sign(&request, &credential.prefix, &key, claimed, store);
+            let signed = signed.map_err(|error| match error {
+                Unsigned::Sign(error) => PermitError::Sign(error),
+                Unsigned::Secret(error) => PermitError::Secret(error),
+            })?;
+            for own in signed.iter().filter(|own| credential.mask_echoes && own.is_injected()) {
+                let [_, written] = own.expose_value();
+                echoes.written(written);
+            }
+            headers.extend(signed);
+        }
+        Ok(OutgoingRequest { target, headers, echo: echoes.into_mask()? })
     }
 
     /// The header fields for the upstream: the worker's, cleaned, with the secrets put in. In a tunnel there are none.
     ///
     /// # Errors
     /// [`PermitError::Headers`] for fields that are refused, [`PermitError::Secret`] for a required secret that is
-    /// missing or cannot be used.
+    /// missing or cannot be used, [`PermitError::Sign`] where the rule signs its requests, [`PermitError::Echo`] where it masks
+    /// what comes back.
     pub fn headers(
         &self,
         fields: &[HeaderField<'_>],
         store: &dyn SecretStore,
     ) -> Result<OutgoingHeaders, PermitError> {
+        if self.signs() {
+            return Err(SignError::Needed.into());
+        }
+        self.unmasked()?;
+        self.unsigned_headers(fields, store, &mut Echoes::default())
+    }
+
+    fn unsigned_headers(
+        &self,
+        fields: &[HeaderField<'_>],
+        store: &dyn SecretStore,
+        echoes: &mut Echoes,
+    ) -> Result<OutgoingHeaders, PermitError> {
         if self.is_tunnel() {
             return Ok(OutgoingHeaders::default());
         }
-        header::check(fields, self.grant.credentials())?;
-        Ok(header::build(fields, self.grant.credentials(), self.grant.is_tls(), store)?)
+        header::check(fields, self.grant.credentials(), self.grant.overrides_allowed())?;
+        Ok(header::build(fields, self.grant.credentials(), self.grant.is_tls(), store, echoes)?)
     }
 
-    /// Follows an answer with `status` and Location; `fields` are the worker's own of this request.
-    ///
-    /// # Errors
-    /// [`RedirectError`] where the redirect is not followed.
-    pub fn redirect(
-        &self,
-        status: u16,
-        location: Option<&str>,
-        fields: &[HeaderField<'_>],
-    ) -> Result<NextRequest, RedirectError> {
-        redirect::follow(self, status, location, fields)
+    /// Whether the policy that allowed it is still in force. A tunnel that is open is to be judged again where it is not.
+    pub fn is_in_force(&self) -> bool {
+        self.grant.service.is_in_force()
     }
 
-    pub(super) fn target(&self) -> &Target {
+    pub(super) fn judged(&self) -> &Target {
         &self.grant.target
     }
 

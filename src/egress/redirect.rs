@@ -6,53 +6,23 @@ use alloc::{
 };
 use core::fmt;
 
-use super::{ConnectPlan, EgressRequest, HeaderField, Scheme, header::is_same_field, target::TargetError};
-use crate::code::{self, Code, Coded};
+use super::{
+    ConnectPlan, EgressRequest, HeaderField, RedirectError, Scheme, header::is_same_field, hops::Chain,
+    policy::Credential,
+};
 
-/// Where a request stands in a chain of redirects. Only following a redirect moves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) hops: u8,
-}
-
-impl Chain {
-    pub(super) const FIRST: Self = Self { hops: 0 };
-}
-
-/// Why a redirect is not followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RedirectError {
-    /// The limit is used up.
-    #[error("the policy's limit of {0} redirects is used up")]
-    TooMany(u8),
-    /// Not 301, 302, 303, 307 or 308.
-    #[error("{0} is no redirect that is followed")]
-    Status(u16),
-    /// No Location, or one that does not parse.
-    #[error("the Location is missing or malformed: {0:?}")]
-    Location(Option<TargetError>),
-    /// From https to http.
-    #[error("a redirect from https to http is not followed")]
-    Downgrade,
-    /// 307 or 308 with a body to another origin.
-    #[error("the body is not replayed at another origin")]
-    Body,
-    /// After CONNECT.
-    #[error("a tunnel is not redirected")]
-    Tunnel,
-}
-
-impl Coded for RedirectError {
-    fn code(&self) -> Code {
-        match self {
-            Self::TooMany(_) => code::EGRESS_REDIRECT_TOO_MANY,
-            Self::Status(_) => code::EGRESS_REDIRECT_STATUS,
-            Self::Location(_) => code::EGRESS_REDIRECT_LOCATION,
-            Self::Downgrade => code::EGRESS_REDIRECT_DOWNGRADE,
-            Self::Body => code::EGRESS_REDIRECT_BODY,
-            Self::Tunnel => code::EGRESS_REDIRECT_TUNNEL,
-        }
+impl ConnectPlan {
+    /// Follows an answer with `status` and Location; `fields` are the worker's own of this request.
+    ///
+    /// # Errors
+    /// [`RedirectError`] where the redirect is not followed.
+    pub fn redirect(
+        &self,
+        status: u16,
+        location: Option<&str>,
+        fields: &[HeaderField<'_>],
+    ) -> Result<NextRequest, RedirectError> {
+        follow(self, status, location, fields)
     }
 }
 
@@ -154,7 +124,7 @@ pub(super) fn follow(
         307 | 308 => false,
         other => return Err(RedirectError::Status(other)),
     };
-    let from = plan.target();
+    let from = plan.judged();
     if from.is_tunnel() {
         return Err(RedirectError::Tunnel);
     }
@@ -169,17 +139,23 @@ pub(super) fn follow(
         return Err(RedirectError::Downgrade);
     }
     let same_origin = from.same_origin(&to);
+    // An upstream that repeats its query in the Location would show the secret to whoever sees the next URL.
+    let bound: Vec<&str> = plan.credentials().iter().flat_map(Credential::parameters).collect();
+    let to = to.without_parameters(&bound);
     let has_body = plan.body_bytes() != Some(0);
     let keeps_body = has_body && !to_get;
     if keeps_body && !same_origin {
         return Err(RedirectError::Body);
     }
-    let bound = |name: &str| plan.credentials().iter().any(|own| is_same_field(own.header.as_str(), name));
+    let bound = |name: &str| {
+        plan.credentials().iter().flat_map(Credential::headers).any(|own| is_same_field(own, name))
+    };
     let goes_along = |name: &str| {
         let personal = ["authorization", "cookie", "cookie2", "proxy-authorization"];
         let personal = personal.iter().any(|known| name.eq_ignore_ascii_case(known)) || bound(name);
         let of_body = name.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("content-"))
-            || name.eq_ignore_ascii_case("transfer-encoding");
+            || name.eq_ignore_ascii_case("transfer-encoding")
+            || name.eq_ignore_ascii_case("expect");
         // The Host of the request before says nothing about this one.
         (same_origin || !personal) && (keeps_body || !of_body) && !name.eq_ignore_ascii_case("host")
     };

@@ -3,7 +3,8 @@
 use alloc::string::String;
 
 use super::{
-    LeaseRefusal, RedirectError, header::HeaderError, policy::NoRule, target::TargetError, verdict::Stage,
+    LeaseRefusal, LookupFailure, RedirectError, header::HeaderError, policy::NoRule, stage::Stage,
+    target::TargetError,
 };
 use crate::{
     code::{self, Code, Coded},
@@ -48,6 +49,12 @@ pub enum EgressRefusal {
     /// No rule of the host has the path.
     #[error("no rule for the host allows the path, in every way in which an upstream may read it")]
     PathNotAllowed,
+    /// CONNECT, and every rule of the host has paths.
+    #[error(
+        "a tunnel shows no path, so a rule with paths never allows CONNECT; leave its paths out, or reach it by the route \
+         /r/RULE/path"
+    )]
+    TunnelUnderPaths,
     /// The request came by the route of another rule.
     #[error("another rule than the routed one wins the request")]
     OtherRule,
@@ -58,17 +65,23 @@ pub enum EgressRefusal {
     #[error(transparent)]
     Headers(#[from] HeaderError),
     /// A required credential and no TLS.
-    #[error("the rule requires the header {0}, and credentials never go over plain http")]
+    #[error("the rule requires the {0}, and credentials never go over plain http")]
     CredentialsNotTls(String),
     /// A required credential and a tunnel.
-    #[error("the rule requires the header {0}, and nothing can be put into a tunnel")]
+    #[error("the rule requires the {0}, and nothing can be put into a tunnel")]
     OpaqueTunnel(String),
+    /// A required credential of the path, and no placeholder.
+    #[error("the rule requires the {0}, and the path has no segment that reads so")]
+    NoPlace(String),
     /// The lease may not use the secret.
     #[error("the lease may not use {0}")]
     SecretOutOfScope(SecretRef),
-    /// The name has no address, or the resolver failed.
+    /// The name has no address.
     #[error("the name has no address")]
     NoAnswer,
+    /// The name was not found out.
+    #[error("the lookup of the name failed: {0}")]
+    Lookup(LookupFailure),
     /// More answers than are judged.
     #[error("the name has more addresses than are judged")]
     TooManyAnswers,
@@ -102,20 +115,21 @@ impl EgressRefusal {
             Self::SchemeNotAllowed => Stage::Scheme,
             Self::PortNotAllowed => Stage::Port,
             Self::MethodMalformed | Self::Trace | Self::MethodNotAllowed => Stage::Method,
-            Self::PathNotAllowed | Self::OtherRule => Stage::Path,
+            Self::PathNotAllowed | Self::TunnelUnderPaths | Self::OtherRule => Stage::Path,
             Self::RequestTooLarge(_) => Stage::Limits,
             Self::Headers(_)
             | Self::CredentialsNotTls(_)
             | Self::OpaqueTunnel(_)
+            | Self::NoPlace(_)
             | Self::SecretOutOfScope(_) => Stage::Credentials,
-            Self::NoAnswer | Self::TooManyAnswers => Stage::Dns,
+            Self::NoAnswer | Self::Lookup(_) | Self::TooManyAnswers => Stage::Dns,
             Self::Address(_) => Stage::Address,
             Self::Redirect(_) => Stage::Redirect,
         }
     }
 
     /// The status with which a proxy answers: 403 for policy, 400 for what is malformed, 413 and 431 for sizes, 502
-    /// for names without addresses. Never 407, which would make clients send their credentials again.
+    /// for names without addresses, 504 where the resolver took too long. Never 407, which would make clients send their credentials again.
     pub fn http_status(&self) -> u16 {
         match self {
             Self::Target(TargetError::TooLong) => 414,
@@ -124,7 +138,8 @@ impl EgressRefusal {
             Self::Headers(HeaderError::TooMany) => 431,
             Self::Headers(HeaderError::Malformed(_) | HeaderError::Framing | HeaderError::Nominated) => 400,
             Self::RequestTooLarge(_) => 413,
-            Self::NoAnswer | Self::TooManyAnswers => 502,
+            Self::Lookup(LookupFailure::Timeout) => 504,
+            Self::NoAnswer | Self::Lookup(_) | Self::TooManyAnswers => 502,
             _ => 403,
         }
     }
@@ -143,14 +158,16 @@ impl Coded for EgressRefusal {
             Self::MethodMalformed => code::EGRESS_METHOD_MALFORMED,
             Self::Trace => code::EGRESS_METHOD_TRACE,
             Self::MethodNotAllowed => code::EGRESS_METHOD_NOT_ALLOWED,
-            Self::PathNotAllowed => code::EGRESS_PATH_NOT_ALLOWED,
+            Self::PathNotAllowed | Self::TunnelUnderPaths => code::EGRESS_PATH_NOT_ALLOWED,
             Self::OtherRule => code::EGRESS_ROUTE_OTHER_RULE,
             Self::RequestTooLarge(_) => code::EGRESS_LIMITS_REQUEST_BYTES,
             Self::Headers(error) => error.code(),
             Self::CredentialsNotTls(_) => code::EGRESS_CREDENTIALS_NOT_TLS,
             Self::OpaqueTunnel(_) => code::EGRESS_CREDENTIALS_OPAQUE_TUNNEL,
+            Self::NoPlace(_) => code::EGRESS_CREDENTIALS_NO_PLACE,
             Self::SecretOutOfScope(_) => code::EGRESS_CREDENTIALS_OUT_OF_SCOPE,
             Self::NoAnswer => code::EGRESS_DNS_NO_ANSWER,
+            Self::Lookup(failure) => failure.code(),
             Self::TooManyAnswers => code::EGRESS_DNS_TOO_MANY,
             Self::Address(code) => *code,
             Self::Redirect(error) => error.code(),

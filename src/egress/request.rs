@@ -1,29 +1,10 @@
 //! A request as the worker sent it, and its fingerprint.
 
-use core::fmt;
-
-use super::{Bearer, redirect::Chain};
+use super::{Bearer, header::HeaderField, hops::Chain};
 use crate::{
     digest::{FieldHasher, Sha256Digest},
     id::RuleId,
 };
-
-/// One header field of a request, as it was received.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs)]
-pub struct HeaderField<'a> {
-    /// The name, in any case.
-    pub name: &'a str,
-    /// The value, without the blanks around it.
-    pub value: &'a [u8],
-}
-
-/// Without the value: workers send tokens in some.
-impl fmt::Debug for HeaderField<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ({} bytes)", self.name.escape_debug(), self.value.len())
-    }
-}
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

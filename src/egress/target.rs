@@ -10,8 +10,10 @@ use url::{Position, Url};
 
 use super::{
     Scheme,
+    address::parse_literal,
     host::{self, Host, HostError, HostView, Written},
-    verdict::Stage,
+    outgoing::without_parameters,
+    stage::Stage,
 };
 use crate::code::{self, Code, Coded};
 
@@ -46,6 +48,9 @@ pub enum TargetError {
     /// The port.
     #[error("a port is one to five digits from 1 to 65535, without sign or leading zero; CONNECT needs one")]
     Port,
+    /// An IPv6 literal without brackets (RFC 3986 section 3.2.2).
+    #[error("an IPv6 literal needs brackets, such as [2001:db8::1]:443")]
+    Unbracketed,
     /// `#fragment`, which no request carries.
     #[error("the URL of a request has no fragment")]
     Fragment,
@@ -71,6 +76,7 @@ impl Coded for TargetError {
             Self::Userinfo => code::EGRESS_URL_USERINFO,
             Self::Host(error) => error.code(),
             Self::Port => code::EGRESS_URL_PORT,
+            Self::Unbracketed => code::EGRESS_HOST_LITERAL,
             Self::Fragment => code::EGRESS_URL_FRAGMENT,
             Self::Percent => code::EGRESS_URL_PERCENT,
             Self::Disagreement => code::EGRESS_URL_DISAGREEMENT,
@@ -83,7 +89,7 @@ impl TargetError {
     pub(super) fn stage(self) -> Stage {
         match self {
             Self::Scheme => Stage::Scheme,
-            Self::Host(_) => Stage::Host,
+            Self::Host(_) | Self::Unbracketed => Stage::Host,
             _ => Stage::Url,
         }
     }
@@ -121,14 +127,32 @@ struct Parts<'a> {
     rest: &'a str,
 }
 
+impl Parts<'_> {
+    /// The query as it came, with its question mark. It leaves byte for byte (RFC 9110 section 7.7): signatures are over
+    /// it, and `url` would encode some of it again.
+    fn query(&self) -> &str {
+        self.rest.find('?').and_then(|at| self.rest.get(at..)).unwrap_or_default()
+    }
+}
+
 /// One to five digits, without sign or leading zero: other parsers take `+443`.
 fn port(text: &str) -> Result<u16, TargetError> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| canonical).ok_or(TargetError::Port)
 }
 
-/// Splits an authority into host and port. What stands between them is found by the brackets, or by the first colon.
+/// Whether `text` is an IPv6 literal, with a port behind it or none.
+fn is_unbracketed(text: &str) -> bool {
+    let without_port = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    [text, without_port].iter().any(|host| host.contains(':') && parse_literal(host).is_ok())
+}
+
+/// Splits an authority into host and port. What stands between them is found by the brackets, or by the first colon. An
+/// empty port is none (RFC 3986 section 3.2.3).
 fn authority(text: &str) -> Result<(&str, Option<u16>), TargetError> {
+    if is_unbracketed(text) {
+        return Err(TargetError::Unbracketed);
+    }
     let host_end = if text.starts_with('[') {
         text.find(']').map(|at| at.saturating_add(1)).ok_or(TargetError::Host(HostError::Literal))?
     } else {
@@ -136,6 +160,7 @@ fn authority(text: &str) -> Result<(&str, Option<u16>), TargetError> {
     };
     let (host, rest) = text.split_at_checked(host_end).ok_or(TargetError::Malformed)?;
     match rest.strip_prefix(':') {
+        Some("") => Ok((host, None)),
         Some(digits) => Ok((host, Some(port(digits)?))),
         None if rest.is_empty() => Ok((host, None)),
         None => Err(TargetError::Malformed),
@@ -271,14 +296,17 @@ impl Target {
         };
         let path = url[..Position::BeforePath].len();
         let path_end = path.saturating_add(url.path().len());
-        Ok(Self { scheme: parts.scheme, port, host, text: url.into(), path, path_end, tunnel: false })
+        let mut text = String::from(url);
+        text.truncate(path_end);
+        text.push_str(parts.query());
+        Ok(Self { scheme: parts.scheme, port, host, text, path, path_end, tunnel: false })
     }
 
     /// The host in its canonical spelling, with the path and query that `url` finds behind a host of no interest.
     fn assembled(parts: &Parts<'_>) -> Result<Self, TargetError> {
         let stand_in = format!("{}://h{}", parts.scheme.as_str(), parts.rest);
         let url = Url::parse(&stand_in).map_err(|_| TargetError::Disagreement)?;
-        Ok(Self::composed(parts, &url[Position::BeforePath..]))
+        Ok(Self::composed(parts, &format!("{}{}", url.path(), parts.query())))
     }
 
     /// Puts the canonical URL together. `rest` is the path, canonical and not empty, and the query.
@@ -349,15 +377,37 @@ impl Target {
         if !reference.is_ascii() {
             return Err(TargetError::Character(reference.bytes().take_while(u8::is_ascii).count()));
         }
-        // Only path and query change, so `url` joins them behind a host of no interest.
-        let stand_in = format!("http://h{}", self.path_and_query());
+        // Only the path is joined, by `url` and behind a host of no interest; a query goes along as it is.
+        let (path, query) =
+            reference.split_once('?').map_or((reference, None), |(path, query)| (path, Some(query)));
+        let stand_in = format!("http://h{}", self.path().unwrap_or_default());
         let base = Url::parse(&stand_in).map_err(|_| TargetError::Disagreement)?;
-        let joined = base.join(reference).map_err(|_| TargetError::Malformed)?;
+        let joined = base.join(path).map_err(|_| TargetError::Malformed)?;
         if joined.host_str() != Some("h") {
             return Err(TargetError::Disagreement);
         }
+        let own = || self.text.get(self.path_end..).unwrap_or_default();
+        let query = match query {
+            Some(query) => format!("?{query}"),
+            None if path.is_empty() => String::from(own()),
+            None => String::new(),
+        };
         let origin = self.text.get(..self.path).unwrap_or_default();
-        Self::parse(&format!("{origin}{}", &joined[Position::BeforePath..]))
+        Self::parse(&format!("{origin}{}{query}", joined.path()))
+    }
+
+    /// Without the parameters of the query that are called `names`.
+    pub(super) fn without_parameters(mut self, names: &[&str]) -> Self {
+        let query = self.text.get(self.path_end..).and_then(|query| query.strip_prefix('?'));
+        if let (Some(query), false) = (query, names.is_empty()) {
+            let kept = without_parameters(query, names).join("&");
+            self.text.truncate(self.path_end);
+            if !kept.is_empty() {
+                self.text.push('?');
+                self.text.push_str(&kept);
+            }
+        }
+        self
     }
 
     pub(super) fn scheme(&self) -> Scheme {

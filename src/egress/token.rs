@@ -219,6 +219,45 @@ mod tests {
     }
 
     /// ATTACKS E14: neither the key nor what a client claims is in `Debug`.
+    /// Invariant 9: each field is under the MAC. What is changed here stays within the grammar, so only the MAC tells.
+    #[test]
+    fn each_field_of_a_token_is_authenticated() {
+        let key = TokenKey::new([1; 32]);
+        let token = key.token(&bearer("w", 7));
+        let (mac, rest) = token.split_once('.').unwrap();
+        assert_eq!(rest, "3.7.w");
+        let flipped = if mac.starts_with('0') { "1" } else { "0" };
+        for changed in [
+            format!("{flipped}{}.{rest}", &mac[1..]),
+            format!("{}{flipped}.{rest}", &mac[..63]),
+            format!("{mac}.4.7.w"),
+            format!("{mac}.3.8.w"),
+            format!("{mac}.3.7.v"),
+            format!("{mac}.7.3.w"),
+            format!("{}.{rest}", "0".repeat(64)),
+        ] {
+            if changed != token {
+                assert_eq!(
+                    TokenKey::verify(core::slice::from_ref(&key), &changed),
+                    Err(TokenError::Forged),
+                    "{changed}"
+                );
+            }
+        }
+    }
+
+    /// A MAC has one spelling, so that a token is one text.
+    #[test]
+    fn the_mac_of_a_token_is_written_in_lower_case() {
+        let key = TokenKey::new([1; 32]);
+        let bearer = Bearer { worker: WorkerId::new("w").unwrap(), fence: Fence::new(Epoch(1), 1) };
+        let token = key.token(&bearer);
+        assert!(TokenKey::verify(core::slice::from_ref(&key), &token).is_ok());
+        let (mac, rest) = token.split_once('.').unwrap();
+        let upper = format!("{}.{rest}", mac.to_ascii_uppercase());
+        assert!(TokenKey::verify(&[key], &upper).is_err());
+    }
+
     #[test]
     fn e14_keys_and_claims_print_without_what_they_hold() {
         assert_eq!(format!("{:?}", TokenKey::new([7; 32])), "TokenKey(***)");

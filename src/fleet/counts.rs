@@ -1,13 +1,13 @@
-//! How many workers a fleet has in each state.
+//! How many workers of a fleet are in each state.
 
 use serde::{Deserialize, Serialize};
 
-/// The state of a fleet in numbers: what placement asks before it sends a tool to a networked worker, and what
-/// dashboards show.
+/// How many workers of a fleet are in each public state. Placement reads it before it sends a tool to a
+/// networked worker; dashboards show it.
 ///
-/// Every worker is counted once in `total` and once in the one of the other numbers that names its public state
-/// (quarantined wins, then orphaned, then draining); `registered` to `retired` therefore add up to `total`.
-/// A number that a document leaves out is zero, which never makes a worker available.
+/// Every worker is counted once in `total` and once in the member that names its public state, so
+/// `registered` to `retired` add up to `total`. A member that a document leaves out is zero, which never
+/// makes a worker available.
 ///
 /// ```
 /// use leasehold::fleet::WorkerFleetCounts;
@@ -17,22 +17,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerFleetCounts {
-    /// Workers known to the fleet, retired ones included.
+    /// Workers known to the fleet, including retired ones.
     pub total: u64,
-    /// Attested and bound, not yet heard.
+    /// Attested and bound, and not heard yet.
     pub registered: u64,
-    /// Idle, trusted, wanted and heard in time: may be given a lease now.
+    /// Idle, trusted, wanted and heard in time. Such a worker can be given a lease now.
     pub available: u64,
-    /// Holding a lease, at any stage of it.
+    /// Holding a lease, at any stage.
     pub leased: u64,
-    /// Idle and silent.
+    /// Idle, and not heard in time.
     pub offline: u64,
-    /// Lost a lease without verified cleanup.
+    /// Owing cleanup or evidence for a lost lease.
     pub orphaned: u64,
     /// Not trusted, for at least one reason.
     pub quarantined: u64,
-    /// Still trusted, no longer wanted.
+    /// Trusted, and drained or set aside.
     pub draining: u64,
-    /// Gone for good.
+    /// Removed from service permanently.
     pub retired: u64,
 }

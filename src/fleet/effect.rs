@@ -1,12 +1,10 @@
-//! What follows from an accepted operation outside the core. Held until the journal says that it lasts.
+//! Effects: what the endpoint does after an operation was accepted. They are held until the journal reports
+//! that the record is durable.
 
-use alloc::{
-    boxed::Box,
-    vec::{self, Vec},
-};
-use core::{array, iter};
+use alloc::boxed::Box;
 
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use super::{condition::LossReason, operation::WorkerHandle};
 use crate::{
@@ -17,40 +15,38 @@ use crate::{
     lease::{Fence, WorkerLease},
 };
 
-/// An effect, for the endpoint that carries it out.
+/// An effect that the endpoint carries out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Effect {
     /// Tell the worker about its lease.
     Assign {
-        /// The incarnation.
+        /// The incarnation of the worker.
         worker: WorkerHandle,
         /// The lease.
         lease: WorkerLease,
     },
-    /// Tell the worker to stop, and that it has to acknowledge.
+    /// Tell the worker to stop the run and to acknowledge that.
     Revoke {
-        /// The incarnation.
+        /// The incarnation of the worker.
         worker: WorkerHandle,
-        /// Its device.
-        device: DeviceId,
         /// The lease.
-        fence: Fence,
-        /// Why.
+        lease: WorkerLease,
+        /// Why the lease was revoked.
         reason: LossReason,
     },
-    /// Tell the enforcement points that this lease is live, or until when it is from now on.
+    /// Tell the enforcement points that this lease is live, or that its end has moved.
     LeaseLive {
         /// The lease.
         lease: WorkerLease,
     },
     /// Tell the enforcement points that this lease authorises nothing any more.
     LeaseOver {
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
     },
-    /// Cut every connection of this device: what it was authenticated by is revoked.
+    /// Cut every connection of this device: its certificate, its key or the device itself was revoked.
     Cut {
         /// The device.
         device: DeviceId,
@@ -62,58 +58,65 @@ pub enum Effect {
         /// SHA-256 of the certificate. Boxed, so that rare effects do not make the frequent ones larger.
         certificate: Box<Sha256Digest>,
     },
-    /// Cut the connection of this device when the certificate that it was made with ends: a rotation has set a deadline.
+    /// Cut the connection of this device when its certificate ends: a rotation has set a deadline.
     Rotating {
         /// The device.
         device: DeviceId,
     },
-    /// Tell every connected device what is announced and what was taken back. The anchors as they are by this change:
-    /// later ones may not last yet.
+    /// Tell every connected device what is announced and what was withdrawn. The anchors are those of this
+    /// change: a later change may not be durable yet.
     AnchorsChanged(Box<TrustAnchors>),
-    /// What follows for requests to devices. Boxed: a delivery is large, and effects of leases are not.
+    /// An effect of dispatch. Boxed because a delivery is large and the effects of leases are small.
     Dispatch(Box<DispatchEffect>),
 }
 
-/// How many effects lie in the value itself.
-const HERE: usize = 2;
-
-/// Effects, in order. Most operations have two at most, and those are not allocated.
+/// Effects, in order. Most operations have at most two, which need no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    here: [Option<Effect>; HERE],
-    more: Vec<Effect>,
-}
+pub struct Effects(SmallVec<[Effect; 2]>);
 
 impl Effects {
     pub(crate) fn push(&mut self, effect: Effect) {
-        match self.here.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(effect),
-            None => self.more.push(effect),
-        }
+        self.0.push(effect);
     }
 
     /// The effects, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Effect> {
-        self.here.iter().flatten().chain(&self.more)
+        self.0.iter()
     }
 
-    /// Whether nothing follows.
+    /// Whether there is no effect.
     pub fn is_empty(&self) -> bool {
-        self.here.iter().all(Option::is_none)
+        self.0.is_empty()
     }
 }
 
 impl Extend<Effect> for Effects {
     fn extend<I: IntoIterator<Item = Effect>>(&mut self, effects: I) {
-        effects.into_iter().for_each(|effect| self.push(effect));
+        self.0.extend(effects);
     }
 }
 
 impl IntoIterator for Effects {
     type Item = Effect;
-    type IntoIter = iter::Chain<iter::Flatten<array::IntoIter<Option<Effect>, HERE>>, vec::IntoIter<Effect>>;
+    type IntoIter = IntoEffects;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.here.into_iter().flatten().chain(self.more)
+    fn into_iter(self) -> IntoEffects {
+        IntoEffects(self.0.into_iter())
+    }
+}
+
+/// [`Effects`], one by one.
+#[derive(Clone, Debug)]
+pub struct IntoEffects(smallvec::IntoIter<[Effect; 2]>);
+
+impl Iterator for IntoEffects {
+    type Item = Effect;
+
+    fn next(&mut self) -> Option<Effect> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
     }
 }

@@ -1,12 +1,14 @@
-//! What happened, as it is journaled. Folding the events gives the hard state (invariant 8).
+//! What happened, as the journal stores it. Folding the events gives the hard state (invariant 8).
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use serde::Serialize;
 
 use super::{
     condition::{LossReason, QuarantineReason},
-    operation::RunOutcome,
+    folding::Folding,
+    marks::DrainPlan,
+    outcome::RunOutcome,
     policy::WorkerFleetPolicy,
     principal::{CommandId, Principal},
 };
@@ -25,35 +27,36 @@ use crate::{
     time::{Mono, Now, Wall},
 };
 
-/// What is remembered of accepted evidence.
+/// What the fleet remembers of accepted evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct EvidenceRecord {
     /// SHA-256 of the statement.
     pub sha256: Sha256Digest,
-    /// The policy generation that it was accepted under, or last judged again.
+    /// The generation of the policy under which the evidence was last judged.
     pub generation: u64,
-    /// When it was issued.
+    /// When the evidence was issued.
     pub issued: Wall,
-    /// When it expires by its own word.
+    /// When the evidence expires by its own statement.
     pub expires: Wall,
-    /// When its egress binding expires; `None` where the policy waived that.
+    /// When its egress binding expires; `None` if the policy waived the binding.
     pub egress_expires: Option<Wall>,
-    /// When it is over, on the wall.
+    /// When the evidence ends, by the wall clock.
     pub valid_until: Wall,
-    /// When it is over, on the fleet's line, as it stood when the evidence was accepted: a wall clock that is set
+    /// When the evidence ends, in monotonic time, as computed when it was accepted. A wall clock that is set
     /// back later extends nothing.
     pub valid_until_mono: Mono,
-    /// The certificate that it is bound to.
+    /// The certificate to which the evidence is bound.
     pub certificate: Sha256Digest,
-    /// When that certificate is over, on the fleet's line.
+    /// When that certificate ends, in monotonic time.
     pub certificate_until_mono: Mono,
 }
 
 events! {
-    /// One change of the fleet. Everything that a reader needs is in it; nothing in it needs a clock to fold.
+    /// One change of the fleet. An event contains everything that a reader needs, and folding it needs no
+    /// clock.
     ///
-    /// Nobody outside this crate writes one: it is neither decoded nor built.
+    /// Only this crate creates events: the type has no decoder and no public constructor.
     ///
     /// ```compile_fail,E0277
     /// let forged: leasehold::fleet::FleetEvent = serde_json::from_str(r#"{"worker_silent":{"slot":0}}"#).unwrap();
@@ -64,7 +67,7 @@ events! {
     /// ```
     FleetEvent, stored as StoredFleetEvent;
 
-    /// The fleet begins.
+    /// The fleet was founded.
     Founded {
         /// Its first policy.
         policy: WorkerFleetPolicy,
@@ -73,6 +76,11 @@ events! {
     EpochBegan {
         /// The epoch.
         epoch: Epoch,
+        /// The constants that events are folded with from now on.
+        folding: Folding,
+        /// No run is leased again before this instant: an expiry that another coordinator told the run's
+        /// former holder may still be in the future.
+        held_until: Mono,
     }
     /// The state was restored without its latest events.
     RestoredStale {
@@ -81,34 +89,34 @@ events! {
         /// Grants and evidence issued before this instant are refused.
         floor: Wall,
     }
-    /// Another policy is in force.
+    /// Another policy came into force.
     PolicySet {
         /// The policy.
         policy: WorkerFleetPolicy,
-        /// Its generation.
+        /// The generation of the policy.
         generation: u64,
     }
-    /// An operator believes the wall clock again, after a leap.
+    /// An operator accepted the wall clock after a leap.
     WallAccepted {
-        /// What it showed. Grants and evidence from before are refused.
+        /// What the wall clock showed. Grants and evidence issued before are refused.
         wall: Wall,
     }
     /// The device registry changed.
     DeviceChanged {
-        /// How.
-        change: DeviceEvent as StoredDeviceEvent,
+        /// The change.
+        change: Box<DeviceEvent> as Box<StoredDeviceEvent>,
     }
     /// A pairing session changed.
     PairingChanged {
-        /// How.
-        change: PairingEvent as StoredPairingEvent,
+        /// The change.
+        change: Box<PairingEvent> as Box<StoredPairingEvent>,
     }
-    /// A request to a device, its grants or its stream changed.
+    /// A request to a device, a device's grants or its stream changed.
     DispatchChanged {
-        /// How.
-        change: DispatchEvent as StoredDispatchEvent,
+        /// The change.
+        change: Box<DispatchEvent> as Box<StoredDispatchEvent>,
     }
-    /// A worker is known from here on.
+    /// A worker was registered.
     WorkerRegistered {
         /// Its slot.
         slot: u32,
@@ -117,54 +125,54 @@ events! {
         /// Its device.
         device: DeviceId,
     }
-    /// A new incarnation of the worker took the place of the former one.
+    /// A new incarnation of the worker replaced the former one.
     IncarnationBegan {
         /// Its slot.
         slot: u32,
         /// The incarnation.
         incarnation: u32,
     }
-    /// Evidence is in force from here on.
+    /// Evidence came into force.
     EvidenceAccepted {
         /// The worker's slot.
         slot: u32,
-        /// The evidence.
-        evidence: EvidenceRecord,
-        /// What runs there, and who says so: what another policy is held against.
+        /// The evidence. Boxed, so that frequent events stay small.
+        evidence: Box<EvidenceRecord>,
+        /// The facts of the evidence and who signed them. Another policy is judged against these.
         profile: Arc<EvidenceProfile>,
-        /// What the worker can do, by that evidence.
+        /// The capabilities that the evidence states.
         capabilities: CapabilitySet,
-        /// The nonce that it spent, and until when that is remembered.
+        /// The nonce that the evidence spent.
         nonce: Sha256Digest,
-        /// See `nonce`.
+        /// Until when the spent nonce is remembered.
         nonce_until: Mono,
-        /// The version of the state at which that nonce was issued.
+        /// The version of the state at which the nonce was issued.
         nonce_version: u64,
     }
-    /// Evidence was refused for a worker that is known.
+    /// Evidence of a known worker was refused.
     EvidenceRefused {
         /// The worker's slot.
         slot: u32,
         /// The code of every failed check.
         failures: Vec<String>,
     }
-    /// Another policy came into force, and the evidence passes under that too.
+    /// Another policy came into force, and the worker's evidence passes under it too.
     EvidenceKept {
         /// The worker's slot.
         slot: u32,
-        /// The generation of that policy.
+        /// The generation of the policy.
         generation: u64,
-        /// When it is over from now on; never later than before.
+        /// When the evidence ends now, by the wall clock; never later than before.
         valid_until: Wall,
-        /// See `valid_until`.
+        /// When the evidence ends now, in monotonic time; never later than before.
         valid_until_mono: Mono,
     }
-    /// The evidence is no longer in force.
+    /// The worker's evidence is no longer in force.
     EvidenceWithdrawn {
         /// The worker's slot.
         slot: u32,
     }
-    /// The worker was heard where that makes it available.
+    /// The worker was heard, and that changed its condition.
     WorkerHeard {
         /// Its slot.
         slot: u32,
@@ -174,99 +182,99 @@ events! {
         /// Its slot.
         slot: u32,
     }
-    /// A lease was granted, and its grant is spent.
+    /// A lease was granted, and the run's grant was spent.
     LeaseGranted {
         /// The worker's slot.
         slot: u32,
         /// The lease.
         lease: WorkerLease,
     }
-    /// The run of a lease began.
+    /// The worker started the run of its lease.
     RunStarted {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
     }
-    /// A lease got more time.
+    /// A lease was renewed.
     LeaseRenewed {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
-        /// Its end from here on.
+        /// When the lease expires now.
         expires: Mono,
     }
-    /// A lease was taken back, and the worker has to acknowledge it.
+    /// A lease was revoked, and the worker must acknowledge that.
     LeaseRevoked {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
-        /// Why.
+        /// Why the lease was revoked.
         reason: LossReason,
-        /// Until when.
+        /// The instant by which the worker must acknowledge it.
         acknowledge_by: Mono,
     }
-    /// A run has ended for good.
+    /// A run ended permanently.
     RunEnded {
         /// The run.
         run: RunId,
-        /// The lease that it ended under.
+        /// The fence of the lease under which the run ended.
         fence: Fence,
-        /// How; `None` where all its attempts were lost.
+        /// How the run ended; `None` if all its attempts were lost.
         outcome: Option<RunOutcome>,
-        /// Why its last lease was lost, where it ended by that.
+        /// Why its last lease was lost, if that ended the run.
         lost: Option<LossReason>,
-        /// SHA-256 of the manifest of what came back.
+        /// SHA-256 of the manifest of the outputs.
         outputs: Option<Sha256Digest>,
-        /// Until when that is remembered.
+        /// Until when the end of the run is remembered.
         remembered_until: Mono,
     }
-    /// The run of a lease is over and only its cleanup is awaited.
+    /// A run ended, and only its cleanup is awaited.
     CleanupAwaited {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
     }
-    /// A lease ended well: the worker gave it back clean.
+    /// A lease ended in order: the worker returned it after verified cleanup.
     LeaseReturned {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
     }
     /// A lease was lost. The worker owes cleanup and fresh evidence.
     LeaseLost {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
-        /// Why.
+        /// Why the lease was lost.
         reason: LossReason,
-        /// The run may be leased again from this instant on.
+        /// The run may be leased again from this instant.
         run_held_until: Mono,
     }
-    /// Cleanup after a lost lease, or for the latch, is verified.
+    /// The cleanup that a worker owed, for a lost lease or for its latch, was verified.
     CleanupVerified {
         /// The worker's slot.
         slot: u32,
-        /// The lease.
+        /// The fence of the lost lease.
         fence: Fence,
-        /// Whether an operator vouched for it.
+        /// Whether an operator vouched for the cleanup.
         forced: bool,
     }
-    /// The latch closed, or another reason joined.
+    /// The worker's latch closed, or was closed for a further reason.
     Quarantined {
         /// The worker's slot.
         slot: u32,
-        /// Why.
+        /// The reason.
         reason: QuarantineReason,
     }
-    /// The latch of every worker closed.
+    /// The latches of all workers closed.
     FleetQuarantined {
-        /// Counts such acts.
+        /// The number of this act on the whole fleet.
         generation: u64,
     }
     /// An operator gave the release that the latch owed.
@@ -274,58 +282,121 @@ events! {
         /// The worker's slot.
         slot: u32,
     }
-    /// The worker gets nothing new.
+    /// Draining began: the worker gets no new lease.
     DrainBegan {
         /// The worker's slot.
         slot: u32,
     }
-    /// The worker is wanted again.
+    /// Draining ended.
     DrainEnded {
         /// The worker's slot.
         slot: u32,
     }
-    /// The worker is gone for good.
+    /// The worker was retired.
     WorkerRetired {
         /// Its slot.
         slot: u32,
     }
-    /// A retired worker is no longer remembered, and its slot is free.
+    /// A retired worker was forgotten, and its slot is free.
     WorkerForgotten {
         /// Its slot.
         slot: u32,
     }
     /// A client's operation and its answer are remembered.
     CommandRemembered {
-        /// The client's session and number.
+        /// The client's session and sequence number.
         command: CommandId,
-        /// SHA-256 of what was asked.
+        /// SHA-256 of the operation's content.
         content: Sha256Digest,
         /// The answer, encoded.
         answer: Vec<u8>,
     }
     /// The fleet's own trust anchors changed.
     AnchorChanged {
-        /// How.
-        change: AnchorEvent as StoredAnchorEvent,
+        /// The change.
+        change: Box<AnchorEvent> as Box<StoredAnchorEvent>,
+    }
+    /// The fleet was restored without its latest events: no worker has evidence in force, every lease is
+    /// lost, and every run that lost its last attempt has ended.
+    EverythingLost {
+        /// The runs may be leased again from this instant.
+        run_held_until: Mono,
+    }
+    /// The bounds of a lease changed: it ends sooner, or renewals can extend it further.
+    LeaseBounded {
+        /// The worker's slot.
+        slot: u32,
+        /// The fence of the lease.
+        fence: Fence,
+        /// When the lease expires now; never later than before.
+        expires: Mono,
+        /// The instant that no renewal can pass now.
+        horizon: Mono,
+    }
+    /// The worker's count of bad runs changed.
+    WorkerRated {
+        /// The worker's slot.
+        slot: u32,
+        /// How many runs ended badly since the last one that ended well.
+        bad_in_a_row: u32,
+        /// Whether the worker gets only probes from now on.
+        set_aside: bool,
+    }
+    /// The lease that the same record grants is a probe of a worker that is set aside.
+    ProbeBegan {
+        /// The worker's slot.
+        slot: u32,
+    }
+    /// An operator gave the reason and the deadline of a drain.
+    DrainPlanned {
+        /// The worker's slot.
+        slot: u32,
+        /// The reason and the deadline.
+        plan: DrainPlan,
+    }
+    /// An incarnation came back that another had replaced: two places use one identity.
+    WorkerDisplaced {
+        /// The worker's slot.
+        slot: u32,
+        /// How often such a return was seen.
+        times: u32,
     }
 }
 
-/// What one accepted operation did: who asked, when, and the events in order.
+/// Wraps the event of one part of the fleet. It is boxed, because it is several times as large as an event of a lease.
+macro_rules! parts {
+    ($($variant:ident { $change:ty })+) => {$(
+        impl From<$change> for FleetEvent {
+            fn from(change: $change) -> Self {
+                Self::$variant { change: Box::new(change) }
+            }
+        }
+    )+};
+}
+
+parts! {
+    DeviceChanged { DeviceEvent }
+    PairingChanged { PairingEvent }
+    DispatchChanged { DispatchEvent }
+    AnchorChanged { AnchorEvent }
+}
+
+/// The record of one accepted operation: who asked, when, and the events in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FleetRecord {
-    /// Counts accepted operations, from 1.
+    /// The number of the record, counted from 1.
     pub index: u64,
-    /// When it was decided.
+    /// When the operation was decided.
     pub at: Now,
-    /// Who asked.
+    /// Who asked for the operation.
     pub principal: Principal,
-    /// What happened.
+    /// The events, in order.
     pub events: Vec<FleetEvent>,
 }
 
 impl FleetEvent {
-    /// The slot of the worker that the event is about, where it is about one.
+    /// The slot of the worker that the event is about, if it is about one worker.
     pub fn slot(&self) -> Option<u32> {
         match self {
             Self::WorkerRegistered { slot, .. }
@@ -349,10 +420,16 @@ impl FleetEvent {
             | Self::DrainBegan { slot }
             | Self::DrainEnded { slot }
             | Self::WorkerRetired { slot }
-            | Self::WorkerForgotten { slot } => Some(*slot),
+            | Self::WorkerForgotten { slot }
+            | Self::LeaseBounded { slot, .. }
+            | Self::WorkerRated { slot, .. }
+            | Self::ProbeBegan { slot }
+            | Self::DrainPlanned { slot, .. }
+            | Self::WorkerDisplaced { slot, .. } => Some(*slot),
             Self::Founded { .. }
             | Self::EpochBegan { .. }
             | Self::RestoredStale { .. }
+            | Self::EverythingLost { .. }
             | Self::WallAccepted { .. }
             | Self::PolicySet { .. }
             | Self::DeviceChanged { .. }

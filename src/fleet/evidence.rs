@@ -1,4 +1,5 @@
-//! Accepted evidence as the fleet keeps it. What many workers have in common is kept once, shared by reference count.
+//! Accepted evidence as the fleet keeps it. What many workers have in common is stored once and shared by
+//! reference count.
 
 use alloc::{
     collections::{BTreeMap, btree_map::Entry},
@@ -8,9 +9,13 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use super::event::EvidenceRecord;
-use crate::{attestation::EvidenceProfile, digest::Sha256Digest, time::Now};
+use crate::{
+    attestation::EvidenceProfile,
+    digest::Sha256Digest,
+    time::{Mono, Now},
+};
 
-/// Accepted evidence: what is remembered of it for this worker alone, and what many workers share.
+/// Accepted evidence: what is remembered for this worker alone, and the profile that many workers share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {
     pub(crate) record: EvidenceRecord,
@@ -18,29 +23,35 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Whether its time is not over at `now` (invariants 3 and 4).
+    /// Whether the evidence and its certificate have not ended at `now` (invariants 3 and 4).
     pub(crate) fn is_in_time(&self, now: Now) -> bool {
         now.wall < self.record.valid_until
             && now.mono < self.record.valid_until_mono
             && now.mono < self.record.certificate_until_mono
     }
+
+    /// When the evidence or the certificate to which it is bound ends, in monotonic time.
+    pub(crate) fn ends(&self) -> Mono {
+        self.record.valid_until_mono.min(self.record.certificate_until_mono)
+    }
 }
 
-/// Below this many profiles nothing is cleared away.
+/// With fewer profiles than this, unused ones are not removed.
 const FEW_PROFILES: usize = 16;
 
-/// The profiles in use. Derived from the workers, and no part of what makes two states equal.
+/// The profiles in use. They are derived from the workers and take no part in the equality of two states.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Profiles {
     shared: BTreeMap<Sha256Digest, Arc<EvidenceProfile>>,
-    /// Those that nobody uses any more are cleared away when there are more than this.
+    /// Profiles that no worker uses are removed once there are more than this.
     clear_at: usize,
 }
 
 impl Profiles {
-    /// The one copy of `profile`. Cost: O(log profiles), and a visit to all of them each time their number has doubled.
+    /// The shared copy of `profile`. Cost: O(log profiles), plus a visit to all of them each time their
+    /// number has doubled.
     pub(crate) fn share(&mut self, profile: &Arc<EvidenceProfile>) -> Arc<EvidenceProfile> {
-        // Lists, numbers and texts alone: writing them cannot fail.
+        // A profile holds only lists, numbers and texts, so it always serialises.
         let digest = Sha256Digest::of(&postcard::to_allocvec(&**profile).unwrap_or_default());
         if let Some(held) = self.shared.get(&digest).filter(|held| *held == profile) {
             return Arc::clone(held);
@@ -54,21 +65,22 @@ impl Profiles {
     }
 }
 
-/// A profile as a snapshot holds it: whole with the first worker that has it, by its number with every other.
+/// A profile as a snapshot stores it: in full with the first worker that has it, and by its number with every
+/// other worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum StoredProfile {
     First(Arc<EvidenceProfile>),
     Again(u32),
 }
 
-/// The profiles that a snapshot holds so far.
+/// The profiles that a snapshot contains so far.
 #[derive(Default)]
 pub(crate) struct ProfileList(BTreeMap<*const EvidenceProfile, u32>);
 
 impl ProfileList {
     pub(crate) fn store(&mut self, profile: &Arc<EvidenceProfile>) -> StoredProfile {
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        // Equal profiles of one roster are one, so that where it lies says which it is.
+        // Equal profiles of one roster share one allocation, so the address identifies the profile.
         match self.0.entry(Arc::as_ptr(profile)) {
             Entry::Occupied(held) => StoredProfile::Again(*held.get()),
             Entry::Vacant(free) => {

@@ -1,5 +1,5 @@
-//! The invariants that a state can be checked for as a whole. Recovery refuses a state that breaks one; tests ask
-//! after every operation.
+//! Invariants that can be checked on one state as a whole. Recovery refuses a state that breaks one; tests
+//! check after every operation.
 
 use alloc::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
 }
 
 impl FleetState {
-    /// Whether what is held fits into the bounds of another policy; the name of the first bound that it does not.
+    /// Checks that what the fleet holds fits into the bounds of another policy. The error names the first
+    /// bound that it exceeds.
     pub(crate) fn fits(&self, policy: &WorkerFleetPolicy) -> Result<(), &'static str> {
         let limits = &policy.limits;
         let fits = |count: usize, limit: u32| u32::try_from(count).is_ok_and(|count| count <= limit);
@@ -28,10 +29,11 @@ impl FleetState {
         self.nodes.fits(devices, &pairing, &dispatch)
     }
 
-    /// Checks every invariant that can be seen in one state. Cost: O(workers + runs); for recovery and tests.
+    /// Checks every invariant that one state can show. Cost: O(workers + runs). Intended for recovery and
+    /// tests.
     ///
     /// # Errors
-    /// Which one does not hold.
+    /// The invariant that does not hold.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let mut fences = BTreeSet::new();
         let mut devices = BTreeSet::new();
@@ -40,7 +42,7 @@ impl FleetState {
         for slot in 0..self.roster.slots() {
             let Some(record) = self.roster.get(slot) else { continue };
             counted = counted.saturating_add(1);
-            silent = silent.saturating_add(record.silent.into());
+            silent = silent.saturating_add(record.silent.is_some().into());
             ensure(self.roster.by_id(&record.id) == Some(slot), "a worker is not found by its id")?;
             if matches!(record.activity, Activity::Retired { .. }) {
                 continue;
@@ -55,24 +57,28 @@ impl FleetState {
                 "a latch is closed for nothing",
             )?;
             let available = self.roster.view(record) == WorkerLifecycleState::Available;
-            // Acts on the whole fleet are taken in lazily: such workers may still be queued, and are passed over.
-            let pending = record.quarantine_generation < self.roster.quarantine_generation;
-            ensure(
-                pending || available == self.roster.ready.is_queued(slot),
-                "a queue and a worker disagree",
-            )?;
+            ensure(available == self.roster.ready.is_queued(slot), "a queue and a worker disagree")?;
             ensure(
                 !available || record.evidence.is_some(),
                 "invariant 4: an available worker has no evidence",
             )?;
-            if let Activity::Orphaned(debt) = &record.activity {
-                ensure(!debt.is_settled(), "invariant 5: an orphan owes nothing")?;
+            if let Activity::Orphaned(orphan) = &record.activity {
+                ensure(!orphan.debt.is_settled(), "invariant 5: an orphan owes nothing")?;
+                let late = orphan.late.is_some();
+                ensure(
+                    !late || orphan.debt.cleanup && orphan.debt.reason.is_by_time(),
+                    "a lease that was taken back, or is cleaned up, may be completed",
+                )?;
             }
+            let marks = record.marks();
+            ensure(!marks.probing || state::held(record).is_some(), "a probe is under way without a lease")?;
+            ensure(marks.drain.is_none() || record.draining, "a drain is planned that did not begin")?;
             if let Some(held) = state::held(record) {
                 let lease = &held.lease;
                 ensure(fences.insert(lease.fence), "invariant 2: a fence is used twice")?;
                 ensure(lease.fence <= self.last_fence(), "invariant 2: a fence is larger than the last")?;
                 ensure(lease.expires <= lease.horizon, "invariant 3: a lease passes its horizon")?;
+                ensure(lease.expires <= held.promised, "a lease lasts longer than its holder was told")?;
                 ensure(
                     lease.worker == record.id && lease.device == record.device,
                     "a lease names another worker",
@@ -90,6 +96,7 @@ impl FleetState {
             }
         }
         for run in self.runs() {
+            ensure(run.spared <= run.attempts, "a run was spared more attempts than it had")?;
             if let RunState::Leased { slot, fence } = run.state {
                 let held = self.roster.get(slot).and_then(state::held);
                 ensure(

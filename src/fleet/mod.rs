@@ -1,4 +1,4 @@
-//! Who may run this, until when, and who had it before?
+//! Which worker may run what, until when, and which worker had it before.
 //!
 //! [`WorkerFleetManager`] decides typed [operations](Operation) on a [`FleetState`]: `decide` is pure and gives a
 //! [`Prepared`], `accept` folds its events and gives a [`Ticket`], and the ticket is redeemed once the journal lasts.
@@ -7,77 +7,90 @@
 //!
 //! # What a worker does
 //!
-//! Drawn from the transition table. Quarantine and draining are not states of this diagram: they are axes of their
-//! own, and [`WorkerLifecycleState`] is the view of all three.
+//! The diagram is generated from the transition table. Quarantine and draining are separate axes and not
+//! states of the diagram; [`WorkerLifecycleState`] is the view of all three axes.
 //!
 #![doc = include_str!("lifecycle.md")]
 
-mod accept;
+mod bounds;
+mod command_rejection;
 mod condition;
 mod context;
 mod counts;
 mod decide;
+mod diagnose;
 mod effect;
 mod event;
 mod evidence;
 mod evolve;
+mod fold;
+mod folding;
 mod invariants;
-mod journal;
+mod kernel;
+mod lead;
+mod ledger;
 mod liveness;
-mod load;
 mod manager;
+mod marks;
 mod node_rejection;
 mod operation;
+mod outcome;
 mod pairing;
-mod passing;
 mod policy;
+mod position;
 mod possible;
 mod principal;
 mod ready;
 mod recover;
 mod rejection;
-mod replay;
+mod replica;
 mod roster;
 mod runs;
 mod session;
 mod setup;
-mod snapshot;
 mod spent;
 mod state;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
 mod wheel;
 
 pub use self::{
-    accept::{AcceptError, JournalBatch},
+    command_rejection::{CommandError, TimeError},
     condition::{
         ActivityKind, Debt, LeaseStage, LossReason, Quarantine, QuarantineReason, WorkerLifecycleState,
     },
     context::Decide,
     counts::WorkerFleetCounts,
     decide::Expired,
+    diagnose::{Need, StuckWorker},
     effect::{Effect, Effects},
     event::{EvidenceRecord, FleetEvent, FleetRecord},
-    journal::MAX_RECORD_BYTES,
+    folding::Folding,
+    kernel::{AcceptError, Accepted, Kernel, Prepared},
+    lead::{NotPromoted, Term},
+    ledger::{DurableError, JournalBatch, Released, Ticket},
     liveness::Liveness,
-    manager::{Prepared, Released, Ticket, WorkerFleetManager},
+    manager::WorkerFleetManager,
+    marks::{DrainPlan, DrainReason},
     node_rejection::NodeError,
     operation::*,
+    outcome::RunOutcome,
     policy::{
-        FleetLimits, LeaseRules, LivenessRules, PolicyError, RunRules, WorkerFleetPolicy,
-        WorkerFleetPolicyForm,
+        CloneRule, FleetLimits, IdentityRules, LeaseRules, LivenessRules, PolicyError, RunRules, UsedOnce,
+        WorkerFleetPolicy, WorkerFleetPolicyForm, WorkerRules,
     },
+    position::{LogId, Position},
     principal::{CommandId, Principal},
-    recover::RecoverError,
     rejection::{
-        AcquireError, AttestError, ChallengeError, CommandError, HeartbeatError, LeaseError, ManageError,
-        TimeError, WorkerError,
+        AcquireError, AttestError, ChallengeError, HeartbeatError, LeaseError, ManageError, Shortage,
+        WorkerError,
     },
-    replay::Replay,
+    replica::{Follower, Replay},
     runs::{RunRecord, RunState},
     setup::Setup,
-    snapshot::SnapshotWriter,
     state::{FleetState, WorkerView},
+    stored::{MAX_RECORD_BYTES, RecoverError, SnapshotWriter},
     table::{Act, admitted, render_diagram, render_table},
 };

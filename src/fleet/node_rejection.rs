@@ -1,6 +1,6 @@
-//! How what is asked about paired devices is refused.
+//! Refusals of operations on paired devices.
 
-use super::rejection::{CommandError, TimeError};
+use super::command_rejection::{CommandError, TimeError};
 use crate::{
     code::{Code, Coded},
     dispatch::DispatchError,
@@ -11,19 +11,19 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// Refused before it was looked at.
+    /// The operation was refused before it was decided.
     #[error(transparent)]
     Command(#[from] CommandError),
     /// The device is not authenticated.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The registry refuses.
+    /// The device registry refuses the operation.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The pairing desk refuses.
+    /// The pairing desk refuses the operation.
     #[error(transparent)]
     Pairing(#[from] PairingError),
-    /// Dispatch refuses.
+    /// The dispatch refuses the operation.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
 }

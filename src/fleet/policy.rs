@@ -1,11 +1,17 @@
-//! `WorkerFleetPolicy`: every number and rule of a fleet, checked for consistency when it is built.
+//! `WorkerFleetPolicy`: every number and rule of a fleet. The rules are checked for consistency when the
+//! policy is built.
 
 use alloc::{string::String, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    attestation::AttestationPolicy,
+    attestation::{
+        AttestationPolicy,
+        policy::AttestationPolicyForm,
+        strict::{self, Limits, StrictError},
+    },
+    capability::CapabilityName,
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     dispatch::{DispatchPolicy, DispatchPolicyDocument},
@@ -18,13 +24,13 @@ use crate::{
     time::Millis,
 };
 
-/// The longest overlap of a certificate rotation.
+/// The longest overlap of a certificate rotation that a policy can allow.
 const MAX_OVERLAP: Millis = Millis::from_secs(30 * 86_400);
 
 /// The largest payload of a request or a result: what fits into a frame.
 const MAX_PAYLOAD: u32 = 512 << 10;
 
-/// A policy that contradicts itself, with the rule that it breaks.
+/// A policy that breaks one of its own rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("fleet policy: {rule}")]
 pub struct PolicyError {
@@ -32,7 +38,7 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// The rule that does not hold.
+    /// The rule that does not hold, as text.
     pub fn rule(&self) -> &'static str {
         self.rule
     }
@@ -63,26 +69,31 @@ macro_rules! section {
 section! {
     /// How long leases last.
     LeaseRules {
-        /// The most that one grant or renewal adds. Default 60 s.
+        /// How much time one grant or renewal gives at most. Default 60 s.
         ttl_max_ms: Millis = Millis::from_secs(60),
-        /// The least that a lease must have left when it is granted. Default 1 s.
+        /// How much time a lease must have left at least when it is granted. Default 1 s.
         ttl_min_ms: Millis = Millis::from_secs(1),
-        /// How often a worker renews. Shorter than `ttl_max_ms`. Default 20 s.
+        /// How often a worker renews its lease. Must be less than `ttl_max_ms`. Default 20 s.
         renew_every_ms: Millis = Millis::from_secs(20),
-        /// The longest that a lease can be renewed to, from its grant. Default 1 h.
+        /// How long after its grant a lease ends at the latest, however often it is renewed. Default 1 h.
         longest_ms: Millis = Millis::from_secs(3600),
-        /// How long after its expiry a run is held before it may be leased again. Default 10 s.
+        /// How long after the expiry of its lease a run is held before it may be leased again. Must be at
+        /// least `clock_budget_ms` + `max_staleness_ms`. Default 10 s.
         grace_ms: Millis = Millis::from_secs(10),
-        /// How long a worker may take to start what it was assigned. Default 10 s.
+        /// How long a worker may take to start the run of a lease. Default 10 s.
         start_ms: Millis = Millis::from_secs(10),
         /// How long a worker may take to acknowledge a revocation. Default 10 s.
         acknowledge_ms: Millis = Millis::from_secs(10),
-        /// How much the worker's clock and the coordinator's may differ over one lease. Default 2 s.
+        /// How much the clocks of a worker and of the coordinator may differ over one lease. Default 2 s.
         clock_budget_ms: Millis = Millis::from_secs(2),
-        /// How stale an enforcement point's view may be before it fails closed. Default 5 s.
+        /// How old the view of an enforcement point may be before it permits nothing. Default 5 s.
         max_staleness_ms: Millis = Millis::from_secs(5),
-        /// How much of a cleanup report is believed. Default: what the worker reports.
+        /// What a cleanup report must be backed by. Default: the worker's report alone is enough.
         cleanup: CleanupRule = CleanupRule::Reported,
+        /// Whether the completion of a lease that has expired, and that nobody revoked, is accepted until its
+        /// run is leased again. The lease stays lost: the worker owes cleanup and evidence all the same.
+        /// Default no.
+        complete_late: bool = false,
     }
 }
 
@@ -91,47 +102,95 @@ section! {
     LivenessRules {
         /// How often workers send a heartbeat. Default 5 s.
         heartbeat_every_ms: Millis = Millis::from_secs(5),
-        /// How long a worker may be silent and still count as heard. Default 20 s.
+        /// How long a worker may be silent and still count as heard. Must be more than `heartbeat_every_ms`.
+        /// Default 20 s.
         offline_after_ms: Millis = Millis::from_secs(20),
-        /// The share of workers, in percent, whose silence makes the coordinator suspect itself. Default 50.
+        /// The brake: the share of workers, in percent, that must fall silent together before the coordinator
+        /// suspects its own connection and does not lease their runs again. Default 50.
         brake_percent: u8 = 50,
-        /// Below this number of workers the brake stays off. Default 4.
+        /// The number of workers below which the brake is off. Default 4.
         brake_min_workers: u32 = 4,
-        /// How far the wall clock may move against the monotonic line between two events. Default 60 s.
+        /// How long after the last of the workers that fell silent together the brake ends by itself. Default
+        /// 5 min.
+        brake_hold_ms: Millis = Millis::from_secs(300),
+        /// How far the wall clock may move against the monotonic clock between two records. Default 60 s.
         max_wall_step_ms: Millis = Millis::from_secs(60),
+        /// Whether time in which the coordinator stood still for longer than `heartbeat_every_ms` counts for
+        /// no worker's silence. With it, the coordinator asks to be called twice in each such span. Default
+        /// no.
+        excuse_standstill: bool = false,
     }
 }
 
 section! {
-    /// What a run may have.
+    /// How often and how long a run may be leased.
     RunRules {
-        /// How many leases a run may be granted in all. Default 3.
+        /// How many leases a run may be granted. Default 3.
         max_attempts: u32 = 3,
-        /// The longest that a grant may live from issue to end; also how long the end of a run is remembered. Default 24 h.
+        /// How many attempts that were lost through no fault of the job (revoked, drained, quarantined, or
+        /// while the coordinator stood still) do not count against `max_attempts`. Default 0: every attempt
+        /// counts.
+        max_spared: u32 = 0,
+        /// Whether the next attempt of a run prefers another worker than the last one had. Default no.
+        retry_elsewhere: bool = false,
+        /// The longest lifetime of a grant, and how long the end of a run is remembered. Default 24 h.
         grant_lifetime_max_ms: Millis = Millis::from_secs(86_400),
-        /// Who may sign grants outside this process. Default: nobody.
+        /// Who may sign grants outside of this process. Default: nobody.
         issuers: GrantIssuers = GrantIssuers::default(),
     }
 }
 
+/// Which workers are used once. The end of their lease retires them, once they owe no cleanup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum UsedOnce {
+    /// No worker.
+    #[default]
+    Nobody,
+    /// Every worker.
+    Everybody,
+    /// The workers whose evidence states this capability.
+    Capability(CapabilityName),
+}
+
 section! {
-    /// How many of each thing the fleet holds. Over the bound is a refusal, never growth.
+    /// When workers are set aside, quarantined or retired automatically.
+    WorkerRules {
+        /// How many bad runs in a row set a worker aside. A probe that ends well, or an operator, ends that.
+        /// Default 0: never.
+        set_aside_after: u32 = 0,
+        /// How often a replaced incarnation may come back before the worker is quarantined because two places
+        /// use its identity. Default 0: returns are not counted.
+        latch_displaced_after: u32 = 0,
+        /// Which workers are used once. Default: none.
+        used_once: UsedOnce = UsedOnce::Nobody,
+        /// Whether a new worker may take the slot of a retired one when the fleet is full. The retired worker
+        /// is forgotten then. Default no: the slot becomes free after `limits.retired_memory_ms`.
+        reuse_retired: bool = false,
+    }
+}
+
+section! {
+    /// How many of each thing the fleet holds. What would exceed a bound is refused.
     FleetLimits {
-        /// Workers, retired ones that are still remembered included. Default 100 000, at most 16 million.
+        /// Workers, including retired ones that are still remembered. Default 100 000, at most 16 million.
         workers: u32 = 100_000,
-        /// Devices, revoked ones included. Default 100 000.
+        /// Devices, including revoked ones. Default 100 000, at most 8 million.
         devices: u32 = 100_000,
-        /// Runs, ended ones that are still remembered included. Default 1 million.
+        /// Runs, including ended ones that are still remembered. Default 1 million.
         runs: u32 = 1_000_000,
         /// Spent grants that have not expired. Default 1 million.
         grants: u32 = 1_000_000,
         /// Spent nonces that have not expired. Default 100 000.
         nonces: u32 = 100_000,
-        /// Client sessions; every device that acts has one. Default 262 144.
+        /// Client sessions. Every device that acts has one. Default 262 144.
         sessions: u32 = 262_144,
-        /// Remembered operations of one session. Default 64, at most 1 024.
+        /// How many operations of one session are remembered. Default 64, at most 1 024.
         window: u32 = 64,
-        /// Transitions of one call of `expire`. Default 256, at most 65 536.
+        /// The bytes of all remembered answers, with 64 bytes added for each answer. Default 256 MiB.
+        answer_bytes: u64 = 256 << 20,
+        /// How many transitions one call of `expire` makes. Default 256, at most 65 536.
         transitions_per_call: u32 = 256,
         /// How long a retired worker is remembered. Default 24 h.
         retired_memory_ms: Millis = Millis::from_secs(86_400),
@@ -139,39 +198,74 @@ section! {
         session_memory_ms: Millis = Millis::from_secs(86_400),
         /// Handshakes, challenges and appraisals that one device may cause within `admission_window_ms`. Default 60.
         admission_per_device: u32 = 60,
+        /// The longest certificate of a device, in bytes: 1 024 to 65 536. Default 16 384. Certificates that
+        /// carry evidence of their key (RA-TLS) are longer.
+        certificate_bytes: u32 = 16_384,
         /// The window of `admission_per_device`. Default 60 s.
         admission_window_ms: Millis = Millis::from_secs(60),
     }
 }
 
-/// The serde form of [`WorkerFleetPolicy`]. Only `fleet` and `attestation` have no default.
+/// What follows if somebody presents a certificate of a device that a later certificate replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CloneRule {
+    /// The connection is refused, and a notice says that the device may be in two places.
+    Notice,
+    /// The connection is refused and the device is revoked, for
+    /// [`RevocationReason::Cloned`](crate::identity::RevocationReason::Cloned), until an operator clears
+    /// that: nobody can tell which of the two is the device.
+    Latch,
+}
+
+section! {
+    /// What a device's certificate allows after it no longer authenticates.
+    IdentityRules {
+        /// How long after its end a device may renew its certificate, if an operator's standing order allows
+        /// it: up to 366 days. Default 0: not at all.
+        renewal_grace_ms: Millis = Millis::ZERO,
+        /// What follows if somebody presents a certificate that was rotated away. Default `notice`, because
+        /// an agent that kept only its former certificate, or that resumes a TLS session made with it, does
+        /// the same. With `latch`, neither a thief nor the robbed device can go on once both have connected.
+        clones: CloneRule = CloneRule::Notice,
+    }
+}
+
+/// The serde form of [`WorkerFleetPolicy`]. Every member but `fleet` and `attestation` has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct WorkerFleetPolicyForm {
-    /// The fleet: the audience of evidence, grants and nonces.
+    /// The fleet's name: the audience of evidence, grants and nonces.
     pub fleet: FleetId,
     /// Which evidence lets a worker join.
     pub attestation: AttestationPolicy,
-    /// How long a challenge stays good. Default 60 s.
+    /// How long a nonce stays good: 1 ms to 1 h. Default 60 s.
     #[serde(default = "challenge_ttl")]
     pub challenge_ttl_ms: Millis,
-    /// Leases.
+    /// How long leases last.
     #[serde(default)]
     pub lease: LeaseRules,
-    /// Silence.
+    /// How silence is judged.
     #[serde(default)]
     pub liveness: LivenessRules,
-    /// Runs and grants.
+    /// How often and how long a run may be leased.
     #[serde(default)]
     pub runs: RunRules,
-    /// Bounds.
+    /// When workers are set aside, quarantined or retired automatically.
+    #[serde(default)]
+    pub workers: WorkerRules,
+    /// How many of each thing the fleet holds.
     #[serde(default)]
     pub limits: FleetLimits,
-    /// Pairing.
+    /// What a device's certificate allows after it no longer authenticates.
+    #[serde(default)]
+    pub identity: IdentityRules,
+    /// The rules of pairing.
     #[serde(default)]
     pub pairing: PairingPolicyForm,
-    /// Requests to devices.
+    /// The rules of requests to devices.
     #[serde(default)]
     pub dispatch: DispatchPolicyDocument,
 }
@@ -181,7 +275,16 @@ const fn challenge_ttl() -> Millis {
 }
 
 impl WorkerFleetPolicyForm {
-    /// A form with every default, for `fleet` and `attestation`.
+    /// Reads a form from JSON, strictly and within [`Limits::POLICY`]: no duplicate keys, no arrays in place
+    /// of objects, nothing after the document.
+    ///
+    /// # Errors
+    /// [`StrictError`] with the byte offset.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, StrictError> {
+        strict::read(bytes, &Limits::POLICY)
+    }
+
+    /// A form for `fleet` and `attestation` with the default of every other member.
     pub fn new(fleet: FleetId, attestation: AttestationPolicy) -> Self {
         Self {
             fleet,
@@ -190,7 +293,9 @@ impl WorkerFleetPolicyForm {
             lease: LeaseRules::default(),
             liveness: LivenessRules::default(),
             runs: RunRules::default(),
+            workers: WorkerRules::default(),
             limits: FleetLimits::default(),
+            identity: IdentityRules::default(),
             pairing: PairingPolicyForm::default(),
             dispatch: DispatchPolicyDocument::default(),
         }
@@ -245,7 +350,7 @@ impl WorkerFleetPolicyForm {
     }
 }
 
-/// The policy of a fleet: validated when it is built, immutable, cheap to clone.
+/// The policy of a fleet. It is validated when it is built, immutable, and cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerFleetPolicy(Arc<Valid>);
 
@@ -259,7 +364,8 @@ struct Valid {
 
 impl Serialize for WorkerFleetPolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The journal's compact format has no field names; a policy keeps them, so that it stays readable there.
+        // The compact format of the journal has no field names. A policy keeps them, so that people can read
+        // it there.
         if serializer.is_human_readable() {
             self.0.form.serialize(serializer)
         } else {
@@ -270,13 +376,78 @@ impl Serialize for WorkerFleetPolicy {
 
 impl<'de> Deserialize<'de> for WorkerFleetPolicy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form = if deserializer.is_human_readable() {
-            WorkerFleetPolicyForm::deserialize(deserializer)?
-        } else {
-            serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)?
-        };
-        Self::try_from(form).map_err(de::Error::custom)
+        if deserializer.is_human_readable() {
+            return Self::try_from(WorkerFleetPolicyForm::deserialize(deserializer)?)
+                .map_err(de::Error::custom);
+        }
+        // A journal or a snapshot contains policies that were checked when they came into force. A rule that
+        // was added since must not make them unreadable; it applies from the next `SetPolicy`.
+        let stored: StoredPolicy =
+            serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)?;
+        Ok(stored.into())
     }
+}
+
+/// A [`WorkerFleetPolicyForm`] as a journal stores it: parsed without validation. Members of later versions
+/// have defaults.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPolicy {
+    fleet: FleetId,
+    attestation: AttestationPolicyForm,
+    #[serde(default = "challenge_ttl")]
+    challenge_ttl_ms: Millis,
+    #[serde(default)]
+    lease: LeaseRules,
+    #[serde(default)]
+    liveness: LivenessRules,
+    #[serde(default)]
+    runs: RunRules,
+    #[serde(default)]
+    workers: WorkerRules,
+    #[serde(default)]
+    limits: FleetLimits,
+    #[serde(default)]
+    identity: IdentityRules,
+    #[serde(default)]
+    pairing: PairingPolicyForm,
+    #[serde(default)]
+    dispatch: DispatchPolicyDocument,
+}
+
+impl From<StoredPolicy> for WorkerFleetPolicy {
+    fn from(stored: StoredPolicy) -> Self {
+        let form = WorkerFleetPolicyForm {
+            fleet: stored.fleet,
+            attestation: AttestationPolicy::held_before(stored.attestation),
+            challenge_ttl_ms: stored.challenge_ttl_ms,
+            lease: stored.lease,
+            liveness: stored.liveness,
+            runs: stored.runs,
+            workers: stored.workers,
+            limits: stored.limits,
+            identity: stored.identity,
+            pairing: stored.pairing,
+            dispatch: stored.dispatch,
+        };
+        let (devices, revocations) = bounds_of_devices(&form.limits);
+        let limits = &form.limits;
+        let devices = DeviceLimits::held_before(
+            devices,
+            revocations,
+            MAX_OVERLAP,
+            limits.certificate_bytes,
+            form.identity.renewal_grace_ms,
+        );
+        let pairing = PairingPolicy::held_before(form.pairing);
+        let dispatch = DispatchPolicy::held_before(form.dispatch.clone());
+        Self(Arc::new(Valid { form, devices, pairing, dispatch }))
+    }
+}
+
+/// The largest number of devices, and the largest number of revocations of unregistered subjects.
+fn bounds_of_devices(limits: &FleetLimits) -> (u32, u32) {
+    (limits.devices, limits.devices.saturating_mul(2).max(64))
 }
 
 impl TryFrom<WorkerFleetPolicyForm> for WorkerFleetPolicy {
@@ -286,9 +457,13 @@ impl TryFrom<WorkerFleetPolicyForm> for WorkerFleetPolicy {
         if let Some(rule) = form.broken_rule() {
             return Err(PolicyError { rule });
         }
-        let devices = form.limits.devices;
-        let devices = DeviceLimits::new(devices, devices.saturating_mul(2).max(64), MAX_OVERLAP)
-            .map_err(|_| PolicyError { rule: "limits.devices is 1 to 8 million" })?;
+        let (devices, revocations) = bounds_of_devices(&form.limits);
+        let devices = DeviceLimits::new(devices, revocations, MAX_OVERLAP)
+            .map_err(|_| PolicyError { rule: "limits.devices is 1 to 8 million" })?
+            .with_max_certificate_bytes(form.limits.certificate_bytes)
+            .map_err(|_| PolicyError { rule: "limits.certificate_bytes is 1 024 to 65 536" })?
+            .with_renewal_grace(form.identity.renewal_grace_ms)
+            .map_err(|_| PolicyError { rule: "identity.renewal_grace_ms is at most 366 days" })?;
         let pairing = PairingPolicy::new(form.pairing)
             .map_err(|_| PolicyError { rule: "pairing is what a pairing policy may be" })?;
         let dispatch = DispatchPolicy::try_from(form.dispatch.clone())
@@ -317,12 +492,12 @@ impl WorkerFleetPolicy {
         FieldHasher::new("fleet-policy.v1").field(self.to_json().as_bytes()).finish()
     }
 
-    /// The policy in its serde form, as JSON.
+    /// The serde form of the policy, as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&self.0.form).unwrap_or_default()
     }
 
-    /// The bounds of the devices, their pairing and what is dispatched to them.
+    /// The policies of the device registry, of pairing and of dispatch.
     pub(crate) fn node_policies(&self) -> (DeviceLimits, PairingPolicy, DispatchPolicy) {
         (self.0.devices, self.0.pairing, self.0.dispatch.clone())
     }

@@ -1,34 +1,42 @@
-//! Whether an event is possible in a state. A journal that says otherwise is not the journal of this fleet.
+//! Whether an event is possible in a state. A journal that contains an impossible event is not the journal of
+//! this fleet.
 //!
-//! Decisions make only possible events; recovery believes nothing and asks here first.
+//! Decisions make only possible events. Recovery trusts nothing and checks every event here before it folds
+//! it.
 
 use super::{
     condition::{Activity, LeaseStage},
     event::FleetEvent,
     roster::WorkerRecord,
-    runs::RunState,
     state::{self, FleetState},
-    table::{Act, TABLE},
+    table::{self, Act},
 };
 use crate::{lease::Fence, time::Now};
 
-type Verdict = Result<(), &'static str>;
+pub(super) type Verdict = Result<(), &'static str>;
 
-fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
+pub(super) fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
 impl FleetState {
-    /// Whether `event` can have happened here at `at`.
+    /// Checks whether `event` can have happened in this state at `at`.
     pub(crate) fn possible(&self, at: Now, event: &FleetEvent) -> Verdict {
         let remembered = matches!(event, FleetEvent::CommandRemembered { .. });
         ensure(self.last.mono <= at.mono && (remembered || self.last.wall <= at.wall), "time goes back")?;
         match event {
             FleetEvent::Founded { .. } => ensure(self.version == 0, "a fleet begins once"),
-            FleetEvent::EpochBegan { epoch } => ensure(*epoch > self.epoch, "an epoch does not grow"),
-            FleetEvent::RestoredStale { .. }
-            | FleetEvent::CommandRemembered { .. }
-            | FleetEvent::WallAccepted { .. } => Ok(()),
+            FleetEvent::EpochBegan { epoch, .. } => ensure(*epoch > self.epoch, "an epoch does not grow"),
+            FleetEvent::EverythingLost { run_held_until } => {
+                ensure(self.quiet_until <= *run_held_until, "runs are free in the quiet period")
+            }
+            FleetEvent::CommandRemembered { command, .. } => {
+                let limits = &self.policy.limits;
+                let (sessions, memory) = (limits.sessions, limits.session_memory_ms);
+                let room = self.sessions.admits(&command.client, sessions, memory, at.mono);
+                ensure(room, "a command is remembered and there is no room for its client")
+            }
+            FleetEvent::RestoredStale { .. } | FleetEvent::WallAccepted { .. } => Ok(()),
             FleetEvent::PolicySet { policy, generation } => {
                 ensure(policy.fleet == self.policy.fleet, "a policy is for another fleet")?;
                 ensure(self.fits(policy).is_ok(), "a policy has less room than what is held")?;
@@ -49,21 +57,17 @@ impl FleetState {
             FleetEvent::DispatchChanged { change } => {
                 ensure(self.nodes.dispatch.is_possible(change), "a dispatch event is not possible")
             }
-            FleetEvent::RunEnded { run, fence, .. } => {
-                let record = self.run(run).ok_or("a run ends that is not known")?;
-                ensure(!matches!(record.state, RunState::Ended { .. }), "a run ends twice")?;
-                let last = match record.state {
-                    RunState::Leased { fence, .. }
-                    | RunState::Held { fence, .. }
-                    | RunState::Ended { fence, .. } => fence,
-                };
-                ensure(last == *fence, "a run ends under a lease that is not its last")
-            }
+            // That the run is known and its last lease was this one is found while it is folded, with the same look-up.
+            FleetEvent::RunEnded { .. } => Ok(()),
             FleetEvent::FleetQuarantined { generation } => {
                 let next = self.roster.quarantine_generation.saturating_add(1);
                 ensure(*generation == next, "a quarantine generation is skipped")
             }
             FleetEvent::WorkerRegistered { slot, worker, device } => {
+                ensure(
+                    self.roster.len() < self.policy.limits.workers,
+                    "a worker is registered over the bound",
+                )?;
                 ensure(
                     *slot == self.roster.next_slot(),
                     "a worker is registered in another slot than the next",
@@ -96,13 +100,11 @@ impl FleetState {
                 ensure(live.is_none(), "an incarnation begins with a lease")?;
                 ensure(*incarnation > self.roster.generation(slot), "an incarnation does not grow")
             }
-            FleetEvent::EvidenceAccepted { evidence, nonce, .. } => {
-                ensure(!self.nonces.contains(nonce), "a nonce is spent twice")?;
-                ensure(
-                    evidence.generation == self.policy_generation,
-                    "evidence of another policy is accepted",
-                )
-            }
+            // Folding checks that its nonce is unspent, with the same look-up.
+            FleetEvent::EvidenceAccepted { evidence, .. } => ensure(
+                evidence.generation == self.policy_generation,
+                "evidence of another policy is accepted",
+            ),
             FleetEvent::EvidenceKept { generation, valid_until, valid_until_mono, .. } => {
                 let held = record.evidence.as_ref().map(|evidence| &evidence.record);
                 let held = held.ok_or("evidence is kept that is not there")?;
@@ -121,12 +123,14 @@ impl FleetState {
             ),
             FleetEvent::LeaseGranted { lease, .. } => {
                 let quarantined = self.roster.is_quarantined(record);
-                let open = TABLE
-                    .iter()
-                    .any(|row| row.act == Act::Acquire && row.from.contains(&record.activity.kind()));
                 ensure(
-                    open && !quarantined && !record.draining,
+                    table::is_open(Act::Acquire, record.activity.kind()) && !quarantined && !record.draining,
                     "a lease goes to a worker that may not have one",
+                )?;
+                let marks = record.marks();
+                ensure(
+                    !marks.set_aside || marks.probing,
+                    "a worker that is set aside gets more than a probe",
                 )?;
                 ensure(
                     self.evidence_in_force(record, at),
@@ -140,15 +144,14 @@ impl FleetState {
                     at.mono < lease.expires && lease.expires <= lease.horizon,
                     "a lease is over when it is granted",
                 )?;
-                ensure(self.quiet_until <= at.mono, "a lease is granted in the quiet period")?;
-                let terms = &lease.terms;
-                ensure(!self.grants.contains(&terms.spent_as()), "a grant is spent twice")?;
                 ensure(
-                    self.run(&terms.run).is_none_or(
-                        |run| matches!(run.state, RunState::Held { until, .. } if until <= at.mono),
-                    ),
-                    "a run is leased that is not free",
-                )
+                    lease.worker == record.id
+                        && lease.device == record.device
+                        && lease.incarnation == self.roster.generation(slot),
+                    "a lease names another worker",
+                )?;
+                ensure(self.quiet_until <= at.mono, "a lease is granted in the quiet period")
+                // Folding checks that its grant is unspent and its run is free, with the same look-ups.
             }
             FleetEvent::RunStarted { fence, .. } => {
                 fenced(fence)?;
@@ -162,6 +165,12 @@ impl FleetState {
                         && *expires <= held.lease.horizon
                 });
                 ensure(fits, "a renewal passes the horizon, or revives a lease")
+            }
+            FleetEvent::LeaseBounded { fence, expires, horizon, .. } => {
+                fenced(fence)?;
+                let open = matches!(stage, Some(LeaseStage::Assigned | LeaseStage::Running));
+                let sooner = live.is_some_and(|held| *expires <= held.lease.expires && expires <= horizon);
+                ensure(open && sooner, "a lease is bounded that does not run, or gets more time by that")
             }
             FleetEvent::LeaseRevoked { fence, .. } => {
                 fenced(fence)?;
@@ -181,6 +190,26 @@ impl FleetState {
                 ensure(record.quarantine().release, "a quarantine is released that no operator closed")
             }
             FleetEvent::DrainBegan { .. } => ensure(!record.draining, "draining begins twice"),
+            FleetEvent::DrainPlanned { .. } => {
+                ensure(record.draining, "a drain is planned that did not begin")
+            }
+            FleetEvent::ProbeBegan { .. } => {
+                let idle = matches!(record.activity, Activity::Available);
+                ensure(idle && record.marks().set_aside, "a probe begins of a worker that is not set aside")
+            }
+            FleetEvent::WorkerRated { bad_in_a_row, set_aside, .. } => {
+                let former = record.marks().bad_in_a_row;
+                let counted = *bad_in_a_row == 0 || *bad_in_a_row == former.saturating_add(1);
+                ensure(counted, "a run that ended badly is not counted once")?;
+                ensure(
+                    live.is_some() || *bad_in_a_row == 0 && !set_aside,
+                    "a worker is set aside without a lease that ended",
+                )
+            }
+            FleetEvent::WorkerDisplaced { times, .. } => ensure(
+                *times == record.marks().displaced.saturating_add(1),
+                "a displaced incarnation is not counted once",
+            ),
             FleetEvent::DrainEnded { .. } => ensure(record.draining, "draining ends that did not begin"),
             FleetEvent::WorkerRetired { .. } => ensure(live.is_none(), "a worker is retired with a lease"),
             _ => Ok(()),

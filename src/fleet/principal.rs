@@ -1,4 +1,5 @@
-//! Who asks. The shell says so after it has authenticated the peer; the answer stays in the event.
+//! Who asks for an operation. The shell names the principal after it has authenticated the peer; the record
+//! keeps it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,34 +8,34 @@ use crate::{
     id::{ClientId, DeviceId},
 };
 
-/// The party behind an operation.
+/// The party that asks for an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Principal {
-    /// A device, authenticated by its certificate on this very connection.
+    /// A device, authenticated by its certificate on this connection.
     Device {
         /// The device.
         device: DeviceId,
-        /// SHA-256 of the certificate that the connection was made with.
+        /// SHA-256 of the certificate with which the connection was made.
         certificate: Sha256Digest,
     },
-    /// A service of this fleet.
+    /// A service that uses the fleet.
     Service(ClientId),
-    /// A person with an operator's rights.
+    /// A person with the rights of an operator.
     Operator(ClientId),
-    /// A peer that is pairing, and has proved nothing before.
+    /// A peer that is pairing and is not authenticated.
     Stranger,
-    /// The core itself: a deadline that passed, a recovery.
+    /// The core itself, for deadlines and recovery.
     Core,
 }
 
-/// A client's own number for an operation. Repeating it gives the first answer again.
+/// A client's own number for an operation. A repeat gets the answer of the first time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandId {
     /// The client's session.
     pub client: ClientId,
-    /// Counts up within the session.
+    /// The number of the operation, which grows within the session.
     pub sequence: u64,
 }

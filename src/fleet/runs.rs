@@ -1,45 +1,48 @@
-//! The ledger of runs: who has each, how often it was tried, and how it ended, for as long as that could matter.
+//! The ledger of runs: which worker has each run, how often it was tried, and how it ended. A run is
+//! remembered for as long as a grant for it could live.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{condition::LossReason, operation::RunOutcome, spent::FORGOTTEN};
+use super::{condition::LossReason, outcome::RunOutcome};
 use crate::{
     id::RunId,
+    index::Slot,
     lease::Fence,
+    order::{Nodes, Order},
     slab::{Keyed, KeyedSlab},
     time::Mono,
 };
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunState {
-    /// Leased.
+    /// The run is leased.
     Leased {
-        /// To the worker in this slot.
+        /// The slot of the worker that holds the lease.
         slot: u32,
-        /// Under this fence.
+        /// The fence of the lease.
         fence: Fence,
     },
-    /// Its last lease is over. Its holder may still act, until then.
+    /// The last lease of the run has ended, and its holder may still act until `until`.
     Held {
-        /// It may be leased again from this instant on.
+        /// The run may be leased again from this instant.
         until: Mono,
-        /// The lease that was over.
+        /// The fence of that lease.
         fence: Fence,
-        /// Why; `None` where it was given back.
+        /// Why the lease ended; `None` if the worker returned it.
         reason: Option<LossReason>,
     },
-    /// Ended for good.
+    /// The run has ended permanently.
     Ended {
-        /// The lease that it ended under.
+        /// The fence of the lease under which the run ended.
         fence: Fence,
-        /// How; `None` where all its attempts were lost.
+        /// How the run ended; `None` if all its attempts were lost.
         outcome: Option<RunOutcome>,
-        /// Why the last of them was lost, where it ended by that.
+        /// Why its last lease was lost, if that ended the run.
         lost: Option<LossReason>,
     },
 }
@@ -50,14 +53,36 @@ pub enum RunState {
 pub struct RunRecord {
     /// The run.
     pub run: RunId,
-    /// How many leases it was granted.
+    /// How many leases the run was granted.
     pub attempts: u32,
-    /// Where it stands.
+    /// The state of the run.
     pub state: RunState,
-    /// While it is not leased: until when it is remembered.
+    /// Until when the run is remembered. `Mono::NEVER` while it is leased.
     pub remembered_until: Mono,
-    /// How many events had been folded when it was left: those of one instant are forgotten in this order.
+    /// How many events had been folded when the lease ended. Runs with the same `remembered_until` are
+    /// forgotten in this order.
     pub left_at: u64,
+    /// How many of its attempts were lost through no fault of the job, counted while the policy spares such
+    /// attempts.
+    pub spared: u32,
+    /// The slot of the worker that had the run last, if the policy prefers another one for the next attempt.
+    pub last_on: Option<u32>,
+}
+
+/// How a lease of a run ended.
+pub(crate) struct Left {
+    pub(crate) fence: Fence,
+    pub(crate) reason: Option<LossReason>,
+    /// Until when the run is held.
+    pub(crate) until: Mono,
+    /// Until when the run is remembered.
+    pub(crate) memory: Mono,
+    /// How many events had been folded.
+    pub(crate) version: u64,
+    /// Whether the attempt does not count against the job.
+    pub(crate) spared: bool,
+    /// Whether the next attempt prefers another worker.
+    pub(crate) elsewhere: bool,
 }
 
 impl Keyed for RunRecord {
@@ -70,13 +95,13 @@ impl Keyed for RunRecord {
 #[derive(Clone, Debug)]
 pub(crate) struct Runs {
     records: KeyedSlab<RunRecord>,
-    /// The runs that are not leased, in the order in which they need not be remembered any more. A run that was left
-    /// and leased again leaves an empty place; the first place is never empty. New ones come at the end, but where a
-    /// policy has shortened how long is remembered. Follows from the records.
-    over: VecDeque<(Place, Option<RunId>)>,
+    /// The slots of the runs that are not leased, in the order in which they are forgotten. Derived from the
+    /// records.
+    over: Order<Place>,
+    places: Nodes<Place, ()>,
 }
 
-/// When a run that is not leased is forgotten: its instant, and what tells those of one instant apart.
+/// When a run that is not leased is forgotten, and a number that orders the runs of one instant.
 type Place = (Mono, u64);
 
 impl PartialEq for Runs {
@@ -88,7 +113,14 @@ impl PartialEq for Runs {
 impl Eq for Runs {}
 
 impl RunRecord {
-    /// Its place among those that are not leased.
+    /// How many attempts count against the job if up to `most` are spared. `losing_spared` says whether an
+    /// attempt that is being lost now is one of them.
+    pub(crate) fn counted(&self, most: u32, losing_spared: bool) -> u32 {
+        let spared = self.spared.saturating_add(losing_spared.into());
+        self.attempts.saturating_sub(spared.min(most))
+    }
+
+    /// Its place in the order of forgetting; `None` while it is leased.
     fn place(&self) -> Option<Place> {
         match self.state {
             RunState::Leased { .. } => None,
@@ -99,16 +131,21 @@ impl RunRecord {
 
 impl Runs {
     pub(crate) fn new(index_key: [u8; 16]) -> Self {
-        Self { records: KeyedSlab::new(index_key), over: VecDeque::new() }
+        Self { records: KeyedSlab::new(index_key), over: Order::default(), places: Nodes::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there is no room for another run at `now`: what is over by then makes room.
+    /// Whether there is no room for another run at `now`. A run that may be forgotten by then makes room.
     pub(crate) fn is_full(&self, limit: usize, now: Mono) -> bool {
-        self.len() >= limit && self.over.front().is_none_or(|((until, _), _)| *until > now)
+        self.len() >= limit && self.next_forgotten().is_none_or(|until| until > now)
+    }
+
+    /// When the next run is forgotten; `None` if all runs are leased.
+    pub(crate) fn next_forgotten(&self) -> Option<Mono> {
+        self.over.first(&self.places).map(|(until, _)| until)
     }
 
     pub(crate) fn get(&self, run: &RunId) -> Option<&RunRecord> {
@@ -119,17 +156,25 @@ impl Runs {
         self.records.iter()
     }
 
-    /// The run is leased once more.
-    pub(crate) fn leased(&mut self, run: &RunId, slot: u32, fence: Fence) {
+    /// Leases the run once more. Returns false, and changes nothing, if the run is known and not `free`.
+    pub(crate) fn leased(
+        &mut self,
+        run: &RunId,
+        slot: u32,
+        fence: Fence,
+        free: impl FnOnce(&RunRecord) -> bool,
+    ) -> bool {
         let state = RunState::Leased { slot, fence };
         match self.records.find_or_hash(run.as_str().as_bytes()) {
             Ok(slot) => {
                 if let Some(record) = self.records.get_mut(slot) {
-                    let before = record.place();
+                    if !free(record) {
+                        return false;
+                    }
                     record.remembered_until = Mono::NEVER;
                     record.attempts = record.attempts.saturating_add(1);
                     record.state = state;
-                    self.vacate(before);
+                    self.over.remove(&mut self.places, slot);
                 }
             }
             Err(hash) => {
@@ -139,33 +184,33 @@ impl Runs {
                     state,
                     remembered_until: Mono::NEVER,
                     left_at: 0,
+                    spared: 0,
+                    last_on: None,
                 };
                 self.records.insert_hashed(hash, record);
             }
         }
+        true
     }
 
-    /// The lease `fence` of the run is over; it is held until `until`. A run that has ended stays ended.
-    pub(crate) fn held(
-        &mut self,
-        run: &RunId,
-        fence: Fence,
-        reason: Option<LossReason>,
-        until: Mono,
-        memory: Mono,
-        version: u64,
-    ) {
+    /// Ends the lease of a run and holds the run. A run that has ended stays ended.
+    pub(crate) fn held(&mut self, run: &RunId, left: &Left) {
+        let Left { fence, reason, until, memory, version, spared, elsewhere } = *left;
         let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return };
         if let Some(record) = self.records.get_mut(slot)
-            && matches!(record.state, RunState::Leased { fence: live, .. } if live == fence)
+            && let RunState::Leased { slot: on, fence: live } = record.state
+            && live == fence
         {
             record.state = RunState::Held { until, fence, reason };
+            record.spared = record.spared.saturating_add(spared.into());
+            record.last_on = elsewhere.then_some(on);
             (record.remembered_until, record.left_at) = (memory, version);
-            self.occupy((memory, version), run.clone());
+            self.occupy(slot, (memory, version));
         }
     }
 
-    /// The run has ended under `fence`.
+    /// Ends the run under `fence`. Returns false, and changes nothing, if the run is not known, has ended already, or had
+    /// another lease last.
     pub(crate) fn ended(
         &mut self,
         run: &RunId,
@@ -174,73 +219,55 @@ impl Runs {
         lost: Option<LossReason>,
         memory: Mono,
         version: u64,
-    ) {
-        let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return };
-        if let Some(record) = self.records.get_mut(slot) {
-            let before = record.place();
-            record.state = RunState::Ended { fence, outcome, lost };
-            (record.remembered_until, record.left_at) = (memory, version);
-            self.vacate(before);
-            self.occupy((memory, version), run.clone());
+    ) -> bool {
+        let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return false };
+        let Some(record) = self.records.get_mut(slot) else { return false };
+        let held = match record.state {
+            RunState::Leased { fence: last, .. } if last == fence => false,
+            RunState::Held { fence: last, .. } if last == fence => true,
+            _ => return false,
+        };
+        record.state = RunState::Ended { fence, outcome, lost };
+        (record.remembered_until, record.left_at) = (memory, version);
+        // Only what is not leased has a place.
+        if held {
+            self.over.remove(&mut self.places, slot);
+        }
+        self.occupy(slot, (memory, version));
+        true
+    }
+
+    /// Forgets up to `most` runs that need not be remembered at `now`.
+    pub(crate) fn forget_some(&mut self, now: Mono, most: usize) {
+        for _ in 0..most {
+            let first = self.over.iter(&self.places).next();
+            let Some((_, slot)) = first.filter(|((until, _), _)| *until <= now) else { return };
+            self.over.remove(&mut self.places, slot);
+            self.records.remove(slot);
         }
     }
 
-    /// Forgets a few runs whose time has passed.
-    pub(crate) fn forget_some(&mut self, now: Mono) {
-        for _ in 0..FORGOTTEN {
-            if self.over.front().is_none_or(|((until, _), _)| *until > now) {
-                return;
-            }
-            let run = self.over.pop_front().and_then(|(_, run)| run);
-            self.drop_empty();
-            let Some(run) = run else { return };
-            if let Some(slot) = self.records.find(run.as_str().as_bytes()) {
-                self.records.remove(slot);
-            }
-        }
-    }
-
-    /// Takes in a record that a snapshot held.
+    /// Loads a record from a snapshot.
     pub(crate) fn load(&mut self, record: RunRecord) {
         self.records.insert(record);
     }
 
-    /// Puts the runs that a snapshot held into the order in which they are forgotten.
+    /// Builds the order of forgetting after all records are loaded.
     pub(crate) fn loaded(&mut self) {
-        let places = self.records.iter().filter_map(|run| Some((run.place()?, Some(run.run.clone()))));
-        let mut over: Vec<_> = places.collect();
+        let mut over: Vec<(Place, Slot)> =
+            self.records.enumerate().filter_map(|(slot, run)| Some((run.place()?, slot))).collect();
         over.sort_unstable();
-        self.over = over.into();
+        (self.over, self.places) = (Order::default(), Nodes::default());
+        over.into_iter().for_each(|(place, slot)| self.occupy(slot, place));
     }
 
-    /// A run that is not leased takes its place.
-    fn occupy(&mut self, place: Place, run: RunId) {
-        if self.over.back().is_none_or(|(last, _)| *last <= place) {
-            return self.over.push_back((place, Some(run)));
-        }
-        let at = self.over.partition_point(|(held, _)| *held <= place);
-        self.over.insert(at, (place, Some(run)));
+    /// Puts the run in `slot`, which is not leased, into the order of forgetting.
+    fn occupy(&mut self, slot: Slot, place: Place) {
+        self.places.reach(usize::try_from(slot).unwrap_or(usize::MAX), place, ());
+        self.over.insert(&mut self.places, slot, place);
     }
 
-    /// A run leaves its place.
-    fn vacate(&mut self, place: Option<Place>) {
-        let Some(place) = place else { return };
-        if let Ok(at) = self.over.binary_search_by_key(&place, |(held, _)| *held)
-            && let Some((_, run)) = self.over.get_mut(at)
-        {
-            *run = None;
-        }
-        self.drop_empty();
-    }
-
-    /// Drops empty places from the front: one after the other in memory, so that even many cost little.
-    fn drop_empty(&mut self) {
-        while self.over.front().is_some_and(|(_, run)| run.is_none()) {
-            self.over.pop_front();
-        }
-    }
-
-    /// The records in the order of their ids: equal ledgers give equal snapshots.
+    /// The records in the order of their ids, so that equal ledgers give equal snapshots.
     pub(crate) fn sorted(&self) -> Vec<&RunRecord> {
         self.records.sorted()
     }
@@ -253,24 +280,31 @@ mod tests {
     use super::*;
     use crate::lease::Epoch;
 
+    const FORGOTTEN: usize = 8;
+
     fn run(n: u64) -> RunId {
         RunId::new(&format!("run-{n}")).unwrap()
     }
 
-    /// A state that was loaded forgets the same runs in the same order as the one that was folded, whatever was leased
-    /// again and however long is remembered.
+    fn left(fence: Fence, memory: Mono, version: u64) -> Left {
+        let (spared, elsewhere) = (false, false);
+        Left { fence, reason: None, until: Mono(0), memory, version, spared, elsewhere }
+    }
+
+    /// A loaded state forgets the same runs in the same order as the state that was folded, whatever was
+    /// leased again and however long runs are remembered.
     #[test]
     fn what_was_loaded_forgets_what_was_folded() {
         let mut runs = Runs::new([1; 16]);
         let fence = |n| Fence::new(Epoch(1), n);
         for n in 0..200_u64 {
-            runs.leased(&run(n), 0, fence(n));
-            // A policy halves what is remembered, in the middle.
+            assert!(runs.leased(&run(n), 0, fence(n), |_| true));
+            // A policy halves how long runs are remembered, in the middle.
             let memory = Mono(if n < 100 { 1_000 } else { 500 } + n / 8);
-            runs.held(&run(n), fence(n), None, Mono(0), memory, n);
+            runs.held(&run(n), &left(fence(n), memory, n));
             match n % 3 {
-                0 => runs.leased(&run(n), 0, fence(1_000 + n)),
-                1 => runs.ended(&run(n), fence(n), None, None, memory, 500 + n),
+                0 => assert!(runs.leased(&run(n), 0, fence(1_000 + n), |_| true)),
+                1 => assert!(runs.ended(&run(n), fence(n), None, None, memory, 500 + n)),
                 _ => {}
             }
         }
@@ -280,12 +314,27 @@ mod tests {
         for now in (0..1_200).step_by(2) {
             assert_eq!(runs.is_full(1, Mono(now)), loaded.is_full(1, Mono(now)));
             let before = runs.len();
-            runs.forget_some(Mono(now));
-            loaded.forget_some(Mono(now));
+            runs.forget_some(Mono(now), FORGOTTEN);
+            loaded.forget_some(Mono(now), FORGOTTEN);
             assert_eq!(runs, loaded, "at {now}");
             assert!(runs.len() + FORGOTTEN >= before);
         }
         assert_eq!(runs.len(), 67, "those that are leased");
         assert!(runs.over.is_empty() && loaded.over.is_empty());
+    }
+
+    /// Invariant 13: the order of forgetting is bounded by the records, however often one run is leased again
+    /// while another one waits to be forgotten first.
+    #[test]
+    fn a_run_that_is_leased_again_leaves_no_place_behind() {
+        let mut runs = Runs::new([1; 16]);
+        let fence = |n| Fence::new(Epoch(1), n);
+        assert!(runs.leased(&run(0), 0, fence(0), |_| true));
+        runs.held(&run(0), &left(fence(0), Mono(86_400_000), 0));
+        for n in 1..1_000_u64 {
+            assert!(runs.leased(&run(1), 0, fence(n), |_| true));
+            runs.held(&run(1), &left(fence(n), Mono(86_400_000 + n), n));
+            assert_eq!(runs.over.len(), 2);
+        }
     }
 }

@@ -1,18 +1,15 @@
-//! What has been used and must not be used again, remembered for as long as it could be.
+//! Spent grants and nonces. Each is remembered for as long as it could be used again.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     digest::Sha256Digest,
     slab::{Keyed, KeyedSlab},
+    time::{Now, Wall},
 };
 
 /// Entries are forgotten in batches of this many milliseconds, so that remembering one costs O(1).
 const BATCH_MS: u64 = 60_000;
-
-/// How much one operation forgets at most of what is over: more than it can add, so that nothing is left for long, and
-/// little, so that none pays for what an idle hour has left behind.
-pub(super) const FORGOTTEN: usize = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry(Sha256Digest);
@@ -23,7 +20,8 @@ impl Keyed for Entry {
     }
 }
 
-/// A bounded set of spent things, each with the millisecond up to which it could be used again.
+/// A bounded set of spent things. Each is remembered until the millisecond up to which it could be used
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spent {
     entries: KeyedSlab<Entry>,
@@ -43,7 +41,7 @@ impl Spent {
         self.entries.find(thing.as_bytes()).is_some()
     }
 
-    /// Whether `limit` would be left at `now`: what is over by then does not count against the bound.
+    /// Whether the set is full at `now`. Entries that may be forgotten by then do not count against `limit`.
     pub(crate) fn is_full(&self, limit: usize, now: u64) -> bool {
         if self.len() < limit {
             return false;
@@ -52,7 +50,7 @@ impl Spent {
         self.len().saturating_sub(over) >= limit
     }
 
-    /// Forgets one thing that is over at `now`. False where there is none.
+    /// Forgets one entry that may be forgotten at `now`. Returns false if there is none.
     fn forget_one(&mut self, now: u64) -> bool {
         let over = self.batches.first_entry().filter(|batch| *batch.key() <= now / BATCH_MS);
         let Some(mut batch) = over else { return false };
@@ -66,26 +64,34 @@ impl Spent {
         true
     }
 
-    /// Remembers `thing` until after `until`, and forgets some of what is over at `now`.
-    pub(crate) fn insert(&mut self, thing: Sha256Digest, until: u64, now: u64) {
-        for _ in 0..FORGOTTEN {
+    /// Remembers `thing` until after `until`, and forgets up to `most` entries that may be forgotten at
+    /// `now`. Returns false if `thing` is remembered already.
+    pub(crate) fn insert(&mut self, thing: Sha256Digest, until: u64, now: u64, most: usize) -> bool {
+        for _ in 0..most {
             if !self.forget_one(now) {
                 break;
             }
         }
-        if let Err(hash) = self.entries.find_or_hash(thing.as_bytes()) {
-            // The next batch is wholly in the future of `until`: nothing is forgotten while it could be used.
-            self.batches.entry((until / BATCH_MS).saturating_add(1)).or_default().push(thing);
-            self.entries.insert_hashed(hash, Entry(thing));
-        }
+        let Err(hash) = self.entries.find_or_hash(thing.as_bytes()) else { return false };
+        // The next batch begins after `until`, so nothing is forgotten while it could be used again.
+        self.batches.entry((until / BATCH_MS).saturating_add(1)).or_default().push(thing);
+        self.entries.insert_hashed(hash, Entry(thing));
+        true
     }
 
-    /// Everything remembered, with its batch, in order.
+    /// Converts a batch by the wall clock to the batch by monotonic time that ends no sooner, with both
+    /// clocks as at `last`.
+    pub(crate) fn batch_on_the_line(batch: u64, last: Now) -> u64 {
+        let over = Wall(batch.saturating_mul(BATCH_MS)).since(last.wall);
+        last.mono.plus(over).0.div_ceil(BATCH_MS)
+    }
+
+    /// Every entry with its batch, in order.
     pub(crate) fn stored(&self) -> impl Iterator<Item = (u64, Sha256Digest)> {
         self.batches.iter().flat_map(|(batch, things)| things.iter().map(|thing| (*batch, *thing)))
     }
 
-    /// Takes in the next entry that a snapshot held.
+    /// Loads the next entry from a snapshot.
     pub(crate) fn load(&mut self, (batch, thing): (u64, Sha256Digest)) {
         self.batches.entry(batch).or_default().push(thing);
         self.entries.insert(Entry(thing));
@@ -96,15 +102,18 @@ impl Spent {
 mod tests {
     use super::*;
 
+    const FORGOTTEN: usize = 8;
+
     #[test]
     fn nothing_is_forgotten_while_it_could_be_used_and_all_is_forgotten_after() {
         let thing = |n: u64| Sha256Digest::of(&n.to_be_bytes());
         let mut spent = Spent::new([1; 16]);
-        spent.insert(thing(1), 1_000, 0);
-        spent.insert(thing(2), 500_000, 59_999);
+        assert!(spent.insert(thing(1), 1_000, 0, FORGOTTEN));
+        assert!(spent.insert(thing(2), 500_000, 59_999, FORGOTTEN));
         assert!(spent.contains(&thing(1)) && spent.contains(&thing(2)));
+        assert!(!spent.insert(thing(2), 900_000, 59_999, FORGOTTEN), "it is remembered already");
         assert!(spent.is_full(2, 0) && spent.is_full(1, 120_000) && !spent.is_full(2, 120_000));
-        spent.insert(thing(3), 900_000, 120_000);
+        assert!(spent.insert(thing(3), 900_000, 120_000, FORGOTTEN));
         assert!(!spent.contains(&thing(1)) && spent.contains(&thing(2)));
         let mut loaded = Spent::new([2; 16]);
         spent.stored().for_each(|entry| loaded.load(entry));
@@ -115,11 +124,11 @@ mod tests {
     fn no_operation_forgets_much_and_in_the_end_all_of_it_is_forgotten() {
         let thing = |n: u64| Sha256Digest::of(&n.to_be_bytes());
         let mut spent = Spent::new([1; 16]);
-        (0..1_000).for_each(|n| spent.insert(thing(n), 1, 0));
+        (0..1_000).for_each(|n| assert!(spent.insert(thing(n), 1, 0, FORGOTTEN)));
         assert!(spent.is_full(1_000, 0) && !spent.is_full(1, 120_000));
         for n in 1_000..1_200 {
             let before = spent.len();
-            spent.insert(thing(n), 500_000, 120_000);
+            assert!(spent.insert(thing(n), 500_000, 120_000, FORGOTTEN));
             assert!(spent.len() + FORGOTTEN > before);
             let mut loaded = Spent::new([2; 16]);
             spent.stored().for_each(|entry| loaded.load(entry));

@@ -1,5 +1,5 @@
-//! The transition table: which act is possible in which condition, and where it may lead. The one source for the
-//! checks in `decide`, for the diagram in the docs, and for the test that visits every pair.
+//! The transition table: which act is possible in which condition, and where it may lead. The checks in
+//! `decide`, the diagram in the documentation, and the test that visits every pair all use it.
 
 use alloc::string::String;
 use core::fmt::Write as _;
@@ -11,43 +11,43 @@ use crate::code::{self, Code};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Act {
-    /// Evidence was accepted.
+    /// Evidence is accepted.
     Attest,
-    /// Heard, where that changes something.
+    /// A heartbeat is noted.
     Heartbeat,
-    /// A lease is given.
+    /// A lease is granted.
     Acquire,
     /// The run starts.
     Start,
     /// The lease is renewed.
     Renew,
-    /// The run is over.
+    /// The run is reported as ended.
     Complete,
     /// Cleanup is reported.
     ReportCleanup,
-    /// The worker says that it stopped.
+    /// The worker acknowledges a revocation.
     AcknowledgeRevocation,
-    /// The lease is taken back.
+    /// The lease is revoked.
     Revoke,
-    /// The latch closes.
+    /// The worker is quarantined.
     Quarantine,
-    /// An operator's part of opening it.
+    /// An operator gives the release that the quarantine owes.
     Release,
-    /// No new work.
+    /// The worker gets no new lease.
     Drain,
-    /// New work again.
+    /// The worker gets leases again.
     Undrain,
     /// Fresh evidence is demanded.
     Reverify,
     /// An operator vouches for the cleanup.
     ForceCleanup,
-    /// Gone for good.
+    /// The worker is retired.
     Retire,
-    /// A lease ran out, or was not started or acknowledged in time.
+    /// The lease expires, or is not started or acknowledged in time.
     LeaseDeadline,
-    /// An idle worker was not heard in time.
+    /// An idle worker is not heard in time.
     SilenceDeadline,
-    /// The evidence is no longer in force: its time is over, or it does not pass under another policy.
+    /// The evidence is no longer in force: it has ended, or does not pass under another policy.
     EvidenceDeadline,
 }
 
@@ -101,7 +101,7 @@ impl Act {
     }
 }
 
-/// What a row asks of the two other axes.
+/// The condition of a row on one of the two other axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     Any,
@@ -119,7 +119,7 @@ impl Gate {
     }
 }
 
-/// A row: in any of `from`, with the gates open, `act` is possible and leads to one of `to`.
+/// A row: in any activity of `from`, if both conditions hold, `act` is possible and leads to one of `to`.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) act: Act,
@@ -217,7 +217,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Act::EvidenceDeadline, &[Assigned, Running], &[Revoking]),
 ];
 
-/// The row of each act and activity; a pair has one at most.
+/// The row of each act and activity. A pair has at most one row.
 const ROWS: [[Option<&Row>; ActivityKind::ALL.len()]; Act::ALL.len()] = rows();
 
 #[allow(
@@ -242,7 +242,7 @@ const fn rows() -> [[Option<&'static Row>; ActivityKind::ALL.len()]; Act::ALL.le
     rows
 }
 
-/// Where `act` may lead from this condition.
+/// Where `act` may lead in this condition.
 ///
 /// ```
 /// use leasehold::{code, fleet::{Act, ActivityKind, admitted}};
@@ -252,7 +252,7 @@ const fn rows() -> [[Option<&'static Row>; ActivityKind::ALL.len()]; Act::ALL.le
 /// ```
 ///
 /// # Errors
-/// The code of the refusal, where the table has no open row.
+/// The code of the refusal, if the table does not allow the act.
 pub fn admitted(
     act: Act,
     activity: ActivityKind,
@@ -271,7 +271,12 @@ pub fn admitted(
     Ok(row.to)
 }
 
-/// Why `act` has no row at all for `activity`: the reason that tells the caller most.
+/// Whether `act` is possible in `activity` for some values of the other axes.
+pub(crate) fn is_open(act: Act, activity: ActivityKind) -> bool {
+    ROWS.get(act as usize).is_some_and(|rows| matches!(rows.get(activity as usize), Some(Some(_))))
+}
+
+/// The code for an act without a row in `activity`: the reason that tells the caller most.
 const fn refusal(act: Act, activity: ActivityKind, quarantined: bool) -> Code {
     use Act::{AcknowledgeRevocation, Acquire, Complete, ForceCleanup, Renew, ReportCleanup, Revoke, Start};
     match (act, activity) {
@@ -292,9 +297,10 @@ const fn refusal(act: Act, activity: ActivityKind, quarantined: bool) -> Code {
     }
 }
 
-/// The whole table as text: a line per condition and act, with where it may lead or why it is refused.
+/// The whole table as text: a line for each condition and act, with where the act may lead or why it is
+/// refused.
 ///
-/// The committed copy is compared with this in a test, so a change of behaviour is a change in a diff.
+/// A test compares the committed copy with this text, so that a change of behaviour is visible in a diff.
 pub fn render_table() -> String {
     let mut text = String::new();
     for activity in ActivityKind::ALL {
@@ -322,7 +328,8 @@ pub fn render_table() -> String {
     text
 }
 
-/// What a worker is doing, as a Mermaid state diagram made from the table. Acts that change nothing are left out.
+/// What a worker does, as a Mermaid state diagram made from the table. Acts that do not change the activity
+/// are left out.
 pub fn render_diagram() -> String {
     let mut text = String::from("```mermaid\nstateDiagram-v2\n    [*] --> registered: attest\n");
     for from in ActivityKind::ALL {

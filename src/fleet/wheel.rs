@@ -1,10 +1,10 @@
-//! Deadlines in a wheel: arming, moving and taking one costs O(1), however many there are.
+//! A timer wheel for deadlines. Arming, moving and taking one costs O(1), however many there are.
 //!
-//! Eleven levels of 64 buckets, which are all milliseconds that there are. A bucket of level 0 is one millisecond, one of
-//! level `n` is 64 to the power of `n`. An entry lies on the level of the highest digit in which its time differs from
-//! the wheel's, and comes down at least one level when the wheel gets there. The entries of a bucket are a list
-//! through the slots, so that the wheel holds one entry for each slot and nothing else, whatever is armed how often
-//! (invariant 13).
+//! The wheel has eleven levels of 64 buckets, which cover every millisecond of a `u64`. A bucket of level 0
+//! is one millisecond long, a bucket of level `n` is 64 to the power of `n` milliseconds. An entry is on the
+//! level of the highest digit in which its time differs from the wheel's, and moves down at least one level
+//! when the wheel reaches its bucket. The entries of a bucket are a linked list through the slots. So the
+//! wheel holds one entry for each slot, however often slots are armed (invariant 13).
 
 use alloc::{vec, vec::Vec};
 
@@ -13,13 +13,14 @@ use crate::{slab::Chunks, time::Mono};
 const LEVELS: u32 = 11;
 const BITS: u32 = 6;
 const BUCKETS: u32 = 64;
-/// The list of what is due, after the buckets.
+/// The list of due entries, after the buckets.
 const DUE: u32 = LEVELS * BUCKETS;
-/// In place of a neighbour: there is none, and the rest is the number of the list. Slots are smaller.
+/// Tag bit: this link is not a slot but the number of the list that ends here. Slot numbers never have this
+/// bit set.
 const EDGE: u32 = 1 << 31;
 const NOWHERE: u32 = u32::MAX;
 
-/// A slot's entry: when it is looked at, and its neighbours in the list that it is in.
+/// The entry of a slot: when it is due, and its neighbours in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     at: Mono,
@@ -38,12 +39,12 @@ struct Ends {
 
 const EMPTY: Ends = Ends { first: NOWHERE, last: NOWHERE };
 
-/// See the module's page. Times before the wheel's own are due at once.
+/// The wheel. An entry whose time is not after the wheel's time is due at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wheel {
     entries: Chunks<Entry>,
     lists: Vec<Ends>,
-    /// For each level, one bit for each bucket that has somebody.
+    /// For each level, one bit for each bucket that is not empty.
     occupied: [u64; 11],
     now: u64,
 }
@@ -59,23 +60,23 @@ fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// The list at whose edge a neighbour is missing.
+/// The number of the list that ends at this link; `None` if the link is a slot.
 const fn edge(neighbour: u32) -> Option<u32> {
     if neighbour & EDGE == 0 { None } else { Some(neighbour ^ EDGE) }
 }
 
 impl Wheel {
-    /// A wheel that stands at `now`.
+    /// A wheel whose time is `now`.
     pub(super) fn at(now: Mono) -> Self {
         Self { now: now.0, ..Self::default() }
     }
 
-    /// When the entry of `slot` is looked at; never where it is not armed.
+    /// When the entry of `slot` is due; `Mono::NEVER` if it is not armed.
     pub(super) fn armed(&self, slot: u32) -> Mono {
         self.entries.get(index(slot)).map_or(Mono::NEVER, |entry| entry.at)
     }
 
-    /// The list in which an entry for `at` belongs now.
+    /// The list to which an entry for `at` belongs now.
     fn list(&self, at: Mono) -> u32 {
         if at.0 <= self.now {
             return DUE;
@@ -96,7 +97,7 @@ impl Wheel {
         self.entries.get_mut(index(slot))
     }
 
-    /// Puts `slot` at the end of the list for `at`.
+    /// Appends `slot` to the list for `at`.
     fn link(&mut self, slot: u32, at: Mono) {
         let list = self.list(at);
         let Some(ends) = self.lists.get_mut(index(list)) else { return };
@@ -152,7 +153,7 @@ impl Wheel {
         }
     }
 
-    /// Has `slot` looked at when `at` comes and not before, or not at all.
+    /// Arms `slot` for `at`. `Mono::NEVER` disarms it.
     pub(super) fn arm(&mut self, slot: u32, at: Mono) {
         self.entries.reach(index(slot), OUT);
         self.unlink(slot);
@@ -161,11 +162,11 @@ impl Wheel {
         }
     }
 
-    /// The first bucket that has somebody, and when it begins.
+    /// The first bucket that is not empty, and when it begins.
     fn first(&self) -> Option<(u32, u64)> {
         let bucket = |(level, word): (u32, u64)| {
             let (digit, shift) = (word.trailing_zeros(), level.saturating_mul(BITS));
-            // Above this level's digit everything is as the wheel stands.
+            // Above this level's digit, the bucket's time equals the wheel's.
             let above = self.now.checked_shr(shift.saturating_add(BITS)).unwrap_or(0);
             let begins = (above << BITS | u64::from(digit)) << shift;
             (level.saturating_mul(BUCKETS).saturating_add(digit), begins)
@@ -174,7 +175,7 @@ impl Wheel {
         occupied.map(bucket).min_by_key(|(_, begins)| *begins)
     }
 
-    /// When the wheel has to turn next: never later than an entry, and earlier where that is far away.
+    /// When the wheel must turn next. Never later than the first entry, and possibly earlier.
     pub(super) fn next(&self) -> Option<Mono> {
         if self.due().next().is_some() {
             return Some(Mono(self.now));
@@ -182,14 +183,14 @@ impl Wheel {
         self.first().map(|(_, begins)| Mono(begins))
     }
 
-    /// What is due, in the order in which it came due.
+    /// The slots that are due, in the order in which they became due.
     pub(super) fn due(&self) -> impl Iterator<Item = u32> {
         let first = self.lists.get(index(DUE)).map_or(NOWHERE, |ends| ends.first);
         let next = |slot: &u32| self.entries.get(index(*slot)).map(|entry| entry.next);
         core::iter::successors(Some(first), next).take_while(|slot| edge(*slot).is_none())
     }
 
-    /// Turns to `now`, moving at most `most` entries: those whose time has come are due. Whether more are.
+    /// Turns the wheel to `now` and moves at most `most` entries. Returns whether more are left to move.
     pub(super) fn turn(&mut self, now: Mono, most: usize) -> bool {
         let mut left = most;
         while let Some((list, begins)) = self.first().filter(|(_, begins)| *begins <= now.0) {
@@ -220,7 +221,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The wheel against a sorted set: after any arming and turning, the same slots are due, none early, none late.
+        /// Compares the wheel with a sorted set. After any arming and turning the same slots are due, none
+        /// early and none late.
         #[test]
         fn a_wheel_is_a_sorted_set(
             steps in prop::collection::vec((0_u32..40, 0_u64..8, 0_u64..1 << 40, 0_u64..9), 1..200),

@@ -1,4 +1,5 @@
-//! The sans-I/O endpoint that keeps a view up to date over a connection to the coordinator.
+//! The sans-I/O endpoint of an enforcement point. It keeps a view up to date over a connection to the
+//! coordinator.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -23,7 +24,7 @@ use crate::{
     time::{Millis, Mono, Now},
 };
 
-/// How a gate is set up.
+/// The configuration of a gate.
 #[derive(Clone, Debug)]
 pub struct GateConfig {
     anchors: TrustAnchors,
@@ -32,14 +33,15 @@ pub struct GateConfig {
 }
 
 impl GateConfig {
-    /// A gate of the coordinator whose certificate has this SHA-256. It asks four times within `max_staleness`.
+    /// A gate for the coordinator whose certificate has this SHA-256. It sends four pings within
+    /// `max_staleness`.
     pub fn new(coordinator: Sha256Digest, rules: ViewRules) -> Self {
         let ping_every = Millis((rules.max_staleness().0 / 4).max(1));
         Self { anchors: TrustAnchors::of_coordinator(coordinator), rules, ping_every }
     }
 
-    /// Believes the coordinators that `anchors` pin, and no other: what a former process has kept of
-    /// [`GateEvent::AnchorsChanged`].
+    /// Accepts the coordinators that `anchors` pin, and no other. Pass the anchors that a former process has
+    /// kept from [`GateEvent::AnchorsChanged`].
     #[must_use]
     pub fn trusting(mut self, anchors: TrustAnchors) -> Self {
         self.anchors = anchors;
@@ -47,52 +49,53 @@ impl GateConfig {
     }
 }
 
-/// An enforcement point has nothing to tell its gate but time and bytes.
+/// The acts of an enforcement point. There are none: it gives its gate only time and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "no value exists")]
 pub enum GateAct {}
 
-/// What a gate tells its enforcement point.
+/// An event for the enforcement point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GateEvent {
-    /// The view is whole, under this epoch.
+    /// The view is complete, under this epoch.
     Synced {
         /// The coordinator's epoch.
         epoch: Epoch,
     },
-    /// A lease is live, or has another end.
+    /// A lease is live, or its end has moved.
     LeaseLive {
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
     },
-    /// A lease authorises nothing any more: cut its tunnels.
+    /// A lease authorises nothing any more. Cut its tunnels.
     LeaseEnded {
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
-        /// Why.
+        /// Why the lease ended.
         why: Code,
     },
-    /// Other certificates of the coordinator are accepted from here on. Keep them: [`GateConfig::trusting`] wants them
-    /// after a restart.
+    /// The accepted certificates of the coordinator changed. Store them, and pass them to
+    /// [`GateConfig::trusting`] after a restart.
     AnchorsChanged {
-        /// Everything that is pinned now.
+        /// All pinned certificates now.
         anchors: Box<TrustAnchors>,
     },
-    /// What the coordinator says of its next certificate does not fit what is pinned, and was not taken.
+    /// An announcement of the coordinator's next certificate contradicts what is pinned, and was refused.
     AnnouncementRefused {
-        /// Why.
+        /// Why it was refused.
         code: Code,
     },
-    /// The feed is lost. Where it was the peer's doing the view has failed closed already; else it does so when it
-    /// is too stale. Connect again.
+    /// The connection to the coordinator is lost. If the peer broke the protocol, every lease in the view has
+    /// ended already; otherwise the leases end when the view is too stale. Connect again.
     FeedLost {
-        /// Why.
+        /// Why it was lost.
         why: Code,
     },
 }
 
-/// An enforcement point's endpoint: bytes in, ends of leases out, and [`Gate::check`] for every permit.
+/// The endpoint of an enforcement point. It takes bytes in and reports ends of leases. Call [`Gate::check`]
+/// before every permit.
 #[derive(Debug)]
 pub struct Gate {
     config: GateConfig,
@@ -103,7 +106,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate without a connection, in whose view nothing is live.
+    /// A gate without a connection. No lease is live in its view.
     pub fn new(mut config: GateConfig) -> Self {
         let link = Link::new(config.rules.max_staleness());
         let trust = Trust::new(core::mem::take(&mut config.anchors));
@@ -115,15 +118,16 @@ impl Gate {
         &self.view
     }
 
-    /// The certificates of the coordinator that are accepted.
+    /// The accepted certificates of the coordinator.
     pub const fn anchors(&self) -> &TrustAnchors {
         self.trust.anchors()
     }
 
-    /// The lease `fence`, where it is live at `now`: the question before every permit and every dial.
+    /// The lease `fence`, if it is live at `now`. Call this before every permit and every connection to an
+    /// upstream.
     ///
     /// # Errors
-    /// [`ViewError`].
+    /// [`ViewError`]: the lease authorises nothing now.
     pub fn check(&self, fence: Fence, now: Now) -> Result<&FeedLease, ViewError> {
         self.view.check(fence, now.mono)
     }
@@ -155,7 +159,7 @@ impl Gate {
 
     fn tell(&mut self, events: Vec<ViewEvent>, now: Now) {
         for event in events {
-            // The view is whole: the coordinator's certificate was used.
+            // The view is complete, so the coordinator's certificate was used.
             if event == ViewEvent::Synced {
                 match self.trust.used(now) {
                     Ok(changed) => changed.into_iter().for_each(|changed| self.tell_trust(changed)),
@@ -189,7 +193,7 @@ impl Gate {
                     }
                 }
                 Ok(None) => return,
-                // A coordinator that speaks nonsense may have said anything before it.
+                // A coordinator that breaks the protocol may have sent anything before, so every lease ends.
                 Err(error) => {
                     let mut events = Vec::new();
                     self.view.fail(error.code(), &mut events);
@@ -204,7 +208,8 @@ impl Gate {
         while let Some(frame) = self.link.frame(bytes, now)? {
             match frame.kind {
                 FrameKind::Feed => return FeedMessage::read(&frame.body).map(Some),
-                // An enforcement point is a device, too: it is told who follows its coordinator.
+                // An enforcement point is a device too, so it is told of certificates that follow the
+                // coordinator's present one.
                 FrameKind::Dispatch => match NodeWord::read(&frame.body)? {
                     NodeWord::Anchors(notice) => {
                         self.trust.told(&notice, now).into_iter().for_each(|event| self.tell_trust(event));
@@ -232,7 +237,7 @@ impl Gate {
         }
     }
 
-    /// A subscription that brings nothing is given up as well.
+    /// Whether the coordinator answered neither a ping nor the subscription in time.
     fn unanswered(&self, now: Now) -> bool {
         self.link.is_up() && now.mono >= self.link.silent_at()
     }
@@ -252,7 +257,7 @@ impl Endpoint for Gate {
         self.link.enter(&input, now)?;
         match input {
             Input::Connected { peer } => self.connected(peer, now),
-            // Bytes that were on their way when this side closed.
+            // While the link is down, these are bytes that were under way when this side closed it.
             Input::Received(bytes) => self.received(bytes, now),
             Input::Closed if self.link.is_up() => {
                 self.link.gone();

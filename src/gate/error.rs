@@ -1,4 +1,4 @@
-//! Why a step of the feed is refused, and why a lease is not live in a view.
+//! Why a message of the feed is refused, and why a lease is not live in a view.
 
 use crate::{
     code::{self, Code, Coded},
@@ -6,33 +6,33 @@ use crate::{
     time::Millis,
 };
 
-/// A step of the feed is refused. The view ends every lease and wants a new subscription.
+/// Why a message of the feed is refused. Every lease in the view ends, and the view must subscribe again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeedError {
-    /// Steps are missing.
+    /// Messages are missing.
     #[error("step {given} came where step {wanted} was due")]
     Gap {
-        /// The step that was due.
+        /// The sequence number that was expected.
         wanted: u64,
-        /// The step that came.
+        /// The sequence number that came.
         given: u64,
     },
-    /// A step came again, or answers a question of an earlier subscription.
+    /// The message was received before, or it answers a ping of an earlier subscription.
     #[error("a step that was there before")]
     Replayed,
-    /// Another coordinator, which has been replaced.
+    /// The message is of an earlier coordinator.
     #[error("epoch {given}, and {seen} was seen")]
     LowerEpoch {
-        /// The epoch of the step.
+        /// The epoch of the message.
         given: Epoch,
-        /// The highest that was seen.
+        /// The highest epoch that was seen.
         seen: Epoch,
     },
-    /// A step that does not belong here, or an epoch that changed within a subscription.
+    /// The message does not fit the state of the subscription, or its epoch changed within one.
     #[error("a step that does not belong here")]
     Order,
-    /// More leases than the view may hold.
+    /// The feed names more leases than the view may hold.
     #[error("more leases than the view may hold")]
     Full,
 }
@@ -49,20 +49,20 @@ impl Coded for FeedError {
     }
 }
 
-/// A lease is not live in this view: no permit.
+/// Why a lease authorises nothing in this view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewError {
-    /// The view has not been told everything yet, or lost its feed.
+    /// The view has no complete snapshot, or lost its feed.
     #[error("the view has not been told everything yet")]
     Unsynced,
-    /// The view is too old.
+    /// The view is older than `max_staleness`.
     #[error("the view is {0} old, too stale")]
     Stale(Millis),
-    /// No such lease.
+    /// The view knows no lease with this fence.
     #[error("the view knows no such lease")]
     Unknown,
-    /// The lease is over.
+    /// The lease has expired by the view's clock.
     #[error("the lease is over on this clock")]
     Expired,
 }

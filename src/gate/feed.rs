@@ -1,4 +1,4 @@
-//! The coordinator's side of the feed: what is live, and how far each subscriber has been told.
+//! The coordinator's side of the feed: which leases are live, and what each subscriber was told.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Bound;
@@ -9,11 +9,11 @@ use crate::{
     time::Mono,
 };
 
-/// How far a snapshot has come.
+/// How far the snapshot of a subscriber has been sent.
 #[derive(Clone, Copy, Debug)]
 enum Snapshot {
     Begins,
-    /// Everything up to and with this lease has been said; nothing yet without one.
+    /// Every lease up to this fence was sent; `None` if none was.
     After(Option<Fence>),
     Done,
 }
@@ -28,10 +28,11 @@ struct Subscriber {
     ping: Option<u64>,
 }
 
-/// Tells any number of subscribers which leases are live: a snapshot, then every change, in order and without a gap.
+/// Tells any number of subscribers which leases are live: a snapshot, then every change, in order and without
+/// a gap.
 ///
-/// Steps are made when they are taken, so a subscriber that takes none costs no more than its backlog of changes,
-/// which is bounded: over the bound it has to subscribe anew. `Id` names a subscriber.
+/// A message is made when it is taken, so a slow subscriber costs no more than its backlog of changes. The
+/// backlog is bounded: a subscriber that exceeds it must subscribe again. `Id` names a subscriber.
 #[derive(Clone, Debug)]
 pub struct LeaseFeed<Id> {
     epoch: Epoch,
@@ -41,7 +42,7 @@ pub struct LeaseFeed<Id> {
 }
 
 impl<Id: Ord + Copy> LeaseFeed<Id> {
-    /// A feed of `leases` under `epoch`, which holds at most `max_backlog` changes for each subscriber.
+    /// A feed of `leases` under `epoch`. It holds at most `max_backlog` changes for each subscriber.
     pub fn new<'a>(
         epoch: Epoch,
         leases: impl IntoIterator<Item = &'a WorkerLease>,
@@ -61,7 +62,7 @@ impl<Id: Ord + Copy> LeaseFeed<Id> {
         self.live.is_empty()
     }
 
-    /// Begins a subscription, or begins it anew.
+    /// Begins a subscription, or begins it again.
     pub fn subscribe(&mut self, id: Id, ping: u64) {
         let subscriber = Subscriber {
             subscription: ping,
@@ -84,8 +85,8 @@ impl<Id: Ord + Copy> LeaseFeed<Id> {
         self.subscribers.keys().copied()
     }
 
-    /// A subscriber asks for a keep-alive. Only the newest question is answered. False where there is no such
-    /// subscriber.
+    /// Notes that a subscriber asks for a keep-alive. Only its newest ping is answered. Returns false if
+    /// there is no such subscriber.
     pub fn ping(&mut self, id: Id, ping: u64) -> bool {
         match self.subscribers.get_mut(&id) {
             Some(subscriber) => subscriber.ping = subscriber.ping.max(Some(ping)),
@@ -94,14 +95,16 @@ impl<Id: Ord + Copy> LeaseFeed<Id> {
         true
     }
 
-    /// A lease is live, or has another end. Answers the subscribers that have fallen too far behind.
+    /// Notes that a lease is live or that its end has moved. Returns the subscribers whose backlog was full;
+    /// their subscription has ended.
     pub fn lease_live(&mut self, lease: &WorkerLease) -> impl Iterator<Item = Id> + use<Id> {
         let lease = FeedLease::from(lease);
         self.live.insert(lease.fence, lease.clone());
         self.tell(lease.fence, &FeedChange::Live { lease })
     }
 
-    /// A lease authorises nothing any more. Answers the subscribers that have fallen too far behind.
+    /// Notes that a lease authorises nothing any more. Returns the subscribers whose backlog was full; their
+    /// subscription has ended.
     pub fn lease_over(&mut self, fence: Fence) -> impl Iterator<Item = Id> + use<Id> {
         self.live.remove(&fence);
         self.tell(fence, &FeedChange::Over { fence })
@@ -110,7 +113,7 @@ impl<Id: Ord + Copy> LeaseFeed<Id> {
     fn tell(&mut self, fence: Fence, change: &FeedChange) -> impl Iterator<Item = Id> + use<Id> {
         let mut behind = VecDeque::new();
         for (id, subscriber) in &mut self.subscribers {
-            // What the snapshot has not come to yet, it will say itself, or leave out.
+            // The part of the snapshot that was not sent yet will reflect the change.
             let said = match subscriber.snapshot {
                 Snapshot::Begins => false,
                 Snapshot::After(last) => Some(fence) <= last,
@@ -131,7 +134,17 @@ impl<Id: Ord + Copy> LeaseFeed<Id> {
         behind.into_iter()
     }
 
-    /// The next step for this subscriber, where there is one. `at` is the fleet's line now.
+    /// Whether there is a next message for this subscriber.
+    pub fn has_more(&self, id: Id) -> bool {
+        self.subscribers.get(&id).is_some_and(|it| {
+            !it.changes.is_empty()
+                || !it.synced
+                || it.ping.is_some()
+                || !matches!(it.snapshot, Snapshot::Done)
+        })
+    }
+
+    /// The next message for this subscriber; `None` if there is none. `at` is the fleet's monotonic time now.
     pub fn next(&mut self, id: Id, at: Mono) -> Option<FeedMessage> {
         let subscriber = self.subscribers.get_mut(&id)?;
         let change = subscriber.next(&self.live, at)?;

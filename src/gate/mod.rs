@@ -1,17 +1,20 @@
-//! Enforcement points elsewhere: how a lease's end reaches those who carry out what it allows.
+//! Enforcement points: how the end of a lease reaches the processes that enforce it.
 //!
-//! The coordinator's side is a [`LeaseFeed`]: a snapshot, then every change. The enforcement point's side is a
-//! [`LeaseView`], which a [`Gate`] keeps up to date over a connection. A view believes nothing that it cannot bound:
+//! The coordinator's side is a [`LeaseFeed`]: a snapshot, then every change. The side of the enforcement
+//! point is a [`LeaseView`], which a [`Gate`] keeps up to date over a connection. A view limits how far its
+//! information can be wrong:
 //!
-//! * **Freshness** is counted from when the *question* was sent whose answer came, so bytes that lay in a buffer or
-//!   in the hands of an attacker for an hour are an hour old. Silence beyond `max_staleness` ends every lease.
-//! * **Expiry** is judged on the view's own clock: when the answer to a question says that the fleet's line is at
-//!   `at`, it was at most there when the question was sent. Delay can only make leases end sooner.
-//! * A gap, a replay, a lower epoch, a step out of order end every lease at once (ATTACKS E17).
+//! * **Freshness** is counted from when the *ping* was sent whose answer came. Bytes that were delayed for an
+//!   hour, in a buffer or by an attacker, are an hour old. Silence for longer than `max_staleness` ends every
+//!   lease.
+//! * **Expiry** is judged by the view's own clock. If the answer to a ping says that the fleet's monotonic
+//!   time is `at`, that time was at most `at` when the ping was sent. Delay can only make leases end sooner.
+//! * A gap, a replay, a lower epoch, or a message out of order ends every lease at once (ATTACKS E17).
 
 mod endpoint;
 mod error;
 mod feed;
+mod own_state;
 mod view;
 
 pub use self::{

@@ -1,4 +1,4 @@
-//! The enforcement point's side: which leases are live, by what the feed said and the view's own clock.
+//! The side of the enforcement point: which leases are live, by the feed and the view's own clock.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +18,12 @@ use crate::{
     time::{Millis, Mono},
 };
 
-/// Questions whose answers are awaited. The oldest is given up first.
+/// How many pings can await an answer. The oldest is given up first.
 const MAX_ASKED: usize = 64;
-/// Leases that one call of [`LeaseView::lapse`] ends by their own clock.
+/// How many expired leases one call of [`LeaseView::lapse`] ends.
 const MAX_LAPSES: usize = 256;
 
-/// The bounds of a view. Those of the fleet's policy, or tighter.
+/// The bounds of a view: those of the fleet's policy, or tighter ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewRules {
     max_staleness: Millis,
@@ -32,11 +32,11 @@ pub struct ViewRules {
 }
 
 impl ViewRules {
-    /// A view of at most `max_leases`, which is never older than `max_staleness` and ends every lease `clock_budget`
-    /// early.
+    /// A view of at most `max_leases` leases. It is trusted for at most `max_staleness` and ends every lease
+    /// `clock_budget` early.
     ///
     /// # Errors
-    /// [`EndpointError::Config`] where a view would never be fresh or hold nothing.
+    /// [`EndpointError::Config`] if `max_staleness` is below 4 ms or `max_leases` is zero.
     pub const fn new(
         max_staleness: Millis,
         clock_budget: Millis,
@@ -57,22 +57,22 @@ impl ViewRules {
     }
 }
 
-/// What changed in a view.
+/// A change of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ViewEvent {
-    /// The view has been told everything.
+    /// The view is complete.
     Synced,
-    /// A lease is live, or has another end.
+    /// A lease is live, or its end has moved.
     LeaseLive {
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
     },
-    /// A lease authorises nothing any more: cut its tunnels.
+    /// A lease authorises nothing any more. Cut its tunnels.
     LeaseEnded {
-        /// The lease.
+        /// The fence of the lease.
         fence: Fence,
-        /// Why: ended by the coordinator, by its own clock, or because the feed failed.
+        /// Why it ended: the coordinator ended it, it expired, or the feed failed.
         why: Code,
     },
 }
@@ -81,7 +81,7 @@ pub enum ViewEvent {
 struct Entry {
     key: [u8; 16],
     lease: FeedLease,
-    /// The snapshot that named it last.
+    /// The number of the snapshot that last named the lease.
     seen: u64,
 }
 
@@ -98,7 +98,7 @@ fn key(fence: Fence) -> [u8; 16] {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing has come yet.
+    /// The subscription is sent, and no answer has come.
     Asked,
     Snapshot,
     Following,
@@ -112,14 +112,15 @@ struct Subscription {
     stage: Stage,
 }
 
-/// A bound on the fleet's line: it was at `at`, or earlier, when the view's clock was at `here`.
+/// A bound on the fleet's monotonic time: it was at most `at` when the view's clock was at `here`.
 #[derive(Clone, Copy, Debug)]
 struct Bearing {
     here: Mono,
     at: Mono,
 }
 
-/// Which leases are live. Not a cache that may be wrong for a while: outside its bounds it says no.
+/// The leases that are live. It is not a cache that may be wrong for a while: outside of its bounds no lease
+/// is live.
 ///
 /// ```
 /// use leasehold::{gate::{LeaseView, ViewError, ViewRules}, lease::{Epoch, Fence}, time::{Millis, Mono}};
@@ -146,7 +147,7 @@ impl LeaseView {
     pub fn new(rules: ViewRules) -> Self {
         Self {
             rules,
-            // Fences are the coordinator's own numbers, so nobody chooses what collides.
+            // The coordinator numbers the fences, so no peer can choose colliding keys.
             leases: KeyedSlab::new([0; 16]),
             by_end: BTreeSet::new(),
             epoch: Epoch(0),
@@ -163,30 +164,30 @@ impl LeaseView {
         self.epoch
     }
 
-    /// How many leases it holds, live or about to be ended.
+    /// How many leases the view holds, including expired ones that were not ended yet.
     pub fn len(&self) -> usize {
         self.leases.len()
     }
 
-    /// Whether it holds no lease.
+    /// Whether the view holds no lease.
     pub fn is_empty(&self) -> bool {
         self.leases.len() == 0
     }
 
-    /// How old the view is: the time since the newest question was sent that has been answered.
+    /// The age of the view: the time since the newest answered ping was sent. `None` if no ping was answered.
     pub fn staleness(&self, now: Mono) -> Option<Millis> {
         self.bearing.map(|bearing| now.since(bearing.here))
     }
 
-    /// When it becomes too stale, where it is fresh at all.
+    /// When the view becomes too stale; `None` if it is not fresh.
     pub fn fresh_until(&self) -> Option<Mono> {
         self.bearing.map(|bearing| bearing.here.plus(self.rules.max_staleness))
     }
 
-    /// The lease `fence`, where it is live at `now`. Cost: O(1).
+    /// The lease `fence`, if it is live at `now`. Cost: O(1).
     ///
     /// # Errors
-    /// [`ViewError`]: no permit.
+    /// [`ViewError`]: the lease authorises nothing now.
     pub fn check(&self, fence: Fence, now: Mono) -> Result<&FeedLease, ViewError> {
         let bearing = self.bearing.ok_or(ViewError::Unsynced)?;
         let stale = now.since(bearing.here);
@@ -201,18 +202,20 @@ impl LeaseView {
         }
     }
 
-    /// How far the fleet's line can be at most, with the clock budget on top.
+    /// The latest that the fleet's monotonic time can be at `now`, plus the clock budget.
     fn fleet_line(&self, bearing: Bearing, now: Mono) -> Mono {
         bearing.at.plus(now.since(bearing.here)).plus(self.rules.clock_budget)
     }
 
-    /// When the fleet's line can be at `end` at the earliest, by the view's own clock, less the clock budget.
+    /// The earliest instant of the view's clock at which the fleet's monotonic time can be `end`, less the
+    /// clock budget.
     fn here(&self, bearing: Bearing, end: Mono) -> Mono {
         bearing.here.plus(end.minus(self.rules.clock_budget).since(bearing.at))
     }
 
-    /// Begins a subscription: the number for [`GateMessage::Subscribe`](crate::protocol::message::GateMessage), sent
-    /// at `now`. What the view knows stays usable until it is too stale.
+    /// Begins a subscription. Returns the number for the
+    /// [`GateMessage::Subscribe`](crate::protocol::message::GateMessage) that is sent at `now`. What the view
+    /// knows stays usable until it is too stale.
     pub fn subscribe(&mut self, now: Mono) -> u64 {
         self.asked.clear();
         let ping = self.ask(now);
@@ -230,10 +233,11 @@ impl LeaseView {
         self.pings
     }
 
-    /// Applies a step of the feed. Bounded by the step, except for the end of a snapshot: O(leases).
+    /// Applies a message of the feed. The cost is bounded by the message, except at the end of a snapshot:
+    /// O(leases).
     ///
     /// # Errors
-    /// [`FeedError`]: every lease has ended, as `events` says, and the view wants a new subscription.
+    /// [`FeedError`]: every lease has ended, as `events` reports, and the view must subscribe again.
     pub fn apply(&mut self, message: &FeedMessage, events: &mut Vec<ViewEvent>) -> Result<(), FeedError> {
         let outcome = self.step(message, events);
         if let Err(error) = outcome {
@@ -285,7 +289,7 @@ impl LeaseView {
         Ok(())
     }
 
-    /// Each question is answered once, and an answer gives up on the questions before it.
+    /// Each ping is answered once. An answer also gives up the pings before it.
     fn take_bearing(&mut self, ping: u64, at: Mono) -> Result<(), FeedError> {
         let here = self.asked.get(&ping).copied().ok_or(FeedError::Replayed)?;
         self.asked = self.asked.split_off(&ping.saturating_add(1));
@@ -315,7 +319,7 @@ impl LeaseView {
         }
     }
 
-    /// Ends what the snapshot did not name.
+    /// Ends the leases that the snapshot did not name.
     fn sweep(&mut self, events: &mut Vec<ViewEvent>) {
         let missing = |entry: &&Entry| entry.seen != self.snapshot;
         let mut gone: Vec<Fence> =
@@ -326,7 +330,7 @@ impl LeaseView {
         }
     }
 
-    /// Ends every lease and forgets the subscription: fail closed.
+    /// Ends every lease and forgets the subscription, so that the view fails closed.
     pub fn fail(&mut self, why: Code, events: &mut Vec<ViewEvent>) {
         let fences: BTreeSet<Fence> = self.by_end.iter().map(|(_, fence)| *fence).collect();
         for fence in fences {
@@ -337,8 +341,8 @@ impl LeaseView {
         self.asked.clear();
     }
 
-    /// Ends what is over at `now`: leases by their own clock (a bounded number, then it is due again at once), or
-    /// all of them where the view is too stale. True where it has become too stale.
+    /// Ends the leases that have expired at `now`, a bounded number in one call; or all leases, if the view
+    /// is too stale. Returns whether it has become too stale.
     pub fn lapse(&mut self, now: Mono, events: &mut Vec<ViewEvent>) -> bool {
         let Some(bearing) = self.bearing else { return false };
         if now.since(bearing.here) > self.rules.max_staleness {
@@ -358,7 +362,7 @@ impl LeaseView {
         false
     }
 
-    /// When [`Self::lapse`] has something to do.
+    /// The earliest instant at which [`Self::lapse`] has something to do.
     pub fn next_deadline(&self) -> Option<Mono> {
         let bearing = self.bearing?;
         let stale = self.fresh_until()?.plus(Millis(1));
@@ -367,7 +371,8 @@ impl LeaseView {
     }
 }
 
-/// What egress asks before every permit and every use of one. `expires` is on the view's own clock.
+/// The check that egress makes before every permit and every use of one. `expires` is by the view's own
+/// clock.
 impl LeaseCheck for LeaseView {
     fn standing(&self, fence: Fence, now: Mono) -> Result<LeaseStanding, LeaseRefusal> {
         let lease = self.check(fence, now).map_err(|error| match error {

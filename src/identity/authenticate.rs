@@ -2,7 +2,7 @@
 
 use super::{
     certificate::{CertificateError, DeviceCertificate},
-    record::{DeviceRecord, OverlapEnd},
+    record::DeviceRecord,
     registry::DeviceRegistry,
     revocation::RevocationSubject,
 };
@@ -33,7 +33,7 @@ pub enum AuthError {
     #[error("the certificate is valid from {0} on")]
     NotYetValid(Wall),
     /// The certificate is not valid any more.
-    #[error("the certificate was valid until {0}")]
+    #[error("the certificate was valid through {0}")]
     Expired(Wall),
     /// The key in the certificate is not the one that was registered with its fingerprint.
     #[error("the key of the certificate is not the registered one")]
@@ -109,7 +109,7 @@ impl DeviceRegistry {
     /// # Errors
     /// [`AuthError`]. Revoked devices, certificates and keys authenticate nothing (invariant 12).
     pub fn authenticate(&self, leaf: &[u8], now: Now) -> Result<AuthenticatedDevice<'_>, AuthError> {
-        let presented = DeviceCertificate::from_der(leaf)?;
+        let presented = self.read(leaf)?;
         if self.revocations().key(&presented.key()).is_some() {
             return Err(AuthError::Revoked(RevocationSubject::Key(presented.key())));
         }
@@ -136,15 +136,17 @@ impl DeviceRegistry {
         if self.revocations().certificate_hashed(hash, &fingerprint).is_some() {
             return Err(AuthError::Revoked(RevocationSubject::Certificate(fingerprint)));
         }
-        let (record, certificate) =
-            self.by_certificate_hashed(hash, &fingerprint).ok_or(AuthError::Unknown(fingerprint))?;
+        let Some((record, certificate)) = self.by_certificate_hashed(hash, &fingerprint) else {
+            let late = self.overdue().any(|retired| *retired == fingerprint);
+            return Err(if late { AuthError::Retired(fingerprint) } else { AuthError::Unknown(fingerprint) });
+        };
         let hashes = (record.id_hash, hash);
         self.standing(record.device(), certificate, hashes).map_err(AuthError::Revoked)?;
         let mut ends = None;
         let mut confirms_rotation = false;
         if let Some(rotation) = record.rotation() {
             let is_next = rotation.next.fingerprint() == fingerprint;
-            let retires_this = is_next == (rotation.at_deadline == OverlapEnd::AbandonNew);
+            let retires_this = is_next == self.abandons(rotation);
             if retires_this && rotation.lapsed(now) {
                 return Err(AuthError::Retired(fingerprint));
             }
@@ -154,7 +156,7 @@ impl DeviceRegistry {
         if now.wall < certificate.not_before() {
             return Err(AuthError::NotYetValid(certificate.not_before()));
         }
-        if now.wall >= certificate.not_after() {
+        if now.wall > certificate.not_after() {
             return Err(AuthError::Expired(certificate.not_after()));
         }
         Ok(AuthenticatedDevice {

@@ -9,16 +9,28 @@ use crate::{
     time::Wall,
 };
 
-/// The longest certificate or certificate request that is read, in bytes.
-pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+/// The longest certificate that is read at all, in bytes. A registry's limits say less where they say nothing else:
+/// [`DEFAULT_CERTIFICATE_BYTES`].
+pub const MAX_CERTIFICATE_BYTES: usize = 64 * 1024;
+
+/// The longest certificate that a registry takes where its limits name no other, and the longest certificate request, in
+/// bytes. Leaves that carry evidence of their key (RA-TLS) are longer.
+pub const DEFAULT_CERTIFICATE_BYTES: usize = 16 * 1024;
 
 /// Why a certificate or a certificate request was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// Over [`MAX_CERTIFICATE_BYTES`].
-    #[error("a certificate has at most {MAX_CERTIFICATE_BYTES} bytes, this has {0}")]
-    TooLong(usize),
+    /// Longer than the limit in force: of the registry ([`DeviceLimits::max_certificate_bytes`]), of requests, or of all.
+    ///
+    /// [`DeviceLimits::max_certificate_bytes`]: super::DeviceLimits::max_certificate_bytes
+    #[error("a certificate or request has at most {limit} bytes here, this has {bytes}")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// Not DER of the expected shape.
     #[error(transparent)]
     Der(#[from] DerError),
@@ -30,7 +42,7 @@ pub enum CertificateError {
 impl Coded for CertificateError {
     fn code(&self) -> Code {
         match self {
-            Self::TooLong(_) => code::CERTIFICATE_TOO_LONG,
+            Self::TooLong { .. } => code::CERTIFICATE_TOO_LONG,
             Self::Der(error) => error.code(),
             Self::Validity => code::CERTIFICATE_VALIDITY,
         }
@@ -76,17 +88,17 @@ impl DeviceCertificate {
     /// A certificate from what is known of it, for hosts that read certificates themselves.
     ///
     /// `fingerprint` is the SHA-256 of the exact DER (the `x5t#S256` of RFC 8705 section 3.1), `key` the
-    /// SHA-256 of its SubjectPublicKeyInfo. It is valid from `not_before` until before `not_after`.
+    /// SHA-256 of its SubjectPublicKeyInfo. It is valid from `not_before` through `not_after`, both included.
     ///
     /// # Errors
-    /// [`CertificateError::Validity`] where `not_after` is not later than `not_before`.
+    /// [`CertificateError::Validity`] where `not_after` is earlier than `not_before`.
     pub fn new(
         fingerprint: Sha256Digest,
         key: Sha256Digest,
         not_before: Wall,
         not_after: Wall,
     ) -> Result<Self, CertificateError> {
-        if not_after <= not_before {
+        if not_after < not_before {
             return Err(CertificateError::Validity);
         }
         Ok(Self { fingerprint, key, not_before, not_after })
@@ -109,16 +121,24 @@ impl DeviceCertificate {
     /// # Errors
     /// [`CertificateError`] where the input is too long, has trailing bytes, or is not a certificate.
     pub fn from_der(leaf: &[u8]) -> Result<Self, CertificateError> {
-        let mut body = signed_body(leaf)?;
+        Self::from_der_within(leaf, MAX_CERTIFICATE_BYTES)
+    }
+
+    /// [`Self::from_der`] under a lower limit of size. The input is not looked at before its length is.
+    ///
+    /// # Errors
+    /// As for [`Self::from_der`].
+    pub fn from_der_within(leaf: &[u8], most_bytes: usize) -> Result<Self, CertificateError> {
+        let mut body = signed_body(leaf, most_bytes.min(MAX_CERTIFICATE_BYTES))?;
         if let Some(version) = body.optional(0xa0)? {
-            let mut inner = Reader::new(version.content);
+            let mut inner = version.inside();
             inner.expect(INTEGER)?;
             inner.end()?;
         }
         body.expect(INTEGER)?;
         body.expect(SEQUENCE)?;
         body.expect(SEQUENCE)?;
-        let mut validity = Reader::new(body.expect(SEQUENCE)?.content);
+        let mut validity = body.expect(SEQUENCE)?.inside();
         let not_before = der::time(validity.any()?)?;
         let not_after = der::time(validity.any()?)?;
         validity.end()?;
@@ -155,23 +175,46 @@ impl DeviceCertificate {
         self.not_before
     }
 
-    /// The first instant at which the certificate is not valid any more.
-    ///
-    /// RFC 5280 counts the instant itself as valid; here it is not, so that every deadline of this crate reads
-    /// the same way.
+    /// The last instant at which the certificate is valid (RFC 5280 section 4.1.2.5: both ends are included).
     pub const fn not_after(&self) -> Wall {
         self.not_after
     }
+
+    /// The first instant at which the certificate is not valid any more, for deadlines.
+    pub const fn expires(&self) -> Wall {
+        Wall(self.not_after.0.saturating_add(1))
+    }
+
+    /// When two thirds of its validity are over: the time to ask for the next one, as ACME clients do, with a third left
+    /// for an authority that does not answer. Who asks is the host of the device; see the manual's page on operating.
+    ///
+    /// ```
+    /// use leasehold::{digest::Sha256Digest, identity::DeviceCertificate, time::Wall};
+    /// let (leaf, key) = (Sha256Digest::of(b"leaf"), Sha256Digest::of(b"key"));
+    /// let certificate = DeviceCertificate::new(leaf, key, Wall(1_000), Wall(91_000))?;
+    /// assert_eq!(certificate.renew_at(), Wall(61_000));
+    /// # Ok::<(), leasehold::identity::CertificateError>(())
+    /// ```
+    pub const fn renew_at(&self) -> Wall {
+        let third = self.not_after.0.saturating_sub(self.not_before.0) / 3;
+        Wall(self.not_after.0.saturating_sub(third))
+    }
+
+    /// Whether the certificate is valid at `wall`, by its dates alone.
+    pub fn is_current(&self, wall: Wall) -> bool {
+        self.not_before <= wall && wall <= self.not_after
+    }
 }
 
-/// The SHA-256 of the SubjectPublicKeyInfo in a PKCS #10 certificate request (RFC 2986 section 4).
+/// The SHA-256 of the SubjectPublicKeyInfo in a PKCS #10 certificate request (RFC 2986 section 4), which has at most
+/// [`DEFAULT_CERTIFICATE_BYTES`].
 ///
 /// The signature, which proves that the sender holds the key, is for the issuer to check.
 ///
 /// # Errors
 /// [`CertificateError`] where the input is too long, has trailing bytes, or is not a request.
 pub fn request_key(request: &[u8]) -> Result<Sha256Digest, CertificateError> {
-    let mut body = signed_body(request)?;
+    let mut body = signed_body(request, DEFAULT_CERTIFICATE_BYTES)?;
     body.expect(INTEGER)?;
     body.expect(SEQUENCE)?;
     let key = public_key(&mut body)?;
@@ -180,16 +223,30 @@ pub fn request_key(request: &[u8]) -> Result<Sha256Digest, CertificateError> {
     Ok(key)
 }
 
+/// The AlgorithmIdentifier (RFC 5280 section 4.1.1.2) that a PKCS #10 certificate request says it is signed with, DER.
+///
+/// Libraries check some algorithms of a kind of key and not others, and many call what they do not know a wrong
+/// signature: an issuer that asks here first can say which it is.
+///
+/// # Errors
+/// [`CertificateError`] as for [`request_key`].
+pub fn request_algorithm(request: &[u8]) -> Result<&[u8], CertificateError> {
+    request_key(request)?;
+    let mut parts = Reader::new(request).expect(SEQUENCE)?.inside();
+    parts.expect(SEQUENCE)?;
+    Ok(parts.expect(SEQUENCE)?.whole)
+}
+
 /// The body of `SEQUENCE { body SEQUENCE, algorithm SEQUENCE, signature BIT STRING }`, the form that
 /// certificates and requests share.
-fn signed_body(bytes: &[u8]) -> Result<Reader<'_>, CertificateError> {
-    if bytes.len() > MAX_CERTIFICATE_BYTES {
-        return Err(CertificateError::TooLong(bytes.len()));
+fn signed_body(bytes: &[u8], limit: usize) -> Result<Reader<'_>, CertificateError> {
+    if bytes.len() > limit {
+        return Err(CertificateError::TooLong { bytes: bytes.len(), limit });
     }
     let mut outer = Reader::new(bytes);
-    let mut parts = Reader::new(outer.expect(SEQUENCE)?.content);
+    let mut parts = outer.expect(SEQUENCE)?.inside();
     outer.end()?;
-    let body = Reader::new(parts.expect(SEQUENCE)?.content);
+    let body = parts.expect(SEQUENCE)?.inside();
     parts.expect(SEQUENCE)?;
     parts.expect(BIT_STRING)?;
     parts.end()?;
@@ -198,7 +255,7 @@ fn signed_body(bytes: &[u8]) -> Result<Reader<'_>, CertificateError> {
 
 fn public_key(body: &mut Reader<'_>) -> Result<Sha256Digest, DerError> {
     let info = body.expect(SEQUENCE)?;
-    let mut parts = Reader::new(info.content);
+    let mut parts = info.inside();
     parts.expect(SEQUENCE)?;
     parts.expect(BIT_STRING)?;
     parts.end()?;

@@ -6,8 +6,13 @@ use super::{
     certificate::DeviceCertificate,
     record::{DeviceKind, OverlapEnd},
     revocation::{RevocationReason, RevocationSubject},
+    standing::StandingTerms,
 };
-use crate::{digest::Sha256Digest, id::DeviceId, time::Millis};
+use crate::{
+    digest::Sha256Digest,
+    id::{DeviceId, OrderId},
+    time::Millis,
+};
 
 /// A command to the [`DeviceRegistry`](super::DeviceRegistry).
 ///
@@ -88,4 +93,46 @@ pub enum DeviceCommand {
         /// The device.
         device: DeviceId,
     },
+    /// Lets some devices renew certificates that have expired, within
+    /// [`DeviceLimits::renewal_grace`](super::DeviceLimits::renewal_grace).
+    OrderRenewals {
+        /// The order's name.
+        order: OrderId,
+        /// Which devices, how often, until when.
+        terms: StandingTerms,
+    },
+    /// Takes such an order back.
+    EndRenewals {
+        /// The order's name.
+        order: OrderId,
+    },
+    /// Begins a rotation for a device whose certificate has expired and that proved on its connection that it holds the
+    /// key: as [`Self::BeginRotation`] with [`OverlapEnd::AbandonNew`], under a standing order.
+    ///
+    /// From a certificate that another took over from, this revokes the device, for the reason
+    /// [`RevocationReason::Cloned`]: whoever has its key is not the one that went on with the next certificate, or is
+    /// an old copy of it. Which of the two is the device, nobody can tell but an operator.
+    Renew {
+        /// The fingerprint of the certificate that the connection was made with.
+        fingerprint: Sha256Digest,
+        /// The device's next certificate.
+        next: DeviceCertificate,
+        /// How long the next certificate may go unused.
+        overlap: Millis,
+    },
+    /// Says that somebody asked to renew with this certificate, which is one of a device's former ones. The device is
+    /// revoked as for [`Self::Renew`]; no certificate need be issued to find that out.
+    ReportClone {
+        /// The certificate's fingerprint.
+        fingerprint: Sha256Digest,
+    },
+}
+
+/// What a rotation rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// The certificate in force authenticates.
+    Authenticated,
+    /// It has expired, and may be renewed.
+    Renewal,
 }

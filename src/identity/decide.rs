@@ -4,18 +4,19 @@ use alloc::{vec, vec::Vec};
 
 use super::{
     certificate::DeviceCertificate,
-    command::DeviceCommand,
+    command::{Basis, DeviceCommand},
     error::DeviceError,
     event::{DeviceEvent, RotationEnd},
     limits::SUBJECTS_PER_DEVICE,
     record::{DeviceRecord, OverlapEnd},
     registry::DeviceRegistry,
+    renewal::Renewable,
     revocation::{RevocationReason, RevocationSubject},
 };
 use crate::{
     digest::Sha256Digest,
     id::DeviceId,
-    time::{Millis, Now},
+    time::{Millis, Mono, Now},
 };
 
 impl DeviceRegistry {
@@ -48,7 +49,7 @@ impl DeviceRegistry {
                 Ok(vec![DeviceEvent::DeviceReplaced { device, kind, certificate, at: now }])
             }
             DeviceCommand::BeginRotation { device, next, overlap, at_deadline } => {
-                self.begin_rotation(device, next, *overlap, *at_deadline, now)
+                self.begin_rotation(device, next, *overlap, *at_deadline, Basis::Authenticated, now)
             }
             DeviceCommand::ConfirmUse { fingerprint } => {
                 let used = self.authenticate_fingerprint(*fingerprint, now)?;
@@ -66,13 +67,15 @@ impl DeviceRegistry {
                 let Some(rotation) = record.rotation() else {
                     return Err(DeviceError::NotRotating(device.clone()));
                 };
-                Ok(vec![lapse(record, now).unwrap_or_else(|| DeviceEvent::RotationEnded {
+                Ok(vec![self.lapse(record, now).unwrap_or_else(|| DeviceEvent::RotationEnded {
                     device: device.clone(),
                     retired: rotation.next.fingerprint(),
                     cause: RotationEnd::Abandoned,
                 })])
             }
-            DeviceCommand::Settle { device } => Ok(lapse(self.known(device)?, now).into_iter().collect()),
+            DeviceCommand::Settle { device } => {
+                Ok(self.lapse(self.known(device)?, now).into_iter().collect())
+            }
             DeviceCommand::Revoke { subject, reason } => self.revoke(subject, *reason, now),
             DeviceCommand::RevokeSelf { fingerprint } => {
                 let device = self.authenticate_fingerprint(*fingerprint, now)?.device().clone();
@@ -88,6 +91,15 @@ impl DeviceRegistry {
                 self.known(device)?;
                 Ok(vec![DeviceEvent::DeviceRemoved { device: device.clone() }])
             }
+            DeviceCommand::OrderRenewals { order, terms } => self.order_renewals(order, terms, now),
+            DeviceCommand::EndRenewals { order } => self.end_renewals(order),
+            DeviceCommand::Renew { fingerprint, next, overlap } => {
+                self.renew(*fingerprint, next, *overlap, now)
+            }
+            DeviceCommand::ReportClone { fingerprint } => match self.renewable(*fingerprint, now)? {
+                Renewable::Superseded(record) => self.noticed_clone(record.device(), now),
+                Renewable::Expired { .. } => Ok(vec![]),
+            },
         }
     }
 
@@ -129,6 +141,9 @@ impl DeviceRegistry {
             }
             DeviceEvent::RevocationCleared { subject } => self.revocation(subject).is_some(),
             DeviceEvent::DeviceRemoved { device } => self.get(device).is_some(),
+            DeviceEvent::RenewalsOrdered { .. }
+            | DeviceEvent::RenewalGranted { .. }
+            | DeviceEvent::RenewalsEnded { .. } => self.admits_renewals(event),
         }
     }
 
@@ -179,7 +194,7 @@ impl DeviceRegistry {
         self.may_pair_key(key)
     }
 
-    fn known(&self, device: &DeviceId) -> Result<&DeviceRecord, DeviceError> {
+    pub(super) fn known(&self, device: &DeviceId) -> Result<&DeviceRecord, DeviceError> {
         self.get(device).ok_or_else(|| DeviceError::Unknown(device.clone()))
     }
 
@@ -204,7 +219,7 @@ impl DeviceRegistry {
         let hashes = (hash(device.as_str().as_bytes()), hash(certificate.fingerprint_bytes()));
         self.standing(device, certificate, hashes).map_err(DeviceError::Revoked)?;
         self.unclaimed(device, certificate)?;
-        if now.wall >= certificate.not_after() { Err(DeviceError::Expired) } else { Ok(()) }
+        if now.wall > certificate.not_after() { Err(DeviceError::Expired) } else { Ok(()) }
     }
 
     /// Keeps room to revoke everything that registered devices have, so that a full set never protects a device.
@@ -228,7 +243,7 @@ impl DeviceRegistry {
         }
     }
 
-    fn revoke(
+    pub(super) fn revoke(
         &self,
         subject: &RevocationSubject,
         reason: RevocationReason,
@@ -240,15 +255,41 @@ impl DeviceRegistry {
         if !self.is_registered(subject) {
             self.room_to_revoke(0, 1)?;
         }
-        Ok(vec![DeviceEvent::Revoked { subject: subject.clone(), reason, at: now }])
+        let mut events = vec![DeviceEvent::Revoked { subject: subject.clone(), reason, at: now }];
+        events.extend(self.rotation_without(subject));
+        Ok(events)
     }
 
-    fn begin_rotation(
+    /// The end of the rotation to what `subject` revokes. The certificate in force stays, where it is not revoked, too:
+    /// a deadline must not leave the device with the revoked one alone.
+    fn rotation_without(&self, subject: &RevocationSubject) -> Option<DeviceEvent> {
+        let record = match subject {
+            RevocationSubject::Device(_) => return None,
+            RevocationSubject::Certificate(fingerprint) => self.by_certificate(fingerprint)?.0,
+            RevocationSubject::Key(key) => self.by_key(key)?,
+        };
+        let next = &record.rotation()?.next;
+        let concerned = match subject {
+            RevocationSubject::Key(key) => next.key() == *key && record.certificate().key() != *key,
+            _ => *subject == RevocationSubject::Certificate(next.fingerprint()),
+        };
+        concerned.then(|| ended(record.device(), next.fingerprint(), RotationEnd::Revoked))
+    }
+
+    /// The end of a rotation whose deadline has passed.
+    fn lapse(&self, record: &DeviceRecord, now: Now) -> Option<DeviceEvent> {
+        let rotation = record.rotation().filter(|rotation| rotation.lapsed(now))?;
+        let retired = if self.abandons(rotation) { &rotation.next } else { record.certificate() };
+        Some(ended(record.device(), retired.fingerprint(), RotationEnd::Deadline))
+    }
+
+    pub(super) fn begin_rotation(
         &self,
         device: &DeviceId,
         next: &DeviceCertificate,
         overlap: Millis,
         at_deadline: OverlapEnd,
+        basis: Basis,
         now: Now,
     ) -> Result<Vec<DeviceEvent>, DeviceError> {
         let limit = self.limits().max_overlap();
@@ -256,13 +297,13 @@ impl DeviceRegistry {
             return Err(DeviceError::Overlap { limit });
         }
         let record = self.known(device)?;
-        let mut events: Vec<_> = lapse(record, now).into_iter().collect();
+        let mut events: Vec<_> = self.lapse(record, now).into_iter().collect();
         let mut in_force = record.certificate();
         let mut until = now.mono.plus(overlap);
         if let Some(rotation) = record.rotation() {
-            match (rotation.lapsed(now), rotation.at_deadline) {
-                (true, OverlapEnd::RetireOld) => in_force = &rotation.next,
-                (true, OverlapEnd::AbandonNew) => {}
+            match (rotation.lapsed(now), self.abandons(rotation)) {
+                (true, false) => in_force = &rotation.next,
+                (true, true) => {}
                 (false, _) if rotation.next == *next => return Ok(events),
                 (false, _) => {
                     events.push(ended(device, rotation.next.fingerprint(), RotationEnd::Superseded));
@@ -270,9 +311,14 @@ impl DeviceRegistry {
                 }
             }
         }
-        // Who cannot authenticate now cannot rotate; that takes a new pairing.
-        self.authenticate_fingerprint(in_force.fingerprint(), now)?;
+        if basis == Basis::Authenticated {
+            // Who cannot authenticate now cannot rotate; that takes a renewal or a new pairing.
+            self.authenticate_fingerprint(in_force.fingerprint(), now)?;
+        }
         self.admit(device, next, now)?;
+        if at_deadline == OverlapEnd::RetireOld {
+            outlasts(next, until, now)?;
+        }
         self.room_to_revoke(0, 0)?;
         events.push(DeviceEvent::RotationBegun { device: device.clone(), next: *next, until, at_deadline });
         Ok(events)
@@ -283,12 +329,14 @@ fn ended(device: &DeviceId, retired: Sha256Digest, cause: RotationEnd) -> Device
     DeviceEvent::RotationEnded { device: device.clone(), retired, cause }
 }
 
-/// The end of a rotation whose deadline has passed.
-fn lapse(record: &DeviceRecord, now: Now) -> Option<DeviceEvent> {
-    let rotation = record.rotation().filter(|rotation| rotation.lapsed(now))?;
-    let retired = match rotation.at_deadline {
-        OverlapEnd::RetireOld => record.certificate(),
-        OverlapEnd::AbandonNew => &rotation.next,
-    };
-    Some(ended(record.device(), retired.fingerprint(), RotationEnd::Deadline))
+/// A device that is left with `next` alone at `until` can use it from now on and then.
+fn outlasts(next: &DeviceCertificate, until: Mono, now: Now) -> Result<(), DeviceError> {
+    if now.wall < next.not_before() {
+        return Err(DeviceError::NotYetValid(next.not_before()));
+    }
+    let until = now.wall.plus(until.since(now.mono));
+    if next.not_after() < until {
+        return Err(DeviceError::EndsEarly { not_after: next.not_after(), until });
+    }
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Why the registry refuses a command, or does not load.
 
-use super::{authenticate::AuthError, revocation::RevocationSubject};
+use super::{authenticate::AuthError, revocation::RevocationSubject, standing::OrderError};
 use crate::{
     code::{self, Code, Coded},
     id::DeviceId,
-    time::Millis,
+    time::{Millis, Wall},
 };
 
 /// Why a [`DeviceCommand`](super::DeviceCommand) is refused. A refused command changes nothing.
@@ -32,6 +32,19 @@ pub enum DeviceError {
     /// The certificate is past its validity.
     #[error("the certificate has expired")]
     Expired,
+    /// The deadline of the rotation would retire the old certificate, and the next one is not valid yet.
+    #[error(
+        "the next certificate is valid from {0} on, and a rotation that retires the old one begins with a valid one"
+    )]
+    NotYetValid(Wall),
+    /// The deadline of the rotation would retire the old certificate, and the next one has expired by then.
+    #[error("the next certificate is valid through {not_after}, and the overlap may last until {until}")]
+    EndsEarly {
+        /// Where the next certificate ends.
+        not_after: Wall,
+        /// Where the overlap ends at the latest.
+        until: Wall,
+    },
     /// The overlap is zero or over the limit.
     #[error("the overlap must be more than zero and at most {limit}")]
     Overlap {
@@ -50,6 +63,15 @@ pub enum DeviceError {
     /// No room for another revocation of something unregistered, or for what a new certificate would need.
     #[error("the revocation set is full: {0} entries")]
     RevocationsFull(u64),
+    /// The certificate expired longer ago than the grace of renewals is long.
+    #[error("the certificate could be renewed through {0}")]
+    RenewalLate(Wall),
+    /// No standing order allows the device to renew its expired certificate.
+    #[error("no standing order lets device {0} renew its expired certificate")]
+    RenewalUnordered(DeviceId),
+    /// The standing order is refused, or is none.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// The certificate that the command names does not authenticate.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -67,11 +89,16 @@ impl Coded for DeviceError {
             Self::Revoked(RevocationSubject::Certificate(_)) => code::CERTIFICATE_REVOKED,
             Self::Revoked(RevocationSubject::Key(_)) => code::KEY_REVOKED,
             Self::Expired => code::CERTIFICATE_EXPIRED,
+            Self::NotYetValid(_) => code::CERTIFICATE_NOT_YET_VALID,
+            Self::EndsEarly { .. } => code::ROTATION_ENDS_EARLY,
             Self::Overlap { .. } => code::ROTATION_OVERLAP,
             Self::NotRotating(_) => code::ROTATION_NONE,
             Self::AlreadyRevoked(_) => code::REVOCATION_EXISTS,
             Self::NotRevoked(_) => code::REVOCATION_NONE,
             Self::RevocationsFull(_) => code::REVOCATION_FULL,
+            Self::RenewalLate(_) => code::DEVICE_RENEWAL_LATE,
+            Self::RenewalUnordered(_) => code::DEVICE_RENEWAL_UNORDERED,
+            Self::Order(error) => error.code(),
             Self::Auth(error) => error.code(),
         }
     }

@@ -6,10 +6,11 @@ use super::{
     certificate::DeviceCertificate,
     record::{DeviceKind, OverlapEnd},
     revocation::{RevocationReason, RevocationSubject},
+    standing::StandingOrder,
 };
 use crate::{
     digest::Sha256Digest,
-    id::DeviceId,
+    id::{DeviceId, OrderId},
     journaled::events,
     time::{Mono, Now},
 };
@@ -27,6 +28,8 @@ pub enum RotationEnd {
     Superseded,
     /// It was given up.
     Abandoned,
+    /// The new certificate, or its key alone, was revoked.
+    Revoked,
 }
 
 events! {
@@ -94,5 +97,26 @@ events! {
     DeviceRemoved {
         /// The device.
         device: DeviceId,
+    }
+    /// An operator allowed expired certificates of some devices to be renewed.
+    RenewalsOrdered {
+        /// The order.
+        order: OrderId,
+        /// What it allows.
+        standing: StandingOrder,
+        /// When.
+        at: Now,
+    }
+    /// A standing order was used for the renewal that begins in the same record.
+    RenewalGranted {
+        /// The order.
+        order: OrderId,
+        /// The device.
+        device: DeviceId,
+    }
+    /// A standing order was taken back, or forgotten where it could not be used any more.
+    RenewalsEnded {
+        /// The order.
+        order: OrderId,
     }
 }

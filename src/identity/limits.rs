@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::certificate::{DEFAULT_CERTIFICATE_BYTES, MAX_CERTIFICATE_BYTES};
 use crate::{
     code::{self, Code, Coded},
     time::Millis,
@@ -9,6 +10,12 @@ use crate::{
 
 /// The most devices, and the most remembered revocations, that limits may name.
 pub(super) const CEILING: u32 = 1 << 24;
+
+/// A limit of size below this would refuse every certificate that is made.
+const LEAST_CERTIFICATE_BYTES: u32 = 1024;
+
+/// The longest grace of renewals.
+const LONGEST_GRACE: Millis = Millis::from_secs(366 * 86_400);
 
 /// How many things of one device can be revoked: itself, two certificates, two keys.
 pub(super) const SUBJECTS_PER_DEVICE: u64 = 5;
@@ -27,6 +34,8 @@ pub struct DeviceLimits {
     max_devices: u32,
     max_revocations: u32,
     max_overlap: Millis,
+    max_certificate_bytes: u32,
+    renewal_grace: Millis,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +44,18 @@ struct Form {
     max_devices: u32,
     max_revocations: u32,
     max_overlap_ms: Millis,
+    #[serde(default = "default_certificate_bytes")]
+    max_certificate_bytes: u32,
+    #[serde(default)]
+    renewal_grace_ms: Millis,
 }
+
+const fn default_certificate_bytes() -> u32 {
+    16 * 1024
+}
+
+/// The one default in both of its types.
+const _: () = assert!(default_certificate_bytes() as usize == DEFAULT_CERTIFICATE_BYTES);
 
 /// Why limits are not consistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +70,14 @@ pub enum DeviceLimitsError {
     /// `max_overlap` is zero.
     #[error("max_overlap must be more than zero: a rotation without overlap loses devices")]
     Overlap,
+    /// `max_certificate_bytes` is below 1024 or over 65536.
+    #[error(
+        "max_certificate_bytes must be {LEAST_CERTIFICATE_BYTES} to {MAX_CERTIFICATE_BYTES}, this is {0}"
+    )]
+    CertificateBytes(u32),
+    /// `renewal_grace` is over 366 days.
+    #[error("renewal_grace must be at most {LONGEST_GRACE}, this is {0}")]
+    Grace(Millis),
 }
 
 impl Coded for DeviceLimitsError {
@@ -81,7 +109,55 @@ impl DeviceLimits {
         if max_overlap.0 == 0 {
             return Err(DeviceLimitsError::Overlap);
         }
-        Ok(Self { max_devices, max_revocations, max_overlap })
+        let max_certificate_bytes = default_certificate_bytes();
+        let renewal_grace = Millis::ZERO;
+        Ok(Self { max_devices, max_revocations, max_overlap, max_certificate_bytes, renewal_grace })
+    }
+
+    /// The same limits with certificates of at most `bytes`: 1024 to [`MAX_CERTIFICATE_BYTES`].
+    ///
+    /// # Errors
+    /// [`DeviceLimitsError::CertificateBytes`].
+    pub const fn with_max_certificate_bytes(mut self, bytes: u32) -> Result<Self, DeviceLimitsError> {
+        if bytes < LEAST_CERTIFICATE_BYTES || bytes as usize > MAX_CERTIFICATE_BYTES {
+            return Err(DeviceLimitsError::CertificateBytes(bytes));
+        }
+        self.max_certificate_bytes = bytes;
+        Ok(self)
+    }
+
+    /// The longest certificate, in bytes. Default [`DEFAULT_CERTIFICATE_BYTES`].
+    pub const fn max_certificate_bytes(&self) -> u32 {
+        self.max_certificate_bytes
+    }
+
+    /// The same limits with renewals of certificates that expired at most this long ago: up to 366 days. Zero, the
+    /// default: an expired certificate is not renewed.
+    ///
+    /// # Errors
+    /// [`DeviceLimitsError::Grace`].
+    pub const fn with_renewal_grace(mut self, grace: Millis) -> Result<Self, DeviceLimitsError> {
+        if grace.0 > LONGEST_GRACE.0 {
+            return Err(DeviceLimitsError::Grace(grace));
+        }
+        self.renewal_grace = grace;
+        Ok(self)
+    }
+
+    /// How long after its end a certificate can be renewed, where a standing order allows it. Default: not at all.
+    pub const fn renewal_grace(&self) -> Millis {
+        self.renewal_grace
+    }
+
+    /// Limits that were checked when they came into force, by whatever rules then held.
+    pub(crate) const fn held_before(
+        max_devices: u32,
+        max_revocations: u32,
+        max_overlap: Millis,
+        max_certificate_bytes: u32,
+        renewal_grace: Millis,
+    ) -> Self {
+        Self { max_devices, max_revocations, max_overlap, max_certificate_bytes, renewal_grace }
     }
 
     /// The most devices.
@@ -115,13 +191,22 @@ impl DeviceLimits {
 impl TryFrom<Form> for DeviceLimits {
     type Error = DeviceLimitsError;
     fn try_from(form: Form) -> Result<Self, DeviceLimitsError> {
-        Self::new(form.max_devices, form.max_revocations, form.max_overlap_ms)
+        Self::new(form.max_devices, form.max_revocations, form.max_overlap_ms)?
+            .with_max_certificate_bytes(form.max_certificate_bytes)?
+            .with_renewal_grace(form.renewal_grace_ms)
     }
 }
 
 impl From<DeviceLimits> for Form {
     fn from(limits: DeviceLimits) -> Self {
-        let DeviceLimits { max_devices, max_revocations, max_overlap } = limits;
-        Self { max_devices, max_revocations, max_overlap_ms: max_overlap }
+        let DeviceLimits { max_devices, max_revocations, max_overlap, max_certificate_bytes, renewal_grace } =
+            limits;
+        Self {
+            max_devices,
+            max_revocations,
+            max_overlap_ms: max_overlap,
+            max_certificate_bytes,
+            renewal_grace_ms: renewal_grace,
+        }
     }
 }

@@ -22,8 +22,10 @@ mod limits;
 pub mod pairing;
 mod record;
 mod registry;
+mod renewal;
 mod revocation;
 mod snapshot;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -32,14 +34,23 @@ pub use anchors::{
     PinnedCertificate, TrustAnchors,
 };
 pub use authenticate::{AuthError, AuthenticatedDevice};
-pub use certificate::{CertificateError, DeviceCertificate, MAX_CERTIFICATE_BYTES, request_key};
+pub use certificate::{
+    CertificateError, DEFAULT_CERTIFICATE_BYTES, DeviceCertificate, MAX_CERTIFICATE_BYTES, request_algorithm,
+    request_key,
+};
 pub use command::DeviceCommand;
-pub use der::DerError;
+pub use der::{DerError, DerErrorKind};
 pub use error::{DeviceError, RestoreError};
 pub use event::{DeviceEvent, RotationEnd};
 pub use limits::{DeviceLimits, DeviceLimitsError};
 pub use record::{DeviceKind, DeviceRecord, OverlapEnd, Rotation};
 pub use registry::DeviceRegistry;
+pub use renewal::Renewable;
 pub use revocation::{Revocation, RevocationReason, RevocationSubject};
+pub use standing::{MAX_ORDERS, NamePattern, OrderError, StandingOrder, StandingTerms};
 
-pub(crate) use {anchors::StoredAnchorEvent, event::StoredDeviceEvent, snapshot::DeviceRegistryLoader};
+pub(crate) use {
+    anchors::StoredAnchorEvent,
+    event::StoredDeviceEvent,
+    snapshot::{DeviceRegistryHead, DeviceRegistryLoader, StoredDevice},
+};

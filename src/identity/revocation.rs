@@ -50,6 +50,8 @@ pub enum RevocationReason {
     Operator,
     /// The device asked for it itself.
     DeviceRequest,
+    /// A certificate that had been rotated away was used to ask for another: two places have the device's identity.
+    Cloned,
 }
 
 impl RevocationReason {
@@ -61,6 +63,7 @@ impl RevocationReason {
             Self::Decommissioned => 3,
             Self::Operator => 4,
             Self::DeviceRequest => 5,
+            Self::Cloned => 6,
         }
     }
 }

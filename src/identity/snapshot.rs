@@ -1,8 +1,6 @@
 //! The registry as one value to store. It loads only whole: its digest ties the records to the revocation set.
 
-use alloc::boxed::Box;
-#[cfg(test)]
-use alloc::vec::Vec;
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +9,13 @@ use super::{
     error::RestoreError,
     limits::DeviceLimits,
     record::{DeviceKind, DeviceRecord, OverlapEnd, Rotation},
-    registry::DeviceRegistry,
+    registry::{DeviceRegistry, MAX_FORMER, MAX_OVERDUE},
     revocation::{Revocation, RevocationSubject},
+    standing::{MAX_ORDERS, StandingOrder},
 };
 use crate::{
     digest::Sha256Digest,
-    id::DeviceId,
+    id::{DeviceId, OrderId},
     index::KeptHash,
     time::{Mono, Now},
 };
@@ -32,6 +31,8 @@ pub(crate) struct DeviceRegistrySnapshot {
     generation: u64,
     /// Over the revocation set and the generation: records with another set, or with none, do not load.
     revocations_sha256: Sha256Digest,
+    overdue: Vec<Sha256Digest>,
+    renewals: Vec<(OrderId, StandingOrder)>,
     revoked: Vec<(RevocationSubject, Revocation)>,
     devices: Vec<StoredDevice>,
 }
@@ -44,23 +45,38 @@ pub(crate) struct StoredDevice {
     registered: Now,
     current: DeviceCertificate,
     rotation: Option<(DeviceCertificate, Mono, OverlapEnd)>,
+    former: Vec<Sha256Digest>,
 }
 
-impl From<&DeviceRecord> for StoredDevice {
-    fn from(record: &DeviceRecord) -> Self {
+impl StoredDevice {
+    /// A device as the first form had it: what it had before was not kept.
+    pub(crate) const fn first_form(
+        device: DeviceId,
+        kind: DeviceKind,
+        registered: Now,
+        current: DeviceCertificate,
+        rotation: Option<(DeviceCertificate, Mono, OverlapEnd)>,
+    ) -> Self {
+        Self { device, kind, registered, current, rotation, former: Vec::new() }
+    }
+}
+
+impl StoredDevice {
+    fn of(record: &DeviceRecord, former: &[Sha256Digest]) -> Self {
         Self {
             device: record.device.clone(),
             kind: record.kind,
             registered: record.registered,
             current: record.current,
             rotation: record.rotation().map(|rotation| (rotation.next, rotation.until, rotation.at_deadline)),
+            former: former.to_vec(),
         }
     }
 }
 
 impl From<StoredDevice> for DeviceRecord {
     fn from(stored: StoredDevice) -> Self {
-        let StoredDevice { device, kind, registered, current, rotation } = stored;
+        let StoredDevice { device, kind, registered, current, rotation, former: _ } = stored;
         let rotation =
             rotation.map(|(next, until, at_deadline)| Box::new(Rotation { next, until, at_deadline }));
         let id_hash = KeptHash::default();
@@ -75,6 +91,15 @@ pub(crate) struct DeviceRegistryHead {
     version: u16,
     generation: u64,
     revocations_sha256: Sha256Digest,
+    overdue: Vec<Sha256Digest>,
+    renewals: Vec<(OrderId, StandingOrder)>,
+}
+
+impl DeviceRegistryHead {
+    /// What a registry began with in the first form.
+    pub(crate) fn first_form(version: u16, generation: u64, revocations_sha256: Sha256Digest) -> Self {
+        Self { version, generation, revocations_sha256, overdue: Vec::new(), renewals: Vec::new() }
+    }
 }
 
 impl DeviceRegistry {
@@ -84,22 +109,27 @@ impl DeviceRegistry {
             version: VERSION,
             generation: self.generation(),
             revocations_sha256: self.revocations().digest(self.generation()),
+            overdue: self.overdue().copied().collect(),
+            renewals: self.renewals().map(|(order, held)| (order.clone(), held.clone())).collect(),
         }
     }
 
     /// The devices in the order of their ids, one at a time. Cost: O(n log n), and a pointer for each.
     pub(crate) fn stored_devices(&self) -> impl Iterator<Item = StoredDevice> {
-        self.devices().map(StoredDevice::from)
+        self.devices().map(|record| StoredDevice::of(record, self.former(record.device())))
     }
 
     /// The registry as one value. Cost: O(n log n).
     #[cfg(test)]
     pub(crate) fn snapshot(&self) -> DeviceRegistrySnapshot {
-        let DeviceRegistryHead { version, generation, revocations_sha256 } = self.stored_head();
+        let DeviceRegistryHead { version, generation, revocations_sha256, overdue, renewals } =
+            self.stored_head();
         DeviceRegistrySnapshot {
             version,
             generation,
             revocations_sha256,
+            overdue,
+            renewals,
             revoked: self.revoked().collect(),
             devices: self.stored_devices().collect(),
         }
@@ -112,8 +142,16 @@ impl DeviceRegistry {
         limits: DeviceLimits,
         index_key: [u8; 16],
     ) -> Result<Self, RestoreError> {
-        let DeviceRegistrySnapshot { version, generation, revocations_sha256, revoked, devices } = snapshot;
-        let head = DeviceRegistryHead { version, generation, revocations_sha256 };
+        let DeviceRegistrySnapshot {
+            version,
+            generation,
+            revocations_sha256,
+            overdue,
+            renewals,
+            revoked,
+            devices,
+        } = snapshot;
+        let head = DeviceRegistryHead { version, generation, revocations_sha256, overdue, renewals };
         let mut loader = DeviceRegistryLoader::new(head, limits, index_key)?;
         revoked.into_iter().try_for_each(|entry| loader.revoked(entry))?;
         devices.into_iter().try_for_each(|device| loader.device(device))?;
@@ -137,7 +175,17 @@ impl DeviceRegistryLoader {
         if head.version != VERSION {
             return Err(RestoreError::Version(head.version));
         }
-        Ok(Self { registry: DeviceRegistry::new(limits, index_key), head, revoked: 0 })
+        if head.overdue.len() > MAX_OVERDUE || head.renewals.len() > MAX_ORDERS {
+            return Err(RestoreError::Limits);
+        }
+        let mut registry = DeviceRegistry::new(limits, index_key);
+        head.overdue.iter().for_each(|fingerprint| registry.remember_overdue(*fingerprint));
+        let renewals: BTreeMap<_, _> = head.renewals.iter().cloned().collect();
+        if renewals.len() != head.renewals.len() {
+            return Err(RestoreError::Limits);
+        }
+        registry.restore_renewals(renewals);
+        Ok(Self { registry, head, revoked: 0 })
     }
 
     pub(crate) fn revoked(
@@ -160,6 +208,10 @@ impl DeviceRegistryLoader {
         if u64::try_from(self.registry.len()).is_ok_and(|len| len >= bound) {
             return Err(RestoreError::Limits);
         }
+        if stored.former.len() > MAX_FORMER {
+            return Err(RestoreError::Limits);
+        }
+        let former = stored.former.clone();
         let record = DeviceRecord::from(stored);
         let taken = self.registry.get(record.device()).is_some()
             || record.certificates().any(|certificate| {
@@ -172,7 +224,9 @@ impl DeviceRegistryLoader {
         if taken {
             return Err(RestoreError::Collision(record.device().clone()));
         }
+        let device = record.device().clone();
         self.registry.put(record);
+        self.registry.set_former(&device, former);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The registry against random commands: replay, snapshots, revocation, uniqueness, bounds.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -8,14 +8,14 @@ use super::{snapshot::DeviceRegistrySnapshot, *};
 use crate::{
     code::Coded,
     digest::Sha256Digest,
-    id::DeviceId,
+    id::{DeviceId, OrderId},
     time::{Millis, Now, Wall},
 };
 
 const INDEX_KEY: [u8; 16] = [3; 16];
 
 fn limits() -> DeviceLimits {
-    DeviceLimits::new(3, 2, Millis(50)).unwrap()
+    DeviceLimits::new(3, 2, Millis(50)).unwrap().with_renewal_grace(Millis(120)).unwrap()
 }
 
 fn device(n: u8) -> DeviceId {
@@ -34,6 +34,15 @@ fn subject() -> impl Strategy<Value = RevocationSubject> {
         (0..9_u8).prop_map(|n| RevocationSubject::Certificate(certificate(n).fingerprint())),
         (0..9_u8).prop_map(|n| RevocationSubject::Key(certificate(n).key())),
     ]
+}
+
+fn order() -> impl Strategy<Value = OrderId> {
+    prop_oneof![Just(OrderId::new("a").unwrap()), Just(OrderId::new("b").unwrap())]
+}
+
+fn terms(names: &str, count: u32, seconds: u64) -> StandingTerms {
+    let lasts = Millis::from_secs(seconds);
+    StandingTerms::new(names.parse().unwrap(), DeviceKind::Worker, count, lasts).unwrap()
 }
 
 fn command() -> impl Strategy<Value = DeviceCommand> {
@@ -58,6 +67,14 @@ fn command() -> impl Strategy<Value = DeviceCommand> {
         1 => print().prop_map(|fingerprint| DeviceCommand::RevokeSelf { fingerprint }),
         3 => subject().prop_map(|subject| DeviceCommand::ClearRevocation { subject }),
         1 => id().prop_map(|device| DeviceCommand::Remove { device }),
+        2 => (order(), 1..3_u32, 1..5_u64).prop_map(|(order, count, lasts)| DeviceCommand::OrderRenewals {
+            order, terms: terms("d*", count, lasts)
+        }),
+        1 => order().prop_map(|order| DeviceCommand::EndRenewals { order }),
+        4 => (print(), cert(), 0..60_u64).prop_map(|(fingerprint, next, overlap)| DeviceCommand::Renew {
+            fingerprint, next, overlap: Millis(overlap)
+        }),
+        1 => print().prop_map(|fingerprint| DeviceCommand::ReportClone { fingerprint }),
     ]
 }
 
@@ -67,7 +84,14 @@ fn check_state(registry: &DeviceRegistry, now: Now) {
     assert!(registry.revoked().count() <= 3 * 5 + 2);
     let mut owners: Vec<(Sha256Digest, DeviceId)> = Vec::new();
     for record in registry.devices() {
-        assert!(record.certificates().count() <= 2);
+        assert!(record.certificates().count() <= 2 && registry.former(record.device()).len() <= 4);
+        for former in registry.former(record.device()) {
+            // One that came back to its device is in force again. Until the rotation to it has ended it stays a
+            // former one: should that rotation lapse, its use still tells of a clone.
+            assert_ne!(record.certificate().fingerprint(), *former);
+            let owner = registry.by_former(former).unwrap().device();
+            assert!(registry.former(owner).contains(former));
+        }
         for certificate in record.certificates() {
             // One certificate and one key belong to one device.
             let (found, _) = registry.by_certificate(&certificate.fingerprint()).unwrap();
@@ -83,7 +107,7 @@ fn check_state(registry: &DeviceRegistry, now: Now) {
         match registry.authenticate_fingerprint(certificate.fingerprint(), now) {
             Ok(view) => {
                 assert_eq!(Some(view.device()), owner.map(|(_, device)| device));
-                assert!(now.wall < certificate.not_after());
+                assert!(certificate.is_current(now.wall));
                 // Invariant 12.
                 assert!(!revoked(RevocationSubject::Device(view.device().clone())));
                 assert!(!revoked(RevocationSubject::Certificate(certificate.fingerprint())));
@@ -113,7 +137,10 @@ proptest! {
                     for event in events {
                         let ends = !matches!(
                             event,
-                            DeviceEvent::DeviceRegistered { .. } | DeviceEvent::RotationBegun { .. }
+                            DeviceEvent::DeviceRegistered { .. }
+                                | DeviceEvent::RotationBegun { .. }
+                                | DeviceEvent::RenewalsOrdered { .. }
+                                | DeviceEvent::RenewalGranted { .. }
                         );
                         let stored = postcard::to_allocvec(&event).unwrap();
                         let event = DeviceEvent::from(
@@ -302,7 +329,113 @@ fn p9_abandoning_the_new_certificate_keeps_the_old_one() {
     assert_eq!(registry.authenticate_fingerprint(new, late), Err(AuthError::Retired(new)));
     let events = registry.apply(&DeviceCommand::Settle { device: device(0) }, late).unwrap();
     assert!(matches!(events[..], [DeviceEvent::RotationEnded { cause: RotationEnd::Deadline, .. }]));
-    assert_eq!(registry.authenticate_fingerprint(new, late), Err(AuthError::Unknown(new)));
+    assert_eq!(registry.authenticate_fingerprint(new, late), Err(AuthError::Retired(new)));
+}
+
+/// The deadline of a rotation that retires the old certificate never leaves a device with one that it cannot use: the
+/// next one is valid from the start until then, or the rotation does not begin.
+#[test]
+fn a_rotation_that_would_lock_the_device_out_does_not_begin() {
+    let now = Now::new(10, 1_000);
+    let next = |from, to| {
+        DeviceCertificate::new(Sha256Digest::of(b"n"), Sha256Digest::of(b"nk"), Wall(from), Wall(to)).unwrap()
+    };
+    let rotate = |next, at_deadline| DeviceCommand::BeginRotation {
+        device: device(0),
+        next,
+        overlap: Millis(50),
+        at_deadline,
+    };
+    let mut registry = DeviceRegistry::new(limits(), INDEX_KEY);
+    let first = DeviceCertificate::new(Sha256Digest::of(b"f"), Sha256Digest::of(b"fk"), Wall(0), Wall(9_000))
+        .unwrap();
+    let register =
+        DeviceCommand::Register { device: device(0), kind: DeviceKind::Worker, certificate: first };
+    registry.apply(&register, now).unwrap();
+    let (retire, abandon) = (OverlapEnd::RetireOld, OverlapEnd::AbandonNew);
+    for (next, at_deadline, want) in [
+        (next(1_001, 9_000), retire, Some("certificate.not_yet_valid")),
+        (next(0, 1_049), retire, Some("rotation.ends_early")),
+        (next(1_000, 1_050), retire, None),
+        // Where the old one stays, the device loses nothing by a certificate that it never uses.
+        (next(1_001, 9_000), abandon, None),
+        (next(0, 1_049), abandon, None),
+    ] {
+        let decided = registry.decide(&rotate(next, at_deadline), now);
+        assert_eq!(decided.err().map(|error| error.code().as_str()), want, "{next:?}");
+    }
+    registry.apply(&revoke(RevocationSubject::Certificate(Sha256Digest::of(b"n"))), now).unwrap();
+    let refused = registry.decide(&rotate(next(0, 9_000), retire), now).unwrap_err();
+    assert_eq!(refused.code().as_str(), "certificate.revoked");
+}
+
+/// A next certificate that is revoked, itself or by its own key, ends its rotation: the one in force stays, whatever
+/// the deadline would have done. A key that both have is revoked for both.
+#[test]
+fn a_revoked_next_certificate_ends_the_rotation() {
+    let now = Now::new(0, 0);
+    for at_deadline in [OverlapEnd::RetireOld, OverlapEnd::AbandonNew] {
+        for by_key in [false, true] {
+            let (mut registry, next) = (registered(1), certificate(3));
+            let rotate =
+                DeviceCommand::BeginRotation { device: device(0), next, overlap: Millis(50), at_deadline };
+            registry.apply(&rotate, now).unwrap();
+            let subject = if by_key {
+                RevocationSubject::Key(next.key())
+            } else {
+                RevocationSubject::Certificate(next.fingerprint())
+            };
+            let events = registry.apply(&revoke(subject), now).unwrap();
+            let ended = DeviceEvent::RotationEnded {
+                device: device(0),
+                retired: next.fingerprint(),
+                cause: RotationEnd::Revoked,
+            };
+            assert!(matches!(&events[..], [DeviceEvent::Revoked { .. }, second] if *second == ended));
+            let late = Now::new(50, 50);
+            assert!(registry.authenticate_fingerprint(certificate(0).fingerprint(), late).is_ok());
+            assert!(registry.authenticate_fingerprint(next.fingerprint(), late).is_err());
+            assert_eq!((registry.next_deadline(), registry.unsettled(late.mono).count()), (None, 0));
+        }
+    }
+    // Certificates 1 and 2 share a key.
+    let mut registry = DeviceRegistry::new(limits(), INDEX_KEY);
+    let kind = DeviceKind::Worker;
+    let register = DeviceCommand::Register { device: device(0), kind, certificate: certificate(1) };
+    registry.apply(&register, now).unwrap();
+    let at_deadline = OverlapEnd::RetireOld;
+    let (next, overlap) = (certificate(2), Millis(50));
+    registry
+        .apply(&DeviceCommand::BeginRotation { device: device(0), next, overlap, at_deadline }, now)
+        .unwrap();
+    let events = registry.apply(&revoke(RevocationSubject::Key(next.key())), now).unwrap();
+    assert!(matches!(events[..], [DeviceEvent::Revoked { .. }]));
+}
+
+/// The registry says when a rotation has to be settled, and which.
+#[test]
+fn rotations_that_are_over_are_named_until_they_are_settled() {
+    let mut registry = registered(2);
+    for (n, overlap) in [(0, 50), (1, 20)] {
+        let command = DeviceCommand::BeginRotation {
+            device: device(n),
+            next: certificate(5 + n * 2),
+            overlap: Millis(overlap),
+            at_deadline: OverlapEnd::AbandonNew,
+        };
+        registry.apply(&command, Now::new(0, 0)).unwrap();
+    }
+    let copy = DeviceRegistry::restore(registry.snapshot(), limits(), INDEX_KEY).unwrap();
+    for mut registry in [registry, copy] {
+        assert_eq!(registry.next_deadline(), Some(crate::time::Mono(20)));
+        let due = |registry: &DeviceRegistry, at| registry.unsettled(at).cloned().collect::<Vec<_>>();
+        assert_eq!(due(&registry, crate::time::Mono(19)), []);
+        assert_eq!(due(&registry, crate::time::Mono(50)), [device(1), device(0)]);
+        registry.apply(&DeviceCommand::Settle { device: device(1) }, Now::new(50, 50)).unwrap();
+        assert_eq!(due(&registry, crate::time::Mono(50)), [device(0)]);
+        registry.apply(&DeviceCommand::Remove { device: device(0) }, Now::new(50, 50)).unwrap();
+        assert_eq!(registry.next_deadline(), None);
+    }
 }
 
 /// ATTACKS P3, at the registry: another certificate for a known device needs the operator to name the change.

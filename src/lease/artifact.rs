@@ -1,6 +1,6 @@
-//! Artifacts: what goes into a run, what may come back, and how what came back is checked.
+//! Artifacts: the inputs of a run, the outputs that it may return, and how returned outputs are checked.
 //!
-//! A manifest that a worker claims is worth nothing by itself. It is compared with [`ReceivedArtifacts`], which
+//! A manifest that a worker claims proves nothing by itself. It is compared with [`ReceivedArtifacts`], which
 //! can only be made by hashing the bytes that arrived.
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -14,26 +14,26 @@ use crate::{
     digest::{FieldHasher, Sha256Digest},
 };
 
-/// The most entries of a manifest.
+/// How many entries a manifest has at most.
 pub const MAX_ARTIFACTS: usize = 256;
 
 /// Why artifacts are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
-    /// More than [`MAX_ARTIFACTS`] entries.
+    /// The manifest has more than [`MAX_ARTIFACTS`] entries.
     #[error("a manifest has at most {MAX_ARTIFACTS} entries")]
     TooMany,
-    /// The same path twice.
+    /// The manifest contains the same path twice.
     #[error("`{0}` is in the manifest twice")]
     Duplicate(RelativePath),
-    /// The digest is that of nothing at all: an input that was never there.
+    /// The digest is all zeros, or that of empty content although the size is not zero.
     #[error("`{0}` has the digest of empty content but a size above zero")]
     EmptyDigest(RelativePath),
-    /// What the worker claims is not what arrived.
+    /// The worker's claim differs from what arrived.
     #[error("`{0}` is not what arrived under that name")]
     Differs(RelativePath),
-    /// Something arrived that the manifest does not name.
+    /// An output arrived that the manifest does not name.
     #[error("`{0}` arrived and is not in the manifest")]
     Unclaimed(RelativePath),
     /// The lease does not allow an output at this path.
@@ -42,17 +42,33 @@ pub enum ArtifactError {
     /// The lease demands an output at this path.
     #[error("the lease demands an output at `{0}`")]
     Missing(RelativePath),
-    /// Over the lease's limit of bytes.
+    /// The outputs exceed `max_output_bytes`, or the receiver's limit is used up.
     #[error("the outputs have {bytes} bytes, the lease allows {limit}")]
     TooLarge {
-        /// Bytes of all outputs.
+        /// The bytes of all outputs, or of the chunk that did not fit.
         bytes: u64,
-        /// What the lease allows.
+        /// The limit of the lease, or what is left of the receiver's limit.
         limit: u64,
     },
-    /// The log that arrived is not the log that the worker claims.
-    #[error("the log is not what arrived, or is over the lease's limit")]
+    /// The log that arrived is not the one that the worker claims.
+    #[error("the log is not what arrived")]
     Log,
+    /// The log exceeds `max_log_bytes`.
+    #[error("the log has {bytes} bytes, the lease allows {limit}")]
+    LogTooLarge {
+        /// The bytes of the log.
+        bytes: u64,
+        /// The limit of the lease.
+        limit: u64,
+    },
+}
+
+impl ArtifactError {
+    /// Whether the worker's claim is untrue: it differs from what arrived. The job may be the cause of every
+    /// other error.
+    pub const fn is_lie(&self) -> bool {
+        matches!(self, Self::Differs(_) | Self::Unclaimed(_) | Self::Log)
+    }
 }
 
 impl Coded for ArtifactError {
@@ -65,7 +81,7 @@ impl Coded for ArtifactError {
             Self::NotAllowed(_) => code::ARTIFACT_NOT_ALLOWED,
             Self::Missing(_) => code::ARTIFACT_MISSING,
             Self::TooLarge { .. } => code::ARTIFACT_TOO_LARGE,
-            Self::Log => code::ARTIFACT_LOG,
+            Self::Log | Self::LogTooLarge { .. } => code::ARTIFACT_LOG,
         }
     }
 }
@@ -75,11 +91,11 @@ impl Coded for ArtifactError {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Artifact {
-    /// Where it lies, below the root of the workspace.
+    /// The path, below the root of the workspace.
     pub path: RelativePath,
-    /// SHA-256 of its content.
+    /// SHA-256 of the content.
     pub sha256: Sha256Digest,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
 }
 
@@ -90,12 +106,13 @@ impl Artifact {
     }
 }
 
-/// Files by path, each with digest and size: at most [`MAX_ARTIFACTS`], each path once, in path order.
+/// Files by path, each with digest and size: at most [`MAX_ARTIFACTS`], each path once, in the order of
+/// paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Artifact>", into = "Vec<Artifact>")]
 pub struct ArtifactManifest {
     entries: Vec<Artifact>,
-    /// Of the entries, hashed once.
+    /// The digest of the entries, computed once.
     digest: Sha256Digest,
 }
 
@@ -161,12 +178,12 @@ impl ArtifactManifest {
         Ok(Self { entries, digest })
     }
 
-    /// The entries in path order.
+    /// The entries in the order of paths.
     pub fn entries(&self) -> &[Artifact] {
         &self.entries
     }
 
-    /// The manifest's own digest. Cost: none, it was hashed when the manifest was built.
+    /// The digest of the manifest. It was computed when the manifest was built.
     pub fn digest(&self) -> Sha256Digest {
         self.digest
     }
@@ -177,7 +194,8 @@ impl ArtifactManifest {
     }
 }
 
-/// What a lease says about artifacts: which inputs, which outputs are allowed and demanded, how much log and scratch.
+/// The artifact rules of a lease: its inputs, the outputs that are allowed and required, and the limits of
+/// log and scratch space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -185,25 +203,26 @@ pub struct ArtifactTransport {
     /// The inputs, by content.
     #[serde(default)]
     pub inputs: ArtifactManifest,
-    /// Outputs are allowed at and below these paths.
+    /// The paths at which, and below which, outputs are allowed.
     #[serde(default)]
     pub outputs_within: Vec<RelativePath>,
-    /// Outputs that must be there for the run to count as done.
+    /// The outputs that a run must return to count as succeeded.
     #[serde(default)]
     pub outputs_required: Vec<RelativePath>,
-    /// Bytes of all outputs together.
+    /// How many bytes all outputs together may have.
     #[serde(default)]
     pub max_output_bytes: u64,
-    /// Bytes of the log stream.
+    /// How many bytes the log may have.
     #[serde(default)]
     pub max_log_bytes: u64,
-    /// Bytes of scratch space.
+    /// How many bytes of scratch space the run may use.
     #[serde(default)]
     pub max_scratch_bytes: u64,
 }
 
 impl ArtifactTransport {
-    /// No inputs, no outputs, no log, no scratch: what a run may move unless its request says more.
+    /// Rules that allow nothing: no inputs, outputs, log or scratch space. A request has them unless it says
+    /// more.
     pub const fn nothing() -> Self {
         Self {
             inputs: ArtifactManifest::EMPTY,
@@ -215,7 +234,8 @@ impl ArtifactTransport {
         }
     }
 
-    /// Whether every bound holds: the lists are no longer than [`MAX_ARTIFACTS`] and demanded outputs are allowed.
+    /// Checks that the lists have at most [`MAX_ARTIFACTS`] entries and that every required output is
+    /// allowed.
     pub(crate) fn check(&self) -> Result<(), ArtifactError> {
         if self.outputs_within.len() > MAX_ARTIFACTS || self.outputs_required.len() > MAX_ARTIFACTS {
             return Err(ArtifactError::TooMany);
@@ -230,7 +250,7 @@ impl ArtifactTransport {
         self.outputs_within.iter().any(|within| path.is_within(within))
     }
 
-    /// Judges what a worker claims to have made against what arrived and against what the lease allows and demands.
+    /// Judges a worker's claim against what arrived, and against what the lease allows and requires.
     ///
     /// # Errors
     /// [`ArtifactError`] with the first entry that does not agree.
@@ -242,7 +262,8 @@ impl ArtifactTransport {
         }
     }
 
-    /// As [`Self::judge`] for a run that failed: nothing is demanded, and everything else holds.
+    /// The same as [`Self::judge`] for a run that failed: no output is required, and everything else is
+    /// checked.
     ///
     /// # Errors
     /// [`ArtifactError`] with the first entry that does not agree.
@@ -251,32 +272,24 @@ impl ArtifactTransport {
         claimed: &OutputClaim,
         received: &ReceivedArtifacts,
     ) -> Result<(), ArtifactError> {
-        for entry in claimed.outputs.entries() {
-            if !self.allows(&entry.path) {
-                return Err(ArtifactError::NotAllowed(entry.path.clone()));
-            }
-            if received.outputs.get(&entry.path) != Some(entry) {
-                return Err(ArtifactError::Differs(entry.path.clone()));
-            }
-        }
-        if let Some(extra) =
-            received.outputs.entries().iter().find(|e| claimed.outputs.get(&e.path).is_none())
-        {
-            return Err(ArtifactError::Unclaimed(extra.path.clone()));
+        // The claim is compared first, so that an excess does not hide an untrue claim.
+        claimed.agrees(received)?;
+        if let Some(entry) = claimed.outputs.entries().iter().find(|entry| !self.allows(&entry.path)) {
+            return Err(ArtifactError::NotAllowed(entry.path.clone()));
         }
         let bytes =
             claimed.outputs.entries().iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
         if bytes > self.max_output_bytes {
             return Err(ArtifactError::TooLarge { bytes, limit: self.max_output_bytes });
         }
-        if claimed.log != received.log || received.log_bytes > self.max_log_bytes {
-            return Err(ArtifactError::Log);
+        if received.log_bytes > self.max_log_bytes {
+            return Err(ArtifactError::LogTooLarge { bytes: received.log_bytes, limit: self.max_log_bytes });
         }
         Ok(())
     }
 }
 
-/// What a worker says that its run made. Compared with what arrived, never believed.
+/// What a worker claims that its run made. It is compared with what arrived and never believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputClaim {
@@ -286,7 +299,22 @@ pub struct OutputClaim {
     pub log: Sha256Digest,
 }
 
-/// What arrived, by the receiver's own hashing. There is no other way to make one.
+impl OutputClaim {
+    /// Checks that exactly the claimed outputs and the claimed log arrived.
+    fn agrees(&self, received: &ReceivedArtifacts) -> Result<(), ArtifactError> {
+        let differs = |entry: &&Artifact| received.outputs.get(&entry.path) != Some(*entry);
+        if let Some(entry) = self.outputs.entries().iter().find(differs) {
+            return Err(ArtifactError::Differs(entry.path.clone()));
+        }
+        let unclaimed = |entry: &&Artifact| self.outputs.get(&entry.path).is_none();
+        if let Some(extra) = received.outputs.entries().iter().find(unclaimed) {
+            return Err(ArtifactError::Unclaimed(extra.path.clone()));
+        }
+        if self.log == received.log { Ok(()) } else { Err(ArtifactError::Log) }
+    }
+}
+
+/// What arrived, hashed by the receiver. There is no other way to make one.
 ///
 /// ```
 /// use leasehold::lease::{ArtifactReceiver, RelativePath};
@@ -305,7 +333,7 @@ pub struct ReceivedArtifacts {
 }
 
 impl ReceivedArtifacts {
-    /// What arrived.
+    /// The outputs that arrived.
     pub fn outputs(&self) -> &ArtifactManifest {
         &self.outputs
     }
@@ -316,7 +344,7 @@ impl ReceivedArtifacts {
     }
 }
 
-/// Hashes outputs and log of one lease as they arrive, in chunks, within a bound of bytes.
+/// Hashes the outputs and the log of one lease as they arrive, in chunks, up to a limit of bytes.
 #[derive(Clone, Debug)]
 pub struct ArtifactReceiver {
     outputs: BTreeMap<RelativePath, (Sha256, u64)>,
@@ -326,7 +354,7 @@ pub struct ArtifactReceiver {
 }
 
 impl ArtifactReceiver {
-    /// A receiver that takes at most `limit` bytes, outputs and log together.
+    /// A receiver that accepts at most `limit` bytes, outputs and log together.
     pub fn new(limit: u64) -> Self {
         Self { outputs: BTreeMap::new(), log: Sha256::new(), log_bytes: 0, room: limit }
     }
@@ -340,10 +368,10 @@ impl ArtifactReceiver {
         Ok(length)
     }
 
-    /// The next chunk of the output at `path`; an empty chunk makes an empty file.
+    /// Adds the next chunk of the output at `path`. An empty chunk creates an empty file.
     ///
     /// # Errors
-    /// [`ArtifactError::TooMany`] and [`ArtifactError::TooLarge`]; nothing of the chunk is taken then.
+    /// [`ArtifactError::TooMany`] and [`ArtifactError::TooLarge`]; the chunk is not added then.
     pub fn output(&mut self, path: &RelativePath, chunk: &[u8]) -> Result<(), ArtifactError> {
         if self.outputs.len() >= MAX_ARTIFACTS && !self.outputs.contains_key(path) {
             return Err(ArtifactError::TooMany);
@@ -355,10 +383,10 @@ impl ArtifactReceiver {
         Ok(())
     }
 
-    /// The next chunk of the log.
+    /// Adds the next chunk of the log.
     ///
     /// # Errors
-    /// [`ArtifactError::TooLarge`].
+    /// [`ArtifactError::TooLarge`]; the chunk is not added then.
     pub fn log(&mut self, chunk: &[u8]) -> Result<(), ArtifactError> {
         let length = self.take(chunk)?;
         self.log.update(chunk);
@@ -366,7 +394,7 @@ impl ArtifactReceiver {
         Ok(())
     }
 
-    /// Everything that arrived.
+    /// What arrived.
     ///
     /// # Errors
     /// None that the bounds of this receiver do not already prevent.

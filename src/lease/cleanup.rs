@@ -1,4 +1,4 @@
-//! Giving the work back clean: what a worker reports, and what the other side sees when it looks.
+//! Cleanup after a run: what a worker reports, and what an inspection finds.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::{
     digest::Sha256Digest,
 };
 
-/// What became of one area of a run.
+/// How the cleanup of one area ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Removal {
@@ -18,13 +18,13 @@ pub struct Removal {
     pub remaining: u32,
 }
 
-/// What a worker reports when it gives a lease back, bound to that lease.
+/// A worker's report when it returns a lease, bound to that lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerCleanupReport {
-    /// The lease that it cleaned up after.
+    /// The fence of the lease.
     pub fence: Fence,
-    /// [`WorkerLease::digest`] of that lease: a report for other terms is a report for another lease.
+    /// [`WorkerLease::digest`] of the lease. A report with another digest is for another lease.
     pub lease: Sha256Digest,
     /// The workspace.
     pub workspace: Removal,
@@ -36,13 +36,23 @@ pub struct WorkerCleanupReport {
     pub scratch: Removal,
 }
 
-/// What somebody other than the worker saw when they looked: entries that are still there.
+impl WorkerCleanupReport {
+    /// A report about `lease` in which nothing was removed and nothing is left. Set its fields to what became
+    /// of each area.
+    pub fn of(lease: &WorkerLease) -> Self {
+        let none = Removal::default();
+        let (fence, lease) = (lease.fence, lease.digest());
+        Self { fence, lease, workspace: none, artifacts: none, logs: none, scratch: none }
+    }
+}
+
+/// The result of an independent inspection: how many entries are left.
 ///
-/// A worker's message cannot carry one; the coordinator's shell makes it.
+/// No message of a worker can carry one; the coordinator's shell makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Entries found in what should be empty.
+    /// Entries that were found in areas that should be empty.
     pub remaining: u64,
 }
 
@@ -53,32 +63,32 @@ impl Inspection {
     }
 }
 
-/// How much a fleet believes of a cleanup report.
+/// What a fleet requires of a cleanup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CleanupRule {
-    /// The report must be complete, bound to the lease, and leave nothing.
+    /// The report must be complete, bound to the lease, and report nothing left.
     #[default]
     Reported,
-    /// And somebody else must have looked and found nothing.
+    /// As `Reported`, and an inspection must have found nothing left.
     Inspected,
 }
 
-/// Why a cleanup does not count.
+/// Why a cleanup is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CleanupError {
     /// The report is bound to another lease.
     #[error("the cleanup report is bound to another lease")]
     OtherLease,
-    /// Something is still there by the worker's own count.
+    /// The worker reports entries that are left.
     #[error("the worker reports {0} entries left behind")]
     Remaining(u64),
-    /// Something is still there, whatever the worker says.
+    /// The inspection found entries that are left.
     #[error("inspection found {0} entries left behind")]
     Found(u64),
-    /// The fleet wants an inspection and there was none.
+    /// The fleet requires an inspection, and there was none.
     #[error("the fleet wants cleanup inspected, and nobody looked")]
     NotInspected,
 }
@@ -95,10 +105,10 @@ impl Coded for CleanupError {
 }
 
 impl WorkerCleanupReport {
-    /// Judges the report against `lease`, and against what an inspection saw.
+    /// Judges the report against `lease` and the result of an inspection.
     ///
     /// # Errors
-    /// [`CleanupError`]: the cleanup does not count.
+    /// [`CleanupError`]: the cleanup is not accepted.
     pub fn judge(
         &self,
         lease: &WorkerLease,

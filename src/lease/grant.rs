@@ -1,4 +1,5 @@
-//! The grant: who lets which run use which tool, with which capabilities, until when. One attempt, spent by it.
+//! Grants: the permission of an issuer to run a tool in a run, with certain capabilities, until a certain
+//! time. One attempt of the run spends it.
 
 use alloc::vec::Vec;
 
@@ -17,25 +18,25 @@ use crate::{
     time::{Millis, Wall},
 };
 
-/// What a grant says. Plain data: it authorises nothing until it is a [`WorkerRunGrant`].
+/// The content of a grant. It is plain data and authorises nothing until it is a [`WorkerRunGrant`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantTerms {
-    /// The grant's own name, unique for its issuer for as long as it is valid.
+    /// The grant's id. It must be unique for its issuer while the grant is valid.
     pub id: GrantId,
-    /// The fleet that it is addressed to.
+    /// The fleet to which it is addressed.
     pub fleet: FleetId,
-    /// Who made it.
+    /// The issuer that made it.
     pub issuer: IssuerId,
-    /// The run that it lets run, once.
+    /// The run that it permits, once.
     pub run: RunId,
-    /// The tool.
+    /// The tool that the run uses.
     pub tool: ToolId,
-    /// The capabilities that the run may use. Never empty.
+    /// The capabilities that the run may use. Must not be empty.
     pub capabilities: CapabilitySet,
-    /// When it was made.
+    /// When the grant was issued.
     pub issued: Wall,
-    /// When it ends; at this instant it is over.
+    /// When the grant expires. It is not valid at this instant.
     pub expires: Wall,
 }
 
@@ -43,44 +44,45 @@ pub struct GrantTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrantError {
-    /// It names no capability, and silence is not everything.
+    /// The grant names no capability. An empty list does not mean all.
     #[error("a grant names at least one capability")]
     NoCapabilities,
-    /// It ends before it begins.
+    /// The grant expires at or before its issue.
     #[error("a grant ends after it was issued")]
     Backwards,
-    /// It is for another fleet.
+    /// The grant is addressed to another fleet.
     #[error("the grant is for another fleet")]
     OtherFleet,
-    /// It is from the future, beyond the clock budget.
+    /// The grant was issued in the future, by more than `lease.clock_budget_ms`.
     #[error("the grant was issued in the future")]
     NotYet,
-    /// It is over.
+    /// The grant has expired.
     #[error("the grant has expired")]
     Expired,
-    /// It lives longer than the fleet lets a grant live.
+    /// The grant lives longer than `runs.grant_lifetime_max_ms`.
     #[error("the grant lives {0}, longer than the fleet allows")]
     TooLong(Millis),
-    /// It was issued before the fleet was restored without its latest events, or before grants were let to live
-    /// longer: what it could repeat may have been forgotten.
+    /// The grant was issued before the instant from which the fleet accepts grants: a restore without the
+    /// latest events, an accepted leap of the wall clock, or a policy with longer lifetimes moves it. The
+    /// record that an older grant was spent may have been forgotten.
     #[error("the grant was issued before the instant from which on this fleet takes grants")]
     BeforeFloor,
-    /// The request asks for another tool than the grant names.
+    /// The request is for another tool than the grant names.
     #[error("the grant is for another tool")]
     OtherTool,
-    /// The request asks for capabilities that the grant does not name.
+    /// The request is for capabilities that the grant does not name.
     #[error("the request asks for capabilities that the grant does not give")]
     Capabilities,
-    /// It has been used.
+    /// The grant was spent before.
     #[error("the grant is spent")]
     Spent,
-    /// No more grants can be remembered as spent before some expire.
+    /// No further spent grant can be remembered within `limits.grants`.
     #[error("the fleet cannot remember more spent grants")]
     TooMany,
-    /// It is signed, and what was signed is not a grant.
+    /// The grant is signed, and the signed content is not a grant.
     #[error("what was signed is not a grant")]
     Malformed,
-    /// No trusted issuer made it.
+    /// No trusted issuer signed the grant.
     #[error("no trusted issuer made this grant")]
     NotTrusted,
 }
@@ -105,8 +107,8 @@ impl Coded for GrantError {
     }
 }
 
-/// A permission for one attempt of a run. Minted in process by [`WorkerRunGrant::mint`], or opened by
-/// [`GrantIssuers::open`] from what a trusted issuer signed; it cannot be deserialised.
+/// A permission for one attempt of a run. [`WorkerRunGrant::mint`] makes one in process;
+/// [`GrantIssuers::open`] opens one that a trusted issuer signed. It cannot be deserialised.
 ///
 /// ```compile_fail,E0277
 /// let forged: leasehold::lease::WorkerRunGrant = serde_json::from_str("{}").unwrap();
@@ -114,12 +116,12 @@ impl Coded for GrantError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerRunGrant {
     terms: GrantTerms,
-    /// The key that signed it; `None` where it was minted in process.
+    /// The key that signed it; `None` if it was minted in process.
     signed_by: Option<Sha256Digest>,
 }
 
 impl WorkerRunGrant {
-    /// Mints a grant in process: the caller is the issuer.
+    /// Mints a grant in process. The caller is the issuer.
     ///
     /// # Errors
     /// [`GrantError::NoCapabilities`] and [`GrantError::Backwards`].
@@ -133,12 +135,12 @@ impl WorkerRunGrant {
         Ok(Self { terms, signed_by: None })
     }
 
-    /// What it says.
+    /// The content of the grant.
     pub fn terms(&self) -> &GrantTerms {
         &self.terms
     }
 
-    /// The fingerprint of the key that signed it; `None` where it was minted in process.
+    /// The fingerprint of the key that signed it; `None` if it was minted in process.
     pub fn signed_by(&self) -> Option<Sha256Digest> {
         self.signed_by
     }
@@ -147,23 +149,24 @@ impl WorkerRunGrant {
 /// The DSSE payload type of a signed grant.
 pub const GRANT_PAYLOAD_TYPE: &str = "application/vnd.leasehold.run-grant+json";
 
-/// Signs a grant, for an issuer that is not in the coordinator's process.
+/// Signs a grant, for an issuer outside of the coordinator's process.
 ///
 /// # Errors
-/// [`SignerError`] where the signer gives no signature.
+/// [`SignerError`] if the signer gives no signature.
 pub fn seal_grant(terms: &GrantTerms, issuer: &dyn Signer) -> Result<Vec<u8>, SignerError> {
-    // Ids, numbers and lists alone: writing them cannot fail.
+    // The terms contain only ids, numbers and lists, so they always serialise.
     let payload = serde_json::to_vec(terms).unwrap_or_default();
     dsse::seal(GRANT_PAYLOAD_TYPE, &payload, &[issuer])
 }
 
-/// The issuers whose signed grants a fleet accepts: keys whose owner is the issuer's id. None at first.
+/// The issuers whose signed grants a fleet accepts, as keys. The owner of each key is the issuer's id. The
+/// default is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantIssuers(Vec<TrustedKey>);
 
 impl GrantIssuers {
-    /// These keys. The owner of each is the id of the issuer that it signs for.
+    /// Issuers with these keys. The owner of each key is the id of the issuer for which it signs.
     pub fn new(keys: impl IntoIterator<Item = TrustedKey>) -> Self {
         Self(keys.into_iter().collect())
     }
@@ -178,11 +181,11 @@ impl GrantIssuers {
         self.0.iter().any(|key| key.owner() == issuer.as_str() && key.fingerprint() == fingerprint)
     }
 
-    /// Opens a signed grant: the signature is checked over the bytes that arrived, then they are read strictly, and
-    /// the signer must be the issuer that the grant names.
+    /// Opens a signed grant. The signature is checked over the bytes as they arrived, then the content is
+    /// read strictly, and the signer must be the issuer that the grant names.
     ///
     /// # Errors
-    /// [`GrantError::NotTrusted`], [`GrantError::Malformed`], and those of [`WorkerRunGrant::mint`].
+    /// [`GrantError::NotTrusted`], [`GrantError::Malformed`], and the errors of [`WorkerRunGrant::mint`].
     pub fn open(
         &self,
         envelope: &[u8],

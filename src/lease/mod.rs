@@ -1,23 +1,24 @@
-//! The lease: what a run is granted, what a holder may touch, and what it reports when it gives the work back.
+//! Leases: what a run is granted, what the holder of a lease may touch, and what it reports when it returns
+//! the lease.
 //!
-//! A service mints or opens a [`WorkerRunGrant`], builds a [`WorkerLeaseRequest`] from it, and the fleet answers
-//! with a [`WorkerLease`]: worker, incarnation, terms, expiry, and the [`Fence`] that every later act carries.
+//! A service mints or opens a [`WorkerRunGrant`] and builds a [`WorkerLeaseRequest`] from it. The fleet
+//! answers with a [`WorkerLease`]: worker, incarnation, terms, expiry, and the [`Fence`] that every later
+//! operation under the lease carries.
 
 mod artifact;
 mod cleanup;
-mod fence;
 mod grant;
 mod request;
 mod scope;
 mod terms;
 mod workspace;
 
+pub use crate::fence::{Epoch, Fence, FenceError};
 pub use artifact::{
     Artifact, ArtifactError, ArtifactManifest, ArtifactReceiver, ArtifactTransport, MAX_ARTIFACTS,
     OutputClaim, ReceivedArtifacts,
 };
 pub use cleanup::{CleanupError, CleanupRule, Inspection, Removal, WorkerCleanupReport};
-pub use fence::{Epoch, Fence, FenceError};
 pub use grant::{GRANT_PAYLOAD_TYPE, GrantError, GrantIssuers, GrantTerms, WorkerRunGrant, seal_grant};
 pub use request::{LeaseTerms, RequestError, WorkerLeaseRequest};
 pub use scope::{

@@ -1,4 +1,5 @@
-//! Asking for a lease: everything that the lease will say, validated before anybody decides.
+//! Requests for a lease. A request contains everything that the lease will say and is validated when it is
+//! built.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -19,43 +20,44 @@ use crate::{
     time::{Millis, Wall},
 };
 
-/// What a lease says about the run: fixed when it is asked for, the same for whoever gets it.
+/// The terms of a lease: what it says about the run. They are fixed by the request and the same for every
+/// worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LeaseTerms {
     /// The run.
     pub run: RunId,
-    /// Who made the grant.
+    /// The issuer of the grant.
     pub issuer: IssuerId,
     /// The grant that this attempt spends.
     pub grant: GrantId,
-    /// When that grant ends.
+    /// When the grant expires.
     pub grant_expires: Wall,
     /// The tool.
     pub tool: ToolId,
     /// The capabilities that the run needs and may use.
     pub capabilities: CapabilitySet,
-    /// The part of the workspace that is open to it.
+    /// The part of the workspace that the run may touch.
     pub workspace: WorkspaceScope,
-    /// What goes in and may come out.
+    /// The inputs of the run, and the outputs that it may return.
     pub artifacts: ArtifactTransport,
-    /// The egress rules that its requests may use.
+    /// The egress rules that the run's requests may use.
     pub egress: EgressScope,
-    /// The secrets that its requests may use.
+    /// The secrets that the run's requests may use.
     pub secrets: SecretScope,
-    /// See [`Self::spent_as`]. Derived, and absent in terms that were read back.
+    /// The digest of [`Self::spent_as`]. Derived, and absent in terms that were deserialised.
     #[serde(skip)]
     spent_as: SpentAs,
 }
 
-/// A digest that is derived from its neighbours: it takes no part in equality.
+/// A digest that is derived from other members. It takes no part in equality.
 #[derive(Clone, Copy, Default)]
 struct SpentAs(Option<Sha256Digest>);
 
 impl fmt::Debug for SpentAs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Equal terms look equal, whether they were read back or not.
+        // Equal terms have equal output, whether they were deserialised or not.
         f.write_str("..")
     }
 }
@@ -78,8 +80,8 @@ impl SpentAs {
 }
 
 impl LeaseTerms {
-    /// What the grant is remembered by once it is spent: its issuer and its id together, since ids are unique per
-    /// issuer. Hashed once, when the request is built, however often the fleet looks it up.
+    /// The digest by which a spent grant is remembered. It covers the issuer and the id, because ids are
+    /// unique per issuer. It is computed once, when the request is built.
     pub(crate) fn spent_as(&self) -> Sha256Digest {
         self.spent_as.0.unwrap_or_else(|| SpentAs::of(&self.issuer, &self.grant))
     }
@@ -89,10 +91,10 @@ impl LeaseTerms {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The grant does not cover what is asked for.
+    /// The grant does not allow what is requested.
     #[error(transparent)]
     Grant(#[from] GrantError),
-    /// The artifacts contradict themselves.
+    /// The artifact rules contradict themselves.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
 }
@@ -106,18 +108,20 @@ impl Coded for RequestError {
     }
 }
 
-/// A request for a lease, complete and within its grant.
+/// A request for a lease. It is complete, and its grant allows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerLeaseRequest {
     grant: WorkerRunGrant,
     terms: Arc<LeaseTerms>,
     ttl: Millis,
     worker: Option<WorkerId>,
+    at_least: Millis,
+    probe: bool,
 }
 
 impl WorkerLeaseRequest {
-    /// A request to run `tool` under `grant` with `capabilities`, for `ttl` at a time, in `workspace`.
-    /// Artifacts, egress and secrets are nothing until they are given.
+    /// A request to run `tool` under `grant` with `capabilities` in `workspace`, with a lease of `ttl` at a
+    /// time. It allows no artifacts, egress or secrets until they are added.
     ///
     /// # Errors
     /// [`GrantError::OtherTool`], [`GrantError::NoCapabilities`], [`GrantError::Capabilities`].
@@ -151,20 +155,20 @@ impl WorkerLeaseRequest {
             secrets: SecretScope::none(),
             spent_as: SpentAs(Some(SpentAs::of(&granted.issuer, &granted.id))),
         });
-        Ok(Self { grant, terms, ttl, worker: None })
+        Ok(Self { grant, terms, ttl, worker: None, at_least: Millis::ZERO, probe: false })
     }
 
-    /// With these artifacts.
+    /// Sets the artifact rules.
     ///
     /// # Errors
-    /// [`ArtifactError`] where the lists are over their bounds or demand what they do not allow.
+    /// [`ArtifactError`] if a list is too long or a required output is not allowed.
     pub fn with_artifacts(mut self, artifacts: ArtifactTransport) -> Result<Self, RequestError> {
         artifacts.check()?;
         Arc::make_mut(&mut self.terms).artifacts = artifacts;
         Ok(self)
     }
 
-    /// With these egress rules and secrets.
+    /// Sets the egress rules and secrets.
     #[must_use]
     pub fn with_egress(mut self, egress: EgressScope, secrets: SecretScope) -> Self {
         let terms = Arc::make_mut(&mut self.terms);
@@ -173,29 +177,57 @@ impl WorkerLeaseRequest {
         self
     }
 
-    /// On this worker and no other. The answer says the same about the worker as if the fleet had chosen it.
+    /// Requests the lease on this worker and no other. The same checks apply as if the fleet had chosen the
+    /// worker.
     #[must_use]
     pub fn on_worker(mut self, worker: WorkerId) -> Self {
         self.worker = Some(worker);
         self
     }
 
-    /// The grant that it spends.
+    /// Requests the lease on this worker even if it is set aside because too many runs in a row ended badly
+    /// on it. If the run ends well, the worker is no longer set aside.
+    #[must_use]
+    pub fn as_probe_of(mut self, worker: WorkerId) -> Self {
+        self.worker = Some(worker);
+        self.probe = true;
+        self
+    }
+
+    /// Whether the lease may go to a worker that is set aside.
+    pub const fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Requires a worker that can be leased for at least `span` in all, renewals included: its evidence and
+    /// its certificate must last so long. The default is the fleet's shortest lease.
+    #[must_use]
+    pub const fn for_at_least(mut self, span: Millis) -> Self {
+        self.at_least = span;
+        self
+    }
+
+    /// For how long the worker must be leasable at least. Zero means the fleet's shortest lease.
+    pub const fn at_least(&self) -> Millis {
+        self.at_least
+    }
+
+    /// The grant that the attempt spends.
     pub fn grant(&self) -> &WorkerRunGrant {
         &self.grant
     }
 
-    /// What the lease will say.
+    /// The terms of the lease.
     pub fn terms(&self) -> &Arc<LeaseTerms> {
         &self.terms
     }
 
-    /// How long the lease shall last before it must be renewed.
+    /// How long the lease lasts before it must be renewed.
     pub fn ttl(&self) -> Millis {
         self.ttl
     }
 
-    /// The worker that it must be, where one was named.
+    /// The worker that the request names.
     pub fn worker(&self) -> Option<&WorkerId> {
         self.worker.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What a lease may reach: which egress rules, and which secrets on the way.
+//! Scopes: which egress rules and which secrets a lease may use.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{fmt, str::FromStr};
@@ -15,20 +15,21 @@ use crate::{
 
 /// The longest secret reference, in bytes.
 pub const MAX_SECRET_REF_BYTES: usize = 256;
-/// The most entries of one scope.
+/// How many entries a scope has at most.
 pub const MAX_SCOPE: usize = 256;
 
 /// Why a text is not a secret reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretRefError {
-    /// The source is not a vault. Environment, files and commands are not sources.
+    /// The source is not `vault`. Environment variables, files and commands are not sources.
     #[error("a secret reference begins with `vault:`; no other source is read")]
     Source,
-    /// Over [`MAX_SECRET_REF_BYTES`].
+    /// The text is longer than [`MAX_SECRET_REF_BYTES`].
     #[error("a secret reference has at most {MAX_SECRET_REF_BYTES} bytes")]
     TooLong,
-    /// The path is not `segment/segment...` of `[A-Za-z0-9._-]`, with no `.` or `..`, and a `#field` at most.
+    /// The path is not segments of `[A-Za-z0-9._-]` between slashes, a segment is `.` or `..`, or there is
+    /// more than one `#field`.
     #[error(
         "the path of a secret reference is segments of [A-Za-z0-9._-] between slashes, and `#field` at most"
     )]
@@ -44,7 +45,8 @@ impl Coded for SecretRefError {
     }
 }
 
-/// The name of a secret in a vault, such as `vault:team/models` or `vault:team/models#token`. Never the secret.
+/// The name of a secret in a vault, such as `vault:team/models` or `vault:team/models#token`. It is never the
+/// secret itself.
 ///
 /// ```
 /// use leasehold::lease::SecretRef;
@@ -60,10 +62,10 @@ fn is_segment(text: &str) -> bool {
 }
 
 impl SecretRef {
-    /// Parses a reference.
+    /// Parses a secret reference.
     ///
     /// # Errors
-    /// [`SecretRefError`], codes `egress.secret.source` and `egress.secret.malformed`.
+    /// [`SecretRefError`], with the codes `egress.secret.source` and `egress.secret.malformed`.
     pub fn new(text: &str) -> Result<Self, SecretRefError> {
         let rest = text.strip_prefix("vault:").ok_or(SecretRefError::Source)?;
         if text.len() > MAX_SECRET_REF_BYTES {
@@ -113,7 +115,7 @@ impl<'de> Deserialize<'de> for SecretRef {
     }
 }
 
-/// Over [`MAX_SCOPE`] entries.
+/// A scope has more than [`MAX_SCOPE`] entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a scope has at most {MAX_SCOPE} entries, this has {0}")]
 pub struct ScopeError(usize);
@@ -124,7 +126,7 @@ impl Coded for ScopeError {
     }
 }
 
-/// A sorted list without repeats, or explicitly everything.
+/// A sorted list without duplicates, or explicitly everything.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 enum Allowed<T> {
     Only(Arc<[T]>),
@@ -178,7 +180,7 @@ enum All {
     All,
 }
 
-/// The form in binary records, as it is written from [`Allowed`].
+/// The form in binary records, which the derived serialisation of [`Allowed`] writes.
 #[derive(Deserialize)]
 enum Record<T> {
     Only(Vec<T>),
@@ -209,7 +211,7 @@ where
             Record::Only(list) => list,
         }
     };
-    // Sorted again, so that what was written by hand or stored is not believed to be in order.
+    // The list is sorted again, because a document or a record may hold it in another order.
     Allowed::only(list).map_err(de::Error::custom)
 }
 
@@ -220,20 +222,21 @@ macro_rules! scopes {
         pub struct $name(Allowed<$entry>);
 
         impl $name {
-            /// Exactly `entries`; repeats are one.
+            /// A scope of exactly `entries`. Duplicates are removed.
             ///
             /// # Errors
-            /// [`ScopeError`], code `egress.scope.too_many`, over [`MAX_SCOPE`] entries.
+            /// [`ScopeError`], with the code `egress.scope.too_many`, if there are more than [`MAX_SCOPE`]
+            /// entries.
             pub fn only(entries: impl IntoIterator<Item = $entry>) -> Result<Self, ScopeError> {
                 Allowed::only(entries).map(Self)
             }
 
-            /// Everything that the policy has.
+            /// A scope of every entry that the policy has.
             pub const fn all() -> Self {
                 Self(Allowed::All)
             }
 
-            /// Nothing.
+            /// An empty scope.
             pub fn none() -> Self {
                 Self(Allowed::Only(Arc::from([])))
             }
@@ -243,12 +246,12 @@ macro_rules! scopes {
                 self.0.contains(entry)
             }
 
-            /// Whether everything in this scope is in `other` too.
+            /// Whether every entry of this scope is also in `other`.
             pub fn is_within(&self, other: &Self) -> bool {
                 self.0.is_within(&other.0)
             }
 
-            /// The entries in order; `None` for everything.
+            /// The entries in order; `None` if the scope is everything.
             pub fn entries(&self) -> Option<&[$entry]> {
                 match &self.0 {
                     Allowed::All => None,
@@ -257,7 +260,7 @@ macro_rules! scopes {
             }
         }
 
-        /// Nothing: a scope that nobody wrote reaches nothing.
+        /// An empty scope, so that a scope that nobody wrote allows nothing.
         impl Default for $name {
             fn default() -> Self {
                 Self::none()
@@ -285,10 +288,12 @@ macro_rules! scopes {
 }
 
 scopes! {
-    /// The egress rules that a lease may use: a sorted list of at most [`MAX_SCOPE`], or explicitly all rules. An
-    /// empty one reaches nothing. In documents a list of rule ids or the word `"all"`. Cloning is a reference count.
+    /// The egress rules that a lease may use: a sorted list of at most [`MAX_SCOPE`] rule ids, or explicitly
+    /// all rules. An empty scope allows no egress. In documents it is a list of rule ids or the word `"all"`.
+    /// Cloning increments a reference count.
     EgressScope of RuleId;
-    /// The secrets that a lease's requests may use, in the same form. A credential outside it is never sent.
+    /// The secrets that a lease's requests may use, in the same form. A credential outside of the scope is
+    /// never sent.
     SecretScope of SecretRef;
 }
 
@@ -298,7 +303,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS E16: only a vault is a source.
+    /// ATTACKS E16: a vault is the only source.
     #[test]
     fn e16_only_vault_references_parse() {
         for text in ["env:TOKEN", "file:/etc/passwd", "exec:id", "vaults:a", "Vault:a", "", "a/b", " vault:a"]
@@ -350,7 +355,7 @@ mod tests {
         assert!(EgressScope::none().is_within(&some) && !some.is_within(&EgressScope::none()));
     }
 
-    // invariant 13
+    // Invariant 13.
     #[test]
     fn a_scope_is_bounded_in_code_and_in_documents() {
         let many: vec::Vec<RuleId> = (0..=MAX_SCOPE).map(|n| RuleId::new(&n.to_string()).unwrap()).collect();

@@ -12,36 +12,40 @@ use crate::{
     time::Mono,
 };
 
-/// Who may run what until when. The fleet's own record of it decides; a copy authorises nothing.
+/// A lease: which worker may run what, until when. The fleet's own record of it decides; a copy authorises
+/// nothing.
 ///
-/// Everything but its end is fixed when it is granted, and shared by all copies: cloning is a reference count.
+/// Copies share the facts of a lease, so cloning increments a reference count. Only its expiry and its
+/// horizon change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerLease {
-    /// When it ends unless it is renewed; at this instant it is over.
+    /// When the lease ends unless it is renewed. It is not live at this instant.
     pub expires: Mono,
     facts: Arc<LeaseFacts>,
 }
 
-/// What of a lease never changes. Read through [`WorkerLease`].
+/// The facts of a lease: everything but its expiry. Read them through [`WorkerLease`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseFacts {
-    /// The token that every act under this lease carries.
+    /// The fencing token that every operation under this lease carries.
     pub fence: Fence,
-    /// The worker that holds it.
+    /// The worker that holds the lease.
     pub worker: WorkerId,
     /// The device of that worker.
     pub device: DeviceId,
-    /// The incarnation of that worker: a later one does not inherit the lease.
+    /// The incarnation of that worker. A later incarnation does not inherit the lease.
     pub incarnation: u32,
-    /// Which attempt of the run this is, from 1.
+    /// The number of the attempt of the run, from 1.
     pub attempt: u32,
-    /// When it was granted, on the fleet's line.
+    /// When the lease was granted, in monotonic time.
     pub granted: Mono,
-    /// The instant that no renewal can pass: the earliest end of grant, evidence, certificate and longest lease.
+    /// The instant that no renewal can pass: the earliest end of the grant, the evidence, the certificate and
+    /// the fleet's longest lease, as they were when the lease was granted or last bounded. Fresh evidence may
+    /// allow a renewal to go further.
     pub horizon: Mono,
-    /// What the request asked for.
+    /// The terms of the request.
     pub terms: Arc<LeaseTerms>,
 }
 
@@ -53,7 +57,7 @@ impl Deref for WorkerLease {
     }
 }
 
-/// The one serde form of a lease, all fields in a row.
+/// The only serde form of a lease: all members in one structure.
 #[derive(Serialize)]
 #[serde(rename = "WorkerLease")]
 struct Shown<'a> {
@@ -114,7 +118,14 @@ impl WorkerLease {
         Self { expires, facts: Arc::new(facts) }
     }
 
-    /// What a cleanup report is bound to: worker, incarnation, run, attempt, grant and fence.
+    /// Sets when the lease ends, and the instant that no renewal can pass.
+    pub(crate) fn bound(&mut self, expires: Mono, horizon: Mono) {
+        self.expires = expires;
+        Arc::make_mut(&mut self.facts).horizon = horizon;
+    }
+
+    /// The digest to which a cleanup report is bound. It covers the fence, worker, device, incarnation,
+    /// attempt, run, grant, the root of the workspace, and the digest of the inputs.
     pub fn digest(&self) -> Sha256Digest {
         FieldHasher::new("lease.v1")
             .number(self.fence.epoch.0)
@@ -130,7 +141,7 @@ impl WorkerLease {
             .finish()
     }
 
-    /// Whether it is live at `now`.
+    /// Whether the lease is live at `now`.
     pub fn is_live(&self, now: Mono) -> bool {
         now < self.expires
     }

@@ -1,4 +1,5 @@
-//! What part of a workspace a lease opens: validated relative paths that cannot climb out.
+//! Workspace scopes: which part of a workspace a lease opens, as validated relative paths that cannot leave
+//! it.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
@@ -9,12 +10,12 @@ use crate::code::{self, Code, Coded};
 
 /// The longest relative path, in bytes.
 pub const MAX_PATH_BYTES: usize = 512;
-/// The most components of a relative path.
+/// How many components a relative path has at most.
 pub const MAX_PATH_DEPTH: usize = 32;
-/// The most allowed paths of a scope.
+/// How many paths a scope has at most.
 pub const MAX_SCOPE_PATHS: usize = 64;
 
-/// Why a text is not a relative path, or paths are not a scope.
+/// Why a text is not a relative path, or why paths are not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkspaceError {
@@ -24,16 +25,16 @@ pub enum WorkspaceError {
     /// A component is `.` or `..`.
     #[error("a workspace path has no `.` or `..` component")]
     Climbs,
-    /// A byte other than printable ASCII, or one of `\ : * ? " < > |`, which some file systems read as more than a name.
+    /// A byte is not printable ASCII, or is one of `\ : * ? " < > |`, which some file systems interpret.
     #[error("byte {0} is not allowed in a workspace path")]
     Byte(usize),
-    /// Over [`MAX_PATH_BYTES`] or [`MAX_PATH_DEPTH`].
+    /// The path exceeds [`MAX_PATH_BYTES`] or [`MAX_PATH_DEPTH`].
     #[error("a workspace path has at most {MAX_PATH_BYTES} bytes and {MAX_PATH_DEPTH} components")]
     TooLong,
-    /// More than [`MAX_SCOPE_PATHS`] paths.
+    /// The scope has more than [`MAX_SCOPE_PATHS`] paths.
     #[error("a workspace scope has at most {MAX_SCOPE_PATHS} paths")]
     TooMany,
-    /// No path at all: a scope that opens nothing is a mistake of its author.
+    /// The scope has no path. A scope that opens nothing is a mistake.
     #[error("a workspace scope names at least one path")]
     Empty,
 }
@@ -65,7 +66,8 @@ impl RelativePath {
     /// ```
     ///
     /// # Errors
-    /// [`WorkspaceError`]: `workspace.escape` for anything that could name a place outside the root.
+    /// [`WorkspaceError`], with the code `workspace.escape` for anything that could name a place outside of
+    /// the root.
     pub fn new(text: &str) -> Result<Self, WorkspaceError> {
         if text.len() > MAX_PATH_BYTES || text.split('/').count() > MAX_PATH_DEPTH {
             return Err(WorkspaceError::TooLong);
@@ -166,7 +168,7 @@ impl WorkspaceScope {
         }
     }
 
-    /// The root, relative to where the worker keeps workspaces.
+    /// The root, relative to the directory in which the worker keeps workspaces.
     pub fn root(&self) -> &RelativePath {
         &self.root
     }
@@ -176,7 +178,7 @@ impl WorkspaceScope {
         &self.allowed
     }
 
-    /// Whether the run may touch `path`, given relative to the root.
+    /// Whether the run may touch `path`, which is relative to the root.
     pub fn permits(&self, path: &RelativePath) -> bool {
         self.allowed.iter().any(|allowed| path.is_within(allowed))
     }
@@ -186,7 +188,7 @@ impl WorkspaceScope {
 mod tests {
     use super::*;
 
-    /// ATTACKS F18: nothing that could leave the root becomes a path.
+    /// ATTACKS F18: no text that could leave the root is a path.
     #[test]
     fn f18_no_path_climbs_out() {
         let cases = [

@@ -1,4 +1,5 @@
-//! What a change of the registry means for dispatch and for pairing: decided together, in one record.
+//! The consequences of a registry change for dispatch and pairing. They are decided together and stored in
+//! one record.
 
 use alloc::vec::Vec;
 
@@ -13,7 +14,7 @@ use crate::{
     time::Now,
 };
 
-/// What follows from a change of the registry in the other parts.
+/// The events of other parts that follow from a change of the registry.
 #[derive(Debug, Default)]
 pub(crate) struct Follows {
     pub(crate) dispatch: Vec<DispatchEvent>,
@@ -21,13 +22,19 @@ pub(crate) struct Follows {
 }
 
 impl NodeRuntimeState {
-    /// What `command` means beside the registry's own events. Decided on the state before any of them.
+    /// The consequences of `command` besides the registry's own events. They are decided on the state before
+    /// any of them.
     ///
     /// # Errors
-    /// [`DispatchError::Quarantined`] for the removal of a device that is not trusted.
+    /// [`DispatchError::Quarantined`] if a quarantined device would be removed.
     pub(crate) fn follows(&self, command: &DeviceCommand, at: Now) -> Result<Follows, DispatchError> {
         let subject = match command {
             DeviceCommand::Revoke { subject, .. } => Some(subject.clone()),
+            DeviceCommand::Renew { fingerprint, .. } | DeviceCommand::ReportClone { fingerprint } => self
+                .registry
+                .by_former(fingerprint)
+                .map(|record| record.device().clone())
+                .map(RevocationSubject::Device),
             DeviceCommand::RevokeSelf { fingerprint } => {
                 self.owner(&RevocationSubject::Certificate(*fingerprint)).map(RevocationSubject::Device)
             }
@@ -41,8 +48,8 @@ impl NodeRuntimeState {
         Ok(Follows { dispatch, pairing })
     }
 
-    /// A device is revoked in both parts; of one whose certificate or key is, the stream and the requests end, and
-    /// it may come back with what it has left.
+    /// A revocation of a device revokes it in dispatch too. A revocation of a certificate or a key ends the
+    /// stream and the requests of its device, which may come back under another certificate.
     fn dispatch_revokes(
         &self,
         subject: &RevocationSubject,
@@ -80,19 +87,23 @@ impl NodeRuntimeState {
             | DeviceCommand::Settle { .. }
             | DeviceCommand::Revoke { .. }
             | DeviceCommand::RevokeSelf { .. }
+            | DeviceCommand::OrderRenewals { .. }
+            | DeviceCommand::EndRenewals { .. }
+            | DeviceCommand::Renew { .. }
+            | DeviceCommand::ReportClone { .. }
             | DeviceCommand::ClearRevocation { .. } => Ok(Vec::new()),
         }
     }
 
     fn order(&self, at: Now, order: &DispatchCommand) -> Result<Vec<DispatchEvent>, DispatchError> {
         match self.dispatch.decide_operator(at, order) {
-            // A device that was granted nothing has nothing to lose there.
+            // A device without grants has nothing to lose in dispatch.
             Err(DispatchError::DeviceUnknown) => Ok(Vec::new()),
             decided => decided.map(Decision::into_events),
         }
     }
 
-    /// The registered device that a revocation is about.
+    /// The registered device that a revocation concerns.
     pub(crate) fn owner(&self, subject: &RevocationSubject) -> Option<DeviceId> {
         let record = match subject {
             RevocationSubject::Device(device) => self.registry.get(device),
@@ -104,7 +115,7 @@ impl NodeRuntimeState {
         record.map(|record| record.device().clone())
     }
 
-    /// Ends the open pairing sessions that a revocation is about.
+    /// Ends the open pairing sessions that a revocation concerns.
     fn ended_sessions(&self, subject: &RevocationSubject, at: Now) -> Vec<PairingEvent> {
         let concerned = |session: &PairingSession| {
             let peer = match session.phase() {
@@ -124,7 +135,7 @@ impl NodeRuntimeState {
         let open = self.pairing.sessions().filter(|(_, held)| held.end().is_none() && concerned(held));
         let end = |(session, _): (&SessionId, _)| {
             let command = PairingCommand::End { session: session.clone(), end: PairingEnd::Rejected };
-            // One whose time is over cannot complete, and is swept.
+            // A session whose time has passed cannot complete, and the sweep removes it.
             self.pairing.decide(&command, at).unwrap_or_default()
         };
         open.flat_map(end).collect()

@@ -9,9 +9,11 @@ use crate::{
     time::Mono,
 };
 
-/// Who is known, who is pairing, and what they are asked for. It changes only through the fleet's events.
+/// The known devices, the pairing sessions, and the requests to devices. It changes only through the fleet's
+/// events.
 ///
-/// A fleet that dispatches nothing pays nothing for dispatch: a device is in it from its first grant on.
+/// A device takes part in dispatch from its first grant, so a fleet that dispatches nothing pays nothing for
+/// dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRuntimeState {
     pub(crate) registry: DeviceRegistry,
@@ -35,12 +37,13 @@ impl NodeRuntimeState {
         }
     }
 
-    /// Who is known, and what is revoked.
+    /// The known devices, and what is revoked.
     pub const fn registry(&self) -> &DeviceRegistry {
         &self.registry
     }
 
-    /// What the coordinator has announced to follow its certificate, and the authorities that its host chains to.
+    /// The certificate that the coordinator has announced to follow its present one, and the authorities to
+    /// which its host chains device certificates.
     pub const fn anchors(&self) -> &TrustAnchors {
         &self.anchors
     }
@@ -50,12 +53,12 @@ impl NodeRuntimeState {
         &self.pairing
     }
 
-    /// The devices' requests, grants and streams.
+    /// The requests, grants and streams of the devices.
     pub const fn dispatch(&self) -> &DispatchState {
         &self.dispatch
     }
 
-    /// Puts other bounds in force. They hold what is there: [`Self::fits`] was asked.
+    /// Applies other bounds, after [`Self::fits`] has accepted them.
     pub(crate) fn set_policy(
         &mut self,
         devices: DeviceLimits,
@@ -67,7 +70,7 @@ impl NodeRuntimeState {
         self.dispatch.set_policy(dispatch);
     }
 
-    /// Whether what is there fits into other bounds; the name of the first bound that it does not.
+    /// Checks whether the content fits into other bounds. The error names the first bound that it exceeds.
     pub(crate) fn fits(
         &self,
         devices: DeviceLimits,
@@ -79,14 +82,20 @@ impl NodeRuntimeState {
         self.dispatch.fits(dispatch)
     }
 
-    /// When time brings something here, if nothing else happens; `now` where something waits to be handed over.
+    /// The earliest instant at which time changes something here; `now` if a request waits to be handed over.
     pub(crate) fn next_due(&self, live: &DispatchLiveness, now: Mono) -> Option<Mono> {
         let sends = self.dispatch.waits_to_be_sent().then_some(now);
-        [sends, self.dispatch.next_due(live), self.pairing.next_deadline()].into_iter().flatten().min()
+        let parts = [
+            sends,
+            self.dispatch.next_due(live),
+            self.pairing.next_deadline(),
+            self.registry.next_deadline(),
+        ];
+        parts.into_iter().flatten().min()
     }
 
-    /// What ties the parts together: dispatch knows registered devices only, and a device is revoked in both or in
-    /// neither. Cost: O(devices of dispatch).
+    /// Checks what ties the parts together: dispatch knows only registered devices, and a device is revoked
+    /// in both parts or in neither. Cost: O(devices of dispatch).
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         for (device, revoked) in self.dispatch.standings() {
             if self.registry.get(device).is_none() {

@@ -32,13 +32,25 @@ pub enum ContainerNetwork {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
-    /// Where it is on the host. Never the root, nor a system directory, nor above one.
+    /// Where it is on the host. Never the root, nor a system directory, nor above one; within the roots that the policy
+    /// names ([`PlacementPolicyDocument::mount_roots`](super::PlacementPolicyDocument::mount_roots)).
     pub source: String,
     /// Where the container sees it. Never its root; each target once.
     pub target: String,
     /// Whether the container may only read it. Left out: yes.
     #[serde(default = "yes")]
     pub read_only: bool,
+}
+
+/// A directory of the host at or below which the policy lets mounts lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountRoot {
+    /// The directory. Never the root of the host, nor a system directory, nor above one.
+    pub path: HostPath,
+    /// Whether a container may write there. Left out: no.
+    #[serde(default)]
+    pub writable: bool,
 }
 
 const fn yes() -> bool {
@@ -114,6 +126,11 @@ pub enum ContainerError {
     /// A mount path is not plain and absolute, a target is `/` or used twice, or there are too many mounts.
     #[error("container `{0}`: mount {1} is not an absolute plain path onto a target of its own")]
     Mount(ProfileId, usize),
+    /// A mount source is outside the roots that the policy names: all of them, or those that may be written to.
+    #[error(
+        "container `{0}`: mount {1} is outside the `mount_roots` of the policy, or writable where they are not"
+    )]
+    MountRoot(ProfileId, usize),
     /// A limit is zero.
     #[error("container `{0}`: memory, processes and processor time are limited, and not to zero")]
     Unlimited(ProfileId),
@@ -128,6 +145,7 @@ impl Coded for ContainerError {
             Self::WritableRoot(_) => code::PLACEMENT_CONTAINER_WRITABLE_ROOT,
             Self::HostRoot(..) => code::PLACEMENT_CONTAINER_HOST_ROOT,
             Self::Mount(..) => code::PLACEMENT_CONTAINER_MOUNT,
+            Self::MountRoot(..) => code::PLACEMENT_MOUNT_ROOT,
             Self::Unlimited(_) => code::PLACEMENT_CONTAINER_UNLIMITED,
         }
     }
@@ -184,6 +202,25 @@ impl ContainerProfile {
             return Err(ContainerError::Unlimited(id()));
         }
         self.check_mounts()
+    }
+
+    /// Whether every mount lies where a policy lets mounts lie.
+    ///
+    /// A list of directories that must not be shown is never complete, so what a container writes to lies within a root
+    /// that the policy says may be written to. What it reads may lie anywhere else on a host where no root is named, and
+    /// within a root where one is.
+    pub(super) fn check_roots(&self, roots: &[MountRoot]) -> Result<(), ContainerError> {
+        for (at, mount) in self.mounts.iter().enumerate() {
+            let wrong = |_| ContainerError::Mount(self.id.clone(), at);
+            let source = HostPath::new(&mount.source).map_err(wrong)?;
+            let within =
+                |root: &MountRoot| source.is_within(&root.path) && (mount.read_only || root.writable);
+            let anywhere = mount.read_only && roots.is_empty();
+            if !anywhere && !roots.iter().any(within) {
+                return Err(ContainerError::MountRoot(self.id.clone(), at));
+            }
+        }
+        Ok(())
     }
 
     fn check_mounts(&self) -> Result<(), ContainerError> {

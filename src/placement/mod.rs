@@ -53,7 +53,8 @@
 //!       {"id": "scratch", "strategy": "ephemeral", "max_bytes": 1048576},
 //!       {"id": "tree", "strategy": "snapshot", "source": "/srv/trees", "max_bytes": 1048576}
 //!     ],
-//!     "recovery": {"max_attempts": 3, "quiet_ms": 300000, "grace_ms": 60000}
+//!     "recovery": {"max_attempts": 3, "quiet_ms": 300000, "grace_ms": 60000},
+//!     "mount_roots": [{"path": "/srv/models"}, {"path": "/srv/trees", "writable": true}]
 //!   },
 //!   "inventory": {"executors": [
 //!     {"id": "box", "kind": "os_isolated", "mode": "enabled", "state": "ready",
@@ -102,7 +103,9 @@ mod workspace;
 
 pub use self::{
     approval::{Approval, ApprovalState},
-    container::{ContainerError, ContainerNetwork, ContainerProfile, MAX_IMAGE_BYTES, MAX_MOUNTS, Mount},
+    container::{
+        ContainerError, ContainerNetwork, ContainerProfile, MAX_IMAGE_BYTES, MAX_MOUNTS, Mount, MountRoot,
+    },
     decide::{Placement, PlacementRefusal, PlacementRequest, RejectedExecutor, ToolRequirements, decide},
     executor::{
         Executor, ExecutorKind, ExecutorState, Inventory, InventoryDocument, InventoryError, MAX_EXECUTORS,

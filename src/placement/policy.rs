@@ -8,10 +8,10 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    container::{ContainerError, ContainerProfile},
+    container::{ContainerError, ContainerProfile, MountRoot},
     executor::{ExecutorKind, Posture, RolloutMode},
     recovery::RecoveryRules,
-    workspace::{WorkspaceProfile, WorkspaceProfileError},
+    workspace::{HostPath, WorkspaceProfile, WorkspaceProfileError},
 };
 use crate::{
     code::{self, Code, Coded},
@@ -20,7 +20,7 @@ use crate::{
 
 /// The most tools on the preview list.
 pub const MAX_PREVIEW_TOOLS: usize = 256;
-/// The most container profiles, and the most workspaces.
+/// The most container profiles, the most workspaces, and the most mount roots.
 pub const MAX_PROFILES: usize = 64;
 
 /// The serde form of a [`PlacementPolicy`]. Everything may be left out; what is left out allows nothing.
@@ -43,6 +43,9 @@ pub struct PlacementPolicyDocument {
     pub workspaces: Vec<WorkspaceProfile>,
     /// What is done about stuck work.
     pub recovery: RecoveryRules,
+    /// The directories of the host within which mounts and the sources of workspaces lie. Left out: nothing may be
+    /// mounted for writing, and for reading whatever is not the host itself.
+    pub mount_roots: Vec<MountRoot>,
 }
 
 impl Default for PlacementPolicyDocument {
@@ -56,6 +59,7 @@ impl Default for PlacementPolicyDocument {
             containers: Vec::new(),
             workspaces: Vec::new(),
             recovery: RecoveryRules::default(),
+            mount_roots: Vec::new(),
         }
     }
 }
@@ -76,6 +80,12 @@ pub enum PlacementPolicyError {
     /// The named list is over its bound.
     #[error("`{0}` is over its bound")]
     TooMany(&'static str),
+    /// A mount root is the root of the host, or a system directory, or above one.
+    #[error("the mount root {0} shows the host itself")]
+    MountRoot(HostPath),
+    /// A workspace takes its files from outside the mount roots.
+    #[error("workspace `{0}`: its source is outside the `mount_roots` of the policy")]
+    WorkspaceRoot(ProfileId),
     /// The recovery rules leave nothing to do.
     #[error("recovery allows at least one attempt and waits longer than no time")]
     Recovery,
@@ -92,6 +102,7 @@ impl Coded for PlacementPolicyError {
         match self {
             Self::Floor(_) => code::PLACEMENT_POLICY_FLOOR,
             Self::RepeatedKind(_) | Self::RepeatedProfile(_) => code::PLACEMENT_POLICY_REPEATED,
+            Self::MountRoot(_) | Self::WorkspaceRoot(_) => code::PLACEMENT_MOUNT_ROOT,
             Self::TooMany(_) => code::PLACEMENT_POLICY_TOO_MANY,
             Self::Recovery => code::PLACEMENT_POLICY_RECOVERY,
             Self::Container(error) => error.code(),
@@ -131,6 +142,7 @@ impl TryFrom<PlacementPolicyDocument> for PlacementPolicy {
             (document.preview_tools.len(), MAX_PREVIEW_TOOLS, "preview_tools"),
             (document.containers.len(), MAX_PROFILES, "containers"),
             (document.workspaces.len(), MAX_PROFILES, "workspaces"),
+            (document.mount_roots.len(), MAX_PROFILES, "mount_roots"),
         ];
         if let Some((.., list)) = bounds.into_iter().find(|(len, most, _)| len > most) {
             return Err(PlacementPolicyError::TooMany(list));
@@ -143,6 +155,18 @@ impl TryFrom<PlacementPolicyDocument> for PlacementPolicy {
         repeated(document.workspaces.iter().map(|profile| &profile.id))?;
         document.containers.iter().try_for_each(ContainerProfile::check)?;
         document.workspaces.iter().try_for_each(WorkspaceProfile::check)?;
+        let roots = &document.mount_roots;
+        if let Some(root) = roots.iter().find(|root| root.path.exposes_host()) {
+            return Err(PlacementPolicyError::MountRoot(root.path.clone()));
+        }
+        document.containers.iter().try_for_each(|profile| profile.check_roots(roots))?;
+        let outside = |profile: &&WorkspaceProfile| {
+            let source = profile.source.as_ref().filter(|_| !roots.is_empty());
+            source.is_some_and(|source| !roots.iter().any(|root| source.is_within(&root.path)))
+        };
+        if let Some(profile) = document.workspaces.iter().find(outside) {
+            return Err(PlacementPolicyError::WorkspaceRoot(profile.id.clone()));
+        }
         if !document.recovery.is_usable() {
             return Err(PlacementPolicyError::Recovery);
         }

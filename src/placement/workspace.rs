@@ -76,6 +76,11 @@ impl HostPath {
         &self.0
     }
 
+    /// Whether this is `root`, or a path below it.
+    pub fn is_within(&self, root: &Self) -> bool {
+        is_at_or_below(&self.0, &root.0)
+    }
+
     /// Whether a tool that sees this path would see the host: the root, or a system directory at, below or above it.
     ///
     /// Symbolic links are resolved by the host that mounts, not here: it must mount what it resolved and judge that.

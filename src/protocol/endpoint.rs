@@ -66,6 +66,12 @@ pub enum EndpointError {
     /// As much output is held as may be.
     #[error("no more can be sent before the connection takes what waits")]
     Full,
+    /// What is to be sent would be more than the lease allows; the coordinator would refuse it. Nothing of it was sent.
+    #[error("the lease allows {limit} bytes of this: end the run as failed")]
+    OverLimit {
+        /// What it allows, of outputs together or of the log.
+        limit: u64,
+    },
     /// There is no such connection.
     #[error("there is no such connection")]
     NoConnection,
@@ -84,6 +90,7 @@ impl Coded for EndpointError {
             Self::TimeBackwards { .. } => code::ENDPOINT_TIME_BACKWARDS,
             Self::NotNow(_) => code::ENDPOINT_NOT_NOW,
             Self::Full => code::ENDPOINT_FULL,
+            Self::OverLimit { .. } => code::ARTIFACT_TOO_LARGE,
             Self::NoConnection => code::CONNECTION_UNKNOWN,
             Self::Connected => code::CONNECTION_KNOWN,
             Self::Config(_) => code::ENDPOINT_CONFIG,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The version of the protocol that this build speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes before the body of a frame.
 pub const HEADER_BYTES: usize = 8;
 const MAGIC: [u8; 2] = *b"LH";
@@ -100,7 +100,7 @@ pub enum FrameError {
     #[error("this is not a frame")]
     Magic,
     /// Another version of the protocol.
-    #[error("frame version {0}, this end speaks {VERSION}")]
+    #[error("the peer speaks version {0} of the protocol, this end {VERSION}: run the same release on both")]
     Version(u8),
     /// A kind that this version does not have.
     #[error("frame kind {0} is unknown")]
@@ -122,7 +122,7 @@ impl Coded for FrameError {
     fn code(&self) -> Code {
         match self {
             Self::Magic => code::FRAME_MAGIC,
-            Self::Version(_) => code::FRAME_VERSION,
+            Self::Version(_) => code::PROTOCOL_VERSION,
             Self::Kind(_) => code::FRAME_KIND,
             Self::NotHere(_) => code::FRAME_DIRECTION,
             Self::TooLarge { .. } => code::FRAME_TOO_LARGE,
@@ -196,6 +196,11 @@ impl FrameDecoder {
     /// Whether it holds the beginning of a frame whose rest has not come.
     pub const fn is_partial(&self) -> bool {
         self.header_len > 0
+    }
+
+    /// How many bytes it keeps room for.
+    pub fn held_bytes(&self) -> usize {
+        self.body.capacity()
     }
 
     /// Takes bytes from the front of `input` until a frame is whole or the input is used up.

@@ -30,7 +30,12 @@ pub(crate) struct Link<E> {
     /// When the peer last sent a whole frame.
     heard: Mono,
     patience: Millis,
+    /// How often the peer has something to say where all is well, by its own word on this connection.
+    rhythm: Millis,
 }
+
+/// Answers of the peer that may be missing before it counts as silent.
+const MISSED: u64 = 3;
 
 impl<E> Link<E> {
     /// `patience` is with a peer that says nothing, or not the rest of a frame.
@@ -45,6 +50,7 @@ impl<E> Link<E> {
             partial_since: None,
             heard: Mono::START,
             patience,
+            rhythm: Millis::ZERO,
         }
     }
 
@@ -88,8 +94,14 @@ impl<E> Link<E> {
     }
 
     /// When the patience with a peer that says nothing ends.
-    pub(crate) const fn silent_at(&self) -> Mono {
-        self.heard.plus(self.patience)
+    pub(crate) fn silent_at(&self) -> Mono {
+        self.heard.plus(self.patience.max(Millis(self.rhythm.0.saturating_mul(MISSED))))
+    }
+
+    /// The peer is asked only so often on this connection, and silent in between: the patience is never shorter than
+    /// three times that.
+    pub(crate) const fn asked_every(&mut self, rhythm: Millis) {
+        self.rhythm = rhythm;
     }
 
     pub(crate) fn open(&mut self, now: Now) {
@@ -97,6 +109,7 @@ impl<E> Link<E> {
         self.decoder = FrameDecoder::new();
         self.partial_since = None;
         self.heard = now.mono;
+        self.rhythm = Millis::ZERO;
     }
 
     /// The connection is gone; what waited for it goes with it. Events stay.

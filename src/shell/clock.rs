@@ -83,18 +83,29 @@ impl SystemClock {
     }
 }
 
+/// How far the wall clock may be ahead of the line before something is made of it.
+const AHEAD: u64 = 1000;
+
+/// How long the machine slept since the line began, by what is known: `awake` by the monotonic clock, `by_wall` by the wall
+/// clock, and `up` by the boot clock, sleep included. What was found before is in `known`.
+///
+/// A boot clock is believed. Where there is none, a wall clock that has run ahead of the line counts as sleep: set forward by
+/// somebody it ends leases early, and not counted it would let a node that slept believe its lease.
+fn slept(known: u64, awake: u64, by_wall: u64, up: impl FnOnce() -> Option<u64>) -> u64 {
+    if by_wall <= awake.saturating_add(known).saturating_add(AHEAD) {
+        return known;
+    }
+    known.max(up().unwrap_or(by_wall).saturating_sub(awake))
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Now {
         let awake = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let wall = wall();
-        let slept = self.slept.load(Ordering::Relaxed);
-        // The wall clock has run ahead of the line: the machine may have slept, which the boot clock tells.
-        if wall.saturating_sub(self.begun_wall) > awake.saturating_add(slept).saturating_add(1000)
-            && let (Some(now), Some(then)) = (uptime(), self.begun_uptime)
-        {
-            self.slept.fetch_max(now.minus(then).0.saturating_sub(awake), Ordering::Relaxed);
-        }
-        let slept = self.slept.load(Ordering::Relaxed);
+        let known = self.slept.load(Ordering::Relaxed);
+        let up = || Some(uptime()?.minus(self.begun_uptime?).0);
+        let found = slept(known, awake, wall.saturating_sub(self.begun_wall), up);
+        let slept = self.slept.fetch_max(found, Ordering::Relaxed).max(found);
         Now { mono: self.begun_at.plus(Millis(awake.saturating_add(slept))), wall: Wall(wall) }
     }
 }
@@ -116,6 +127,22 @@ mod tests {
         let ahead = ClockMark { now: Now { mono: Mono(5_000), wall: now.wall.plus(hour) }, uptime: None };
         let resumed = SystemClock::resume(ahead).now().mono;
         assert!(resumed >= Mono(5_000) && resumed < Mono(5_000).plus(hour));
+    }
+
+    /// Invariant 7: sleep counts whether or not the system has a boot clock, and what was counted stays.
+    #[test]
+    fn a_machine_that_slept_is_later() {
+        let hour = 3_600_000;
+        // With a boot clock: that, whatever the wall says; a wall that was set forward is no sleep.
+        assert_eq!(slept(0, 10, 10 + hour, || Some(10 + hour)), hour);
+        assert_eq!(slept(0, 10, 10 + hour, || Some(10)), 0);
+        // Without one: the wall.
+        assert_eq!(slept(0, 10, 10 + hour, || None), hour);
+        assert_eq!(slept(0, 5_000, 5_900, || None), 0, "less than a second is how clocks differ");
+        // A wall that was set back takes nothing away, and what is known is not counted twice.
+        assert_eq!(slept(hour, 20, 0, || None), hour);
+        assert_eq!(slept(hour, 20, 20 + hour, || None), hour);
+        assert_eq!(slept(hour, 20, 20 + 2 * hour, || None), 2 * hour);
     }
 
     #[test]

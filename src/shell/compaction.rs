@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{
     disk::Disk,
-    file_journal::{Content, DRAFT, name, remove_older, visit_story},
+    fault::StoreFault,
+    files::{Content, DRAFT, name, remove_older, visit_frames, visit_story},
     frames::{self, FrameWriter, Kind, unwritten},
     journal::{Compaction, JournalError, Visit},
 };
@@ -78,13 +79,15 @@ impl<D: Disk> Compaction for FileCompaction<D> {
 
     fn finish(mut self: Box<Self>) -> Result<(), JournalError> {
         self.draft()?.sync().map_err(unwritten)?;
-        let Some((draft, _)) = self.draft.take() else { return Err(JournalError::Failed) };
+        let Some((draft, _)) = self.draft.take() else {
+            return Err(JournalError::Failed(StoreFault::new("the draft of the snapshot is gone".into())));
+        };
         let to = name(Kind::Snapshot, self.index);
         let (disk, index) = (&self.disk, self.index);
         // Read back under its draft's name: what it replaces is removed on its word.
-        let file = disk.open(&draft).map_err(|_| JournalError::Unreadable)?;
+        let file = disk.open(&draft).map_err(frames::unread)?;
         let mut reader = frames::FrameReader::open(file, Kind::Snapshot, index)?;
-        super::file_journal::visit_frames(&mut reader, Kind::Snapshot, &mut |_| true)?;
+        visit_frames(&mut reader, Kind::Snapshot, &mut |_| true)?;
         disk.rename(&draft, &to).and_then(|()| disk.sync()).map_err(unwritten)?;
         remove_older(disk, &Content::of(disk)?, index)
     }

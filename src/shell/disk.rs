@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::fault::{at, make_directory};
+
 /// A directory of files. Clones are the same directory.
 ///
 /// A change of names lasts when [`Self::sync`] has returned, and a change of a file when its own
@@ -93,79 +95,92 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens and locks the directory at `path`, which is made where it is missing.
+    /// Opens and locks the directory at `path`, which is made where it is missing, with what is missing above it, and lasts
+    /// then.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where somebody else has it; those of the system.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        if !path.is_dir() {
-            fs::create_dir_all(path)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent)?.sync_all()?;
-            }
-        }
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
+        make_directory(path)?;
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(at(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: Arc::new(path.to_path_buf()), _lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::Error(error)) => Err(at(&lock_path)(error)),
         }
     }
 }
 
+/// An open file of a [`Directory`]. Its errors say its path.
+#[derive(Debug)]
+pub struct NamedFile {
+    file: File,
+    path: Arc<PathBuf>,
+}
+
 impl Disk for Directory {
-    type File = File;
+    type File = NamedFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(self.path.as_path())?.map(|entry| {
+        let names = fs::read_dir(self.path.as_path()).map_err(at(&self.path))?.map(|entry| {
             let name = entry?.file_name();
             name.into_string().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
         });
-        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(at(&self.path))?;
         names.retain(|name| name != LOCK);
         Ok(names)
     }
 
-    fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).append(true).open(self.path.join(name))
+    fn open(&self, name: &str) -> io::Result<NamedFile> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(at(&path))?;
+        Ok(NamedFile { file, path: Arc::new(path) })
     }
 
-    fn create(&self, name: &str) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<NamedFile> {
         let path = self.path.join(name);
         // Truncating and appending do not go together in one call.
-        File::create(&path)?;
-        OpenOptions::new().read(true).append(true).open(path)
+        File::create(&path).map_err(at(&path))?;
+        self.open(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        let (from, to) = (self.path.join(from), self.path.join(to));
+        fs::rename(from, &to).map_err(at(&to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        let path = self.path.join(name);
+        fs::remove_file(&path).map_err(at(&path))
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(self.path.as_path())?.sync_all()
+        File::open(self.path.as_path()).and_then(|directory| directory.sync_all()).map_err(at(&self.path))
     }
 }
 
-impl DiskFile for File {
+impl DiskFile for NamedFile {
     fn length(&mut self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.file.metadata().map_err(at(&self.path))?.len())
     }
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.seek(SeekFrom::Start(offset))?;
-        io::Read::read(self, into)
+        self.file.seek(SeekFrom::Start(offset)).map_err(at(&self.path))?;
+        io::Read::read(&mut self.file, into).map_err(at(&self.path))
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write(bytes)
+        self.file.write(bytes).map_err(at(&self.path))
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.file.sync_data().map_err(at(&self.path))
     }
 }

@@ -1,5 +1,6 @@
 //! Where a coordinator gets its epoch: a durable counter that only grows (invariant 2).
 
+use super::fault::StoreFault;
 use crate::{
     code::{self, Code, Coded},
     lease::Epoch,
@@ -18,12 +19,14 @@ pub trait EpochStore {
 }
 
 /// Why there is no epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EpochStoreError {
     /// Reading or writing failed.
-    #[error("the durable epoch could not be read or written")]
-    Io,
+    #[error(
+        "the durable epoch could not be read or written ({0}): look at the disk and its rights, and try again"
+    )]
+    Io(StoreFault),
     /// What is stored is not what was written.
     #[error("the durable epoch is not what was written")]
     Malformed,
@@ -38,7 +41,7 @@ pub enum EpochStoreError {
 impl Coded for EpochStoreError {
     fn code(&self) -> Code {
         match self {
-            Self::Io | Self::Exhausted => code::EPOCH_STORE_FAILED,
+            Self::Io(_) | Self::Exhausted => code::EPOCH_STORE_FAILED,
             Self::Malformed => code::EPOCH_STORE_MALFORMED,
             Self::Busy => code::EPOCH_STORE_BUSY,
         }

@@ -9,7 +9,10 @@ use std::{
     process,
 };
 
-use super::epoch::{EpochStore, EpochStoreError};
+use super::{
+    epoch::{EpochStore, EpochStoreError},
+    fault::{StoreFault, at, make_directory},
+};
 use crate::{digest::Sha256Digest, lease::Epoch};
 
 const PREFIX: &str = "epoch-";
@@ -38,8 +41,9 @@ pub struct FileEpochStore {
     directory: PathBuf,
 }
 
-fn failed(_: io::Error) -> EpochStoreError {
-    EpochStoreError::Io
+/// What the system said about `path`.
+fn failed(path: &Path) -> impl Fn(io::Error) -> EpochStoreError + use<'_> {
+    |error| EpochStoreError::Io(StoreFault::from(&at(path)(error)))
 }
 
 fn content(epoch: u64) -> String {
@@ -48,21 +52,21 @@ fn content(epoch: u64) -> String {
 }
 
 impl FileEpochStore {
-    /// The store in `directory`, which is made where it is missing.
+    /// The store in `directory`, which is made where it is missing, with what is missing above it, and lasts then.
     ///
     /// # Errors
     /// [`EpochStoreError::Io`].
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, EpochStoreError> {
         let directory = directory.as_ref().to_path_buf();
-        fs::create_dir_all(&directory).map_err(failed)?;
+        make_directory(&directory).map_err(|error| EpochStoreError::Io(StoreFault::from(&error)))?;
         Ok(Self { directory })
     }
 
     /// The epochs that are there, and the drafts that a crash left behind.
     fn list(&self) -> Result<(Vec<u64>, Vec<PathBuf>), EpochStoreError> {
         let (mut epochs, mut drafts) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
+        for entry in fs::read_dir(&self.directory).map_err(failed(&self.directory))? {
+            let entry = entry.map_err(failed(&self.directory))?;
             let name = entry.file_name();
             let name = name.to_str().ok_or(EpochStoreError::Malformed)?;
             if name.starts_with(DRAFT) {
@@ -87,11 +91,12 @@ impl FileEpochStore {
     /// [`EpochStoreError::Malformed`] where the directory holds anything that this store did not write.
     pub fn newest(&self) -> Result<Option<Epoch>, EpochStoreError> {
         let Some(epoch) = self.list()?.0.pop() else { return Ok(None) };
-        match fs::read_to_string(self.path(epoch)) {
+        let path = self.path(epoch);
+        match fs::read_to_string(&path) {
             Ok(text) if text == content(epoch) => Ok(Some(Epoch(epoch))),
             Ok(_) => Err(EpochStoreError::Malformed),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(EpochStoreError::Malformed),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(failed(&path)(error)),
         }
     }
 
@@ -100,19 +105,21 @@ impl FileEpochStore {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let unique = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = self.directory.join(format!("{DRAFT}{}-{unique}", process::id()));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).open(&draft).map_err(failed)?;
-        file.write_all(content(epoch).as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        match fs::hard_link(&draft, self.path(epoch)) {
+        let open = OpenOptions::new().write(true).create(true).truncate(true).open(&draft);
+        let mut file = open.map_err(failed(&draft))?;
+        file.write_all(content(epoch).as_bytes()).map_err(failed(&draft))?;
+        file.sync_all().map_err(failed(&draft))?;
+        let path = self.path(epoch);
+        match fs::hard_link(&draft, &path) {
             Ok(()) => {}
             // NotFound: another process tidied the draft away.
             Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
                 return Ok(false);
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(failed(&path)(error)),
         }
-        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed(&self.directory))?;
         Ok(self.list()?.0.last() == Some(&epoch))
     }
 
@@ -135,7 +142,7 @@ impl EpochStore for FileEpochStore {
             let newest = match self.newest() {
                 Ok(newest) => newest.unwrap_or_default(),
                 // A later claim may have tidied it away between listing and reading.
-                Err(error @ EpochStoreError::Io) => {
+                Err(error @ EpochStoreError::Io(_)) => {
                     busy = error;
                     continue;
                 }

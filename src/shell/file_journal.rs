@@ -22,144 +22,25 @@
 //! * **A write or a sync fails**: the journal takes nothing more, and says so. Nobody knows what lasts before it is
 //!   opened anew.
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc};
 use core::sync::atomic::AtomicBool;
 use std::{io, path::Path};
 
 use super::{
     compaction::{FileCompaction, Turn},
     disk::{Directory, Disk},
-    frames::{self, FrameReader, FrameWriter, Kind, Next, unwritten},
-    journal::{Compaction, Journal, JournalError, Stored, Visit},
+    files::{Content, DRAFT, End, name, open_part, remove_older, visit_story},
+    frames::{self, FrameWriter, Kind, Next, unread, unwritten},
+    journal::{Compaction, Journal, JournalError, Visit},
+    replay::ReplayError,
 };
-use crate::digest::Sha256Digest;
+use crate::{
+    digest::Sha256Digest,
+    fleet::{Follower, RecoverError},
+};
 
 /// A part is closed when it has so many bytes, where nobody says otherwise.
 const PART: u64 = 64 << 20;
-
-pub(super) const DRAFT: &str = ".draft";
-
-pub(super) fn name(kind: Kind, index: u64) -> String {
-    match kind {
-        Kind::Part => format!("journal-{index:020}"),
-        Kind::Snapshot => format!("snapshot-{index:020}"),
-    }
-}
-
-/// What is in the directory: indexes of parts and of snapshots, in order, and the names of drafts.
-#[derive(Debug, Default)]
-pub(super) struct Content {
-    pub(super) parts: Vec<u64>,
-    pub(super) snapshots: Vec<u64>,
-    drafts: Vec<String>,
-}
-
-impl Content {
-    pub(super) fn of(disk: &impl Disk) -> Result<Self, JournalError> {
-        let mut content = Self::default();
-        for file in disk.list().map_err(|_| JournalError::Unreadable)? {
-            let stem = file.strip_suffix(DRAFT).unwrap_or(&file);
-            let (kind, digits) = match stem.split_once('-') {
-                Some(("journal", digits)) => (Kind::Part, digits),
-                Some(("snapshot", digits)) => (Kind::Snapshot, digits),
-                _ => return Err(JournalError::Foreign),
-            };
-            let index = digits.parse().map_err(|_| JournalError::Foreign)?;
-            if name(kind, index) != stem {
-                return Err(JournalError::Foreign);
-            }
-            match kind {
-                _ if stem != file => content.drafts.push(file),
-                Kind::Part => content.parts.push(index),
-                Kind::Snapshot => content.snapshots.push(index),
-            }
-        }
-        content.parts.sort_unstable();
-        content.snapshots.sort_unstable();
-        Ok(content)
-    }
-
-    /// The newest snapshot, and the parts from there on. What a crash left of older ones is not among them.
-    pub(super) fn story(&self) -> Result<(Option<u64>, &[u64]), JournalError> {
-        let snapshot = self.snapshots.last().copied();
-        let begin = snapshot.unwrap_or(0);
-        let from = self.parts.partition_point(|part| *part < begin);
-        let parts = self.parts.get(from..).unwrap_or_default();
-        let fresh = self.parts.is_empty() && snapshot.is_none();
-        if fresh || parts.first() == Some(&begin) {
-            Ok((snapshot, parts))
-        } else {
-            Err(JournalError::Gap { after: begin })
-        }
-    }
-}
-
-/// Where a part ends.
-pub(super) struct End {
-    last: u64,
-    chain: Sha256Digest,
-}
-
-/// Opens a part and checks that it follows `before`.
-pub(super) fn open_part<D: Disk>(
-    disk: &D,
-    part: u64,
-    before: Option<&End>,
-) -> Result<FrameReader<D::File>, JournalError> {
-    let file = disk.open(&name(Kind::Part, part)).map_err(|_| JournalError::Unreadable)?;
-    let reader = FrameReader::open(file, Kind::Part, part)?;
-    match before {
-        Some(end) if end.last != part => Err(JournalError::Gap { after: end.last }),
-        Some(end) if end.chain != reader.before => Err(JournalError::Damaged { part, at: 0 }),
-        None if part == 0 && reader.before != frames::genesis() => Err(JournalError::Damaged { part, at: 0 }),
-        _ => Ok(reader),
-    }
-}
-
-/// Reads a file to its end and hands out its frames; false where the visitor wants no more.
-pub(super) fn visit_frames<F: super::disk::DiskFile>(
-    reader: &mut FrameReader<F>,
-    kind: Kind,
-    visit: &mut Visit<'_>,
-) -> Result<bool, JournalError> {
-    loop {
-        let (part, at) = (reader.after, reader.at);
-        let piece = match reader.next()? {
-            Next::Frame(bytes) if kind == Kind::Part => Stored::Batch(bytes),
-            Next::Frame(bytes) => Stored::Chunk(bytes),
-            Next::End => return Ok(true),
-            Next::Torn | Next::Damaged => return Err(JournalError::Damaged { part, at }),
-        };
-        if !visit(piece) {
-            return Ok(false);
-        }
-    }
-}
-
-/// Hands out a snapshot and parts that follow each other.
-pub(super) fn visit_story<D: Disk>(
-    disk: &D,
-    snapshot: Option<u64>,
-    parts: &[u64],
-    visit: &mut Visit<'_>,
-) -> Result<(), JournalError> {
-    if let Some(index) = snapshot {
-        let file = disk.open(&name(Kind::Snapshot, index)).map_err(|_| JournalError::Unreadable)?;
-        let mut reader = FrameReader::open(file, Kind::Snapshot, index)?;
-        if !visit_frames(&mut reader, Kind::Snapshot, visit)? {
-            return Ok(());
-        }
-    }
-    let mut before: Option<End> = None;
-    for part in parts {
-        let mut reader = open_part(disk, *part, before.as_ref())?;
-        if !visit_frames(&mut reader, Kind::Part, visit)? {
-            return Ok(());
-        }
-        before = Some(End { last: reader.last, chain: reader.chain });
-    }
-    Ok(())
-}
 
 /// A journal in a directory of its own, one `fdatasync` for each batch.
 ///
@@ -168,7 +49,7 @@ pub(super) fn visit_story<D: Disk>(
 /// # fn run(batch: leasehold::fleet::JournalBatch, key: [u8; 16]) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut journal = FileJournal::open("state/journal")?;
 /// let replay = replay(&mut journal, key)?; // on the way up; then `replay.recover(..)`
-/// journal.append(batch.last, &batch.bytes)?; // one write and one sync for every operation in the batch
+/// journal.append(batch.last.index, &batch.bytes)?; // one write and one sync for every operation in the batch
 /// let sealed = journal.seal()?; // now and then
 /// std::thread::spawn(move || compact(sealed, key));
 /// # Ok(()) }
@@ -193,9 +74,22 @@ impl FileJournal {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let directory = Directory::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => JournalError::Locked,
-            _ => JournalError::Unreadable,
+            _ => unread(error),
         })?;
         Self::open_on(directory)
+    }
+
+    /// Begins a journal in the directory at `path` from a state without a journal of its own: one that was restored stale
+    /// or came from another replica. What is appended next are the records behind [`Follower::at`].
+    ///
+    /// # Errors
+    /// As [`Self::begin_on`].
+    pub fn begin(path: impl AsRef<Path>, from: &Follower) -> Result<Self, ReplayError> {
+        let directory = Directory::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => JournalError::Locked,
+            _ => unread(error),
+        })?;
+        Self::begin_on(directory, from)
     }
 }
 
@@ -208,9 +102,6 @@ impl<D: Disk> FileJournal<D> {
         // What a former process renamed lasts before anything is removed on its word.
         disk.sync().map_err(unwritten)?;
         let content = Content::of(&disk)?;
-        for draft in &content.drafts {
-            disk.remove(draft).map_err(unwritten)?;
-        }
         let (snapshot, parts) = content.story()?;
         let mut before: Option<End> = None;
         let mut tail = None;
@@ -232,6 +123,10 @@ impl<D: Disk> FileJournal<D> {
                 tail = Some((*part, reader));
             }
         }
+        // Up to here nothing was changed: what is refused stays as it is.
+        for draft in &content.drafts {
+            disk.remove(draft).map_err(unwritten)?;
+        }
         // What a crash left of the time before the snapshot goes only when the snapshot can be read.
         let old = parts.len() < content.parts.len() || content.snapshots.len() > 1;
         if let Some(index) = snapshot.filter(|_| old) {
@@ -244,6 +139,34 @@ impl<D: Disk> FileJournal<D> {
         };
         let compacting = Arc::default();
         Ok(Self { disk, part, tail, part_bytes: PART, failed: None, compacting })
+    }
+
+    /// [`FileJournal::begin`] on a disk that the caller provides, and has locked. A crash meanwhile leaves a directory in
+    /// which it can be begun anew.
+    ///
+    /// # Errors
+    /// [`JournalError::Foreign`] where there is a journal already, which stays as it is; [`RecoverError::Nothing`] for a
+    /// follower that holds nothing.
+    pub fn begin_on(disk: D, from: &Follower) -> Result<Self, ReplayError> {
+        let index = from.at().index;
+        let content = Content::of(&disk)?;
+        // A begin that a crash has cut short leaves drafts and an empty part.
+        let unused = content.snapshots.is_empty() && content.parts.iter().all(|part| *part == index);
+        if !unused || !content.parts.iter().try_fold(true, |_, part| is_empty(&disk, *part))? {
+            return Err(JournalError::Foreign.into());
+        }
+        let snapshot = from.snapshot().ok_or(RecoverError::Nothing)?;
+        drop(begin_part(&disk, index, frames::genesis())?);
+        let draft = format!("{}{DRAFT}", name(Kind::Snapshot, index));
+        let file = disk.create(&draft).map_err(unwritten)?;
+        let mut writer =
+            FrameWriter::begin(file, Kind::Snapshot, index, frames::genesis()).map_err(unwritten)?;
+        for (number, chunk) in (1..).zip(snapshot) {
+            writer.frame(number, &chunk?).map_err(unwritten)?;
+        }
+        writer.sync().map_err(unwritten)?;
+        disk.rename(&draft, &name(Kind::Snapshot, index)).and_then(|()| disk.sync()).map_err(unwritten)?;
+        Ok(Self::open_on(disk)?)
     }
 
     /// Closes a part when it has `bytes` bytes, instead of 64 MiB. Parts that are closed can be copied away.
@@ -259,12 +182,12 @@ impl<D: Disk> FileJournal<D> {
     }
 
     fn usable(&self) -> Result<(), JournalError> {
-        self.failed.map_or(Ok(()), Err)
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     fn fail(&mut self, error: io::Error) -> JournalError {
         let error = unwritten(error);
-        self.failed = Some(error);
+        self.failed = Some(error.clone());
         error
     }
 
@@ -280,11 +203,17 @@ impl<D: Disk> FileJournal<D> {
                 Ok(())
             }
             Err(error) => {
-                self.failed = Some(error);
+                self.failed = Some(error.clone());
                 Err(error)
             }
         }
     }
+}
+
+/// Whether nothing was appended to a part.
+fn is_empty<D: Disk>(disk: &D, part: u64) -> Result<bool, JournalError> {
+    let mut reader = open_part(disk, part, None)?;
+    Ok(matches!(reader.next()?, Next::End))
 }
 
 /// Begins a part, and returns when that lasts.
@@ -308,18 +237,6 @@ fn make<D: Disk>(
     writer.sync().map_err(unwritten)?;
     disk.rename(&draft, &to).and_then(|()| disk.sync()).map_err(unwritten)?;
     Ok(writer)
-}
-
-/// Removes what the snapshot of `index` has replaced.
-pub(super) fn remove_older(disk: &impl Disk, content: &Content, index: u64) -> Result<(), JournalError> {
-    let older = |kind, all: &[u64]| -> Vec<String> {
-        all.iter().filter(|at| **at < index).map(|at| name(kind, *at)).collect()
-    };
-    let parts = older(Kind::Part, &content.parts).into_iter();
-    for file in parts.chain(older(Kind::Snapshot, &content.snapshots)) {
-        disk.remove(&file).map_err(unwritten)?;
-    }
-    Ok(())
 }
 
 impl<D: Disk> Journal for FileJournal<D> {

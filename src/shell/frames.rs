@@ -20,7 +20,7 @@
 use alloc::vec::Vec;
 use std::io;
 
-use super::{disk::DiskFile, journal::JournalError};
+use super::{disk::DiskFile, fault::StoreFault, journal::JournalError};
 use crate::digest::{FieldHasher, Sha256Digest};
 
 const MAGIC: &[u8; 8] = b"leasehld";
@@ -63,14 +63,21 @@ fn link(chain: Sha256Digest, last: u64, bytes: &[u8]) -> Sha256Digest {
 
 /// What the system said about a write, in the words of a journal.
 pub(super) fn unwritten(error: io::Error) -> JournalError {
+    let fault = StoreFault::from(&error);
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full,
-        _ => JournalError::Failed,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full(fault),
+        _ => JournalError::Failed(fault),
     }
 }
 
-fn unread(_: io::Error) -> JournalError {
-    JournalError::Unreadable
+/// What the system said about a read.
+pub(super) fn unread(error: io::Error) -> JournalError {
+    JournalError::Unreadable(StoreFault::from(&error))
+}
+
+/// A file that is not as its own facts say.
+fn odd(what: &str) -> JournalError {
+    JournalError::Unreadable(StoreFault::new(what.into()))
 }
 
 fn write(file: &mut impl DiskFile, mut bytes: &[u8]) -> io::Result<()> {
@@ -172,23 +179,23 @@ impl<F: DiskFile> FrameReader<F> {
         let (before, chain) = (genesis(), genesis());
         let (window, last) = (Vec::new(), if kind == Kind::Part { after } else { 0 });
         let mut reader = Self { file, size, after, before, last, chain, at: 0, window, window_at: 0 };
-        let damaged = JournalError::Damaged { part: after, at: 0 };
-        let header = reader.view(0, HEADER)?.ok_or(damaged)?;
-        let (facts, digest) = header.split_at_checked(FACTS).ok_or(damaged)?;
-        let (magic, rest) = facts.split_first_chunk::<8>().ok_or(damaged)?;
-        let (version, rest) = rest.split_first_chunk::<4>().ok_or(damaged)?;
-        let (of, rest) = rest.split_first().ok_or(damaged)?;
-        let (index, chain) = rest.split_first_chunk::<8>().ok_or(damaged)?;
+        let damaged = || JournalError::Damaged { part: after, at: 0 };
+        let header = reader.view(0, HEADER)?.ok_or_else(damaged)?;
+        let (facts, digest) = header.split_at_checked(FACTS).ok_or_else(damaged)?;
+        let (magic, rest) = facts.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (of, rest) = rest.split_first().ok_or_else(damaged)?;
+        let (index, chain) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
         if magic != MAGIC || Sha256Digest::of(facts).as_bytes() != digest {
-            return Err(damaged);
+            return Err(damaged());
         }
         if u32::from_be_bytes(*version) != VERSION {
             return Err(JournalError::Version(u32::from_be_bytes(*version)));
         }
         if *of != kind as u8 || u64::from_be_bytes(*index) != after {
-            return Err(damaged);
+            return Err(damaged());
         }
-        let chain = Sha256Digest::from_bytes(chain.try_into().map_err(|_| damaged)?);
+        let chain = Sha256Digest::from_bytes(chain.try_into().map_err(|_| damaged())?);
         (reader.before, reader.chain, reader.at) = (chain, chain, u64::try_from(HEADER).unwrap_or(u64::MAX));
         Ok(reader)
     }
@@ -240,7 +247,8 @@ impl<F: DiskFile> FrameReader<F> {
         if check(chain, last, length) != found {
             return self.rest_is_zero();
         }
-        let body = usize::try_from(length).map_err(|_| JournalError::Unreadable)?;
+        let body =
+            usize::try_from(length).map_err(|_| odd("a frame is longer than this machine can hold"))?;
         let whole = FRAME.saturating_add(body).saturating_add(DIGEST);
         let end = at.saturating_add(u64::try_from(whole).unwrap_or(u64::MAX));
         if end > self.size {
@@ -255,7 +263,7 @@ impl<F: DiskFile> FrameReader<F> {
             .get(FRAME..)
             .unwrap_or_default()
             .split_last_chunk::<DIGEST>()
-            .ok_or(JournalError::Unreadable)?;
+            .ok_or_else(|| odd("a frame became shorter while it was read"))?;
         let link = link(chain, last, bytes);
         if link.as_bytes() != digest {
             let torn = end == size && is_torn(frame, at, &link);
@@ -292,7 +300,8 @@ impl<F: DiskFile> FrameReader<F> {
         let (mut at, end) = (0_u64, self.at);
         while at < end {
             let step = usize::try_from(end.saturating_sub(at)).unwrap_or(READ).min(READ);
-            let bytes = self.view(at, step)?.ok_or(JournalError::Unreadable)?;
+            let bytes =
+                self.view(at, step)?.ok_or_else(|| odd("a part became shorter while it was copied"))?;
             write(&mut file, bytes).map_err(unwritten)?;
             at = at.saturating_add(u64::try_from(step).unwrap_or(u64::MAX));
         }

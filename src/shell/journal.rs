@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use super::fault::StoreFault;
 use crate::code::{self, Code, Coded};
 
 /// A piece of what a journal stores.
@@ -71,18 +72,18 @@ pub trait Compaction: Send {
 }
 
 /// Why a journal cannot be opened, read or written. The message says what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
     /// Nobody knows what lasts.
-    #[error("a journal write failed or is in doubt: open the journal anew and recover")]
-    Failed,
+    #[error("a journal write failed or is in doubt ({0}): open the journal anew and recover")]
+    Failed(StoreFault),
     /// There is no room.
-    #[error("the journal has no room: make room, open it anew and recover")]
-    Full,
+    #[error("the journal has no room ({0}): make room, open it anew and recover")]
+    Full(StoreFault),
     /// The store cannot be read just now; it says nothing about what is in it.
-    #[error("the journal cannot be read: look at its disk and its rights, and open it again")]
-    Unreadable,
+    #[error("the journal cannot be read ({0}): look at its disk and its rights, and open it again")]
+    Unreadable(StoreFault),
     /// Another process or value writes it.
     #[error("another coordinator has the journal: end that one first; never copy a journal that is in use")]
     Locked,
@@ -122,9 +123,9 @@ pub enum JournalError {
 impl Coded for JournalError {
     fn code(&self) -> Code {
         match self {
-            Self::Failed => code::JOURNAL_FAILED,
-            Self::Full => code::JOURNAL_FULL,
-            Self::Unreadable => code::JOURNAL_UNREADABLE,
+            Self::Failed(_) => code::JOURNAL_FAILED,
+            Self::Full(_) => code::JOURNAL_FULL,
+            Self::Unreadable(_) => code::JOURNAL_UNREADABLE,
             Self::Locked => code::JOURNAL_LOCKED,
             Self::Foreign => code::JOURNAL_FOREIGN,
             Self::Version(_) => code::JOURNAL_VERSION,

@@ -62,6 +62,15 @@ impl ModelDevice {
     }
 }
 
+impl ModelRequest {
+    fn bytes(&self) -> u64 {
+        match self.state.is_final() {
+            true => self.result as u64,
+            false => self.asked.payload.len() as u64 + u64::from(self.asked.result_limit),
+        }
+    }
+}
+
 impl Model {
     fn waiting(&self, device: &DeviceId) -> usize {
         let queued = |r: &&ModelRequest| r.device == *device && r.state == RequestState::Queued;
@@ -75,11 +84,7 @@ impl Model {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let held = |r: &ModelRequest| match r.state.is_final() {
-            true => r.result as u64,
-            false => r.asked.payload.len() as u64 + u64::from(r.asked.result_limit),
-        };
-        self.requests.values().map(held).sum()
+        self.requests.values().map(ModelRequest::bytes).sum()
     }
 
     fn end(&mut self, request: &RequestId, state: RequestState, result: usize, now: u64) {
@@ -107,7 +112,20 @@ impl Model {
         if let Some(known) = self.requests.get(&ask.request) {
             return known.asked == *ask && known.client == *client;
         }
-        let room = |device: &DeviceId| self.waiting(device) < policy.max_queue as usize;
+        let needs = ask.payload.len() as u64 + u64::from(ask.result_limit);
+        let own = || self.requests.values().filter(|record| record.client == *client);
+        if own().count() >= policy.max_client_requests as usize
+            || own().map(ModelRequest::bytes).sum::<u64>() + needs > policy.max_client_bytes
+        {
+            return false;
+        }
+        let queued = |device: &DeviceId| {
+            own().filter(|r| r.device == *device && r.state == RequestState::Queued).count()
+        };
+        let room = |device: &DeviceId| {
+            self.waiting(device) < policy.max_queue as usize
+                && queued(device) < policy.max_client_queue as usize
+        };
         let chosen = match &ask.target {
             Target::Device(id) => self
                 .devices
@@ -132,7 +150,6 @@ impl Model {
                 .map(|(id, _)| id.clone()),
         };
         let Some(device) = chosen else { return false };
-        let needs = ask.payload.len() as u64 + u64::from(ask.result_limit);
         if self.requests.len() >= policy.max_requests as usize
             || self.bytes() + needs > policy.max_total_bytes
         {

@@ -1,13 +1,17 @@
 //! Fuzz bodies of the egress part: each takes any bytes and panics only where a property is broken.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::{net::IpAddr, str};
 use std::sync::LazyLock;
 
 use crate::{
     egress::{
         Bearer, EgressPolicy, EgressProxyPolicyService, EgressRequest, EgressRule, HeaderField, Host,
-        HostRule, LeaseCheck, LeaseRefusal, LeaseStanding, Secret, SecretError, SecretStore,
+        HostRule, HostRuleError, LeaseCheck, LeaseRefusal, LeaseStanding, Secret, SecretError, SecretStore,
         address::{classify, parse_literal},
     },
     id::WorkerId,
@@ -66,6 +70,14 @@ fn world() -> &'static (EgressProxyPolicyService, Live) {
 
 const PUBLIC: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(93, 184, 216, 34));
 
+/// The path and query that `service` lets out for a GET of `url`.
+pub(super) fn allows(service: &EgressProxyPolicyService, url: &str) -> Option<String> {
+    let (_, live) = world();
+    let verdict = service.decide(&EgressRequest::url("GET", url), &live.0, live, Mono::START, |_| [PUBLIC]);
+    let plan = verdict.into_permit().ok()?.redeem(&live.0, live, Mono::START).ok()?;
+    Some(plan.path_and_query().to_string())
+}
+
 /// A URL, and after a line feed a Location: whatever is allowed goes to the host that a second parser finds, its
 /// canonical form is judged the same again, and a redirect from it is judged too.
 pub fn url_and_policy(data: &[u8]) {
@@ -112,15 +124,13 @@ pub fn host_rules(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Some((rule_text, host_text)) = text.split_once('\n') else { return };
     let Ok(host) = Host::parse(host_text) else { return };
-    for suffix in [false, true] {
-        let rule = if suffix { HostRule::suffix(rule_text) } else { HostRule::exact(rule_text) };
-        let Ok(rule) = rule else { continue };
-        let document = EgressRule {
-            id: "r".into(),
-            hosts: if suffix { Vec::new() } else { [rule_text.into()].into() },
-            suffixes: if suffix { [rule_text.into()].into() } else { Vec::new() },
-            ..EgressRule::default()
-        };
+    let readings: [fn(&str) -> Result<HostRule, HostRuleError>; 3] =
+        [HostRule::exact, HostRule::suffix, HostRule::pattern];
+    for (kind, reading) in readings.into_iter().enumerate() {
+        let Ok(rule) = reading(rule_text) else { continue };
+        let mut document = EgressRule { id: "r".into(), ..EgressRule::default() };
+        let lists = [&mut document.hosts, &mut document.suffixes, &mut document.patterns];
+        lists.into_iter().skip(kind).take(1).for_each(|list| list.push(rule_text.into()));
         let policy = EgressPolicy { rules: [document].into(), ..EgressPolicy::default() };
         let service = EgressProxyPolicyService::compile(&policy);
         assert!(service.is_ok(), "a rule that parses alone must compile");
@@ -134,7 +144,17 @@ pub fn host_rules(data: &[u8]) {
             let own = rule_text.strip_suffix('.').unwrap_or(rule_text).to_ascii_lowercase();
             let mut labels = name.rsplit('.');
             let under = own.rsplit('.').all(|label| labels.next() == Some(label));
-            let naive = if suffix { under } else { own == name };
+            let (mut theirs, mut ours) = (name.split('.'), own.split('.'));
+            let fits = |pair: (Option<&str>, Option<&str>)| match pair {
+                (Some(label), Some(own)) => own == "*" || own == label,
+                (one, two) => one == two,
+            };
+            let most = own.split('.').count().max(name.split('.').count());
+            let naive = match kind {
+                0 => own == name,
+                1 => under,
+                _ => (0..most).all(|_| fits((theirs.next(), ours.next()))),
+            };
             assert_eq!(rule.matches(&host), naive, "{rule:?} {host}");
         }
     }
@@ -205,7 +225,7 @@ pub fn policies(data: &[u8]) {
 
 /// Inputs to begin with, by name: hostile spellings that parsers were seen to disagree about, and good ones.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let texts: [(&'static str, &str); 32] = [
+    let texts: [(&'static str, &str); 33] = [
         ("url-relative-redirect", "https://api.example.com/v1/x\n/next"),
         ("url-other-origin", "https://api.example.com/v1/x\n//other.example/"),
         ("url-absolute-redirect", "http://a.example:8080/a/b?c\nHTTPS://b.example/../d#e"),
@@ -231,6 +251,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("rule-case-and-dot", "EXAMPLE.com.\nexample.com"),
         ("rule-label-boundary", "example.com\nbadexample.com"),
         ("rule-literal", "1.2.3.4\n1.2.3.4"),
+        ("rule-pattern", "api.*.example.com\nAPI.eu.example.com"),
         ("rule-unicode", "b\u{fc}cher.example\nxn--bcher-kva.example"),
         ("literal-mapped", "::ffff:1.2.3.4"),
         ("literal-teredo", "2001:0:4136:e378:8000:63bf:3fff:fdd2"),

@@ -3,7 +3,7 @@
 
 use alloc::{string::String, vec, vec::Vec};
 
-use super::fuzz_nodes::{leaf, request};
+use super::samples::{leaf, request};
 use crate::{
     dispatch::{DeviceMessage, Incarnation, Outcome, Payload},
     protocol::{

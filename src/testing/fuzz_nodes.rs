@@ -3,8 +3,9 @@
 //! A finding is a panic: a document with two encodings, a broken invariant, a request that ends twice.
 #![allow(clippy::unwrap_used)]
 
-use alloc::{boxed::Box, collections::BTreeMap, format, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
+use super::samples::{leaf, request, text};
 use crate::{
     agent::{NodeAct, NodeAgent, NodeAgentConfig, NodeAgentEvent},
     attestation::{AttestationPolicy, signature::DefaultVerifier},
@@ -22,7 +23,7 @@ use crate::{
         Enqueue, ManageAnchors, ManageDevice, OrderDispatch, Setup, WorkerFleetManager, WorkerFleetPolicy,
         WorkerFleetPolicyForm,
     },
-    id::{ClientId, DeviceId, FleetId, RequestId},
+    id::{ClientId, DeviceId, FleetId},
     identity::{
         AnchorCommand, AnchorRole, Announcement, DeviceCertificate, DeviceCommand, DeviceKind,
         PinnedCertificate, RevocationReason, RevocationSubject,
@@ -51,31 +52,6 @@ impl Entropy for Counter {
         }
         Ok(())
     }
-}
-
-fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).unwrap();
-    let mut out = if length < 128 { vec![tag, length] } else { vec![tag, 0x81, length] };
-    out.extend_from_slice(content);
-    out
-}
-
-/// A certificate in form, for a key of one byte.
-pub(super) fn leaf() -> Vec<u8> {
-    let algorithm = tlv(0x30, &tlv(6, &[42, 3]));
-    let validity = tlv(0x30, &[tlv(0x17, b"250101000000Z"), tlv(0x17, b"491231235959Z")].concat());
-    let key = tlv(0x30, &[algorithm.clone(), tlv(3, &[0, 1])].concat());
-    let empty = tlv(0x30, b"");
-    let body = [tlv(2, &[1]), algorithm.clone(), empty.clone(), validity, empty, key].concat();
-    tlv(0x30, &[tlv(0x30, &body), algorithm, tlv(3, &[0, 1])].concat())
-}
-
-fn text<T>(made: impl FnOnce(&str) -> Option<T>, name: &str) -> T {
-    made(name).unwrap()
-}
-
-pub(super) fn request(n: u8) -> RequestId {
-    text(|name| RequestId::new(name).ok(), &format!("r{}", n % 6))
 }
 
 fn cam() -> CapabilitySet {

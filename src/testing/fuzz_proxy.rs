@@ -113,7 +113,8 @@ fn response(data: &[u8]) {
 /// The lines up to the first empty one, and what follows it.
 fn forgiving<'a>(data: &'a [u8], rest: &[u8]) -> (Vec<String>, &'a [u8]) {
     let mut lines = Vec::new();
-    let mut left = data;
+    // One empty line before a request is nobody's.
+    let mut left = data.strip_prefix(b"\r\n").filter(|_| !rest.is_empty() || data.len() > 2).unwrap_or(data);
     while let Some(at) = left.iter().position(|byte| *byte == b'\n') {
         let (line, behind) = left.split_at(at + 1);
         left = behind;
@@ -176,13 +177,31 @@ fn chunks(data: &[u8]) {
         assert!(size.is_ok(), "{line:?} is no size to the other reader");
         let Ok(size) = size else { return };
         if size == 0 {
-            assert_eq!(behind, b"\r\n", "a trailer was accepted");
+            trailers(behind, &whole);
             break;
         }
         theirs.extend_from_slice(&behind[..size]);
         left = &behind[size + 2..];
     }
     assert_eq!(body, theirs, "two readers see different bodies");
+}
+
+/// The trailer section behind the last chunk, up to its empty line: what is kept stands there, and neither reader takes a
+/// kept field for one that says where a message ends or who asks.
+fn trailers(section: &[u8], decoder: &ChunkDecoder) {
+    let (lines, behind) = forgiving(section, &[]);
+    assert_eq!(behind, b"");
+    for (name, value) in decoder.trailers() {
+        let value = String::from_utf8_lossy(value).into_owned();
+        let found = lines.iter().filter_map(|line| line.split_once(':')).any(|(theirs, text)| {
+            theirs.trim().eq_ignore_ascii_case(name) && text.trim_matches([' ', '\t']) == value
+        });
+        assert!(found, "{name} is in no line of {lines:?}");
+        let read = name.replace('_', "-");
+        for never in ["content-length", "transfer-encoding", "host", "authorization", "connection"] {
+            assert_ne!(read, never);
+        }
+    }
 }
 
 /// A hello that was read is read the same with more bytes behind it, and every part of it asks for more.
@@ -202,9 +221,21 @@ fn hello(data: &[u8]) {
         }
     }
     if let Some(name) = &hello.server_name {
-        let place = data.windows(name.len()).any(|window| window == name.as_bytes());
-        assert!(place || data.len() > name.len() + 5, "a name that is not in the bytes");
+        let message = fragments(data);
+        let place = message.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name.as_bytes()));
+        assert!(place, "a name that is not in the message");
     }
+}
+
+/// The handshake bytes of the records in `data` (RFC 8446 section 5.1): a name may lie in two of them.
+fn fragments(data: &[u8]) -> Vec<u8> {
+    let (mut message, mut rest) = (Vec::new(), data);
+    while let [22, _, _, high, low, tail @ ..] = rest {
+        let (fragment, more) = tail.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(tail.len()));
+        message.extend_from_slice(fragment);
+        rest = more;
+    }
+    message
 }
 
 /// A hello for `a.test`, in one record.
@@ -216,7 +247,7 @@ const HELLO: &[u8] = &[
 
 /// Inputs to begin with, by name: shapes that smuggle between real servers, and good ones.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let texts: [(&'static str, &str); 24] = [
+    let texts: [(&'static str, &str); 27] = [
         (
             "connect",
             "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nProxy-Authorization: Lease 1.7\r\n\r\n",
@@ -251,6 +282,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("chunks", "A\r\n0123456789\r\n00\r\n\r\n"),
         ("chunks-trailer", "1\r\na\r\n0\r\nX: y\r\n\r\n"),
+        ("chunks-trailer-framing", "0\r\nTransfer-Encoding: chunked\r\ncontent_length: 1\r\n\r\n"),
+        ("empty-line", "\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("two-empty-lines", "\r\n\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("response", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
         ("basic", "Basic bGVhc2U6c2VjcmV0"),
     ];

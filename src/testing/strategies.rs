@@ -55,6 +55,18 @@ pub enum CleanupChoice {
     OtherLease,
 }
 
+/// What comes back from a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle every step")]
+pub enum OutputChoice {
+    /// What the worker claims, and what its lease allows.
+    Fine,
+    /// Something else than the worker claims.
+    Lie,
+    /// What the worker claims, and more than its lease allows.
+    Excess,
+}
+
 /// An act under a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a driver must handle every step")]
@@ -67,8 +79,8 @@ pub enum LeaseStep {
     Complete {
         /// Whether it succeeded.
         succeeded: bool,
-        /// Whether what arrived is what is claimed.
-        honest: bool,
+        /// What arrived.
+        outputs: OutputChoice,
         /// What is reported with it.
         cleanup: Option<CleanupChoice>,
     },
@@ -221,13 +233,10 @@ pub fn cleanup() -> impl Strategy<Value = CleanupChoice> {
 
 /// Acts under a lease.
 pub fn lease_step() -> impl Strategy<Value = LeaseStep> {
-    let complete = (rarely(3), rarely(6), proptest::option::weighted(0.7, cleanup())).prop_map(
-        |(failed, dishonest, cleanup)| LeaseStep::Complete {
-            succeeded: !failed,
-            honest: !dishonest,
-            cleanup,
-        },
-    );
+    use OutputChoice::{Excess, Fine, Lie};
+    let outputs = sample::select(Vec::from([Fine, Fine, Fine, Fine, Fine, Fine, Lie, Excess]));
+    let complete = (rarely(3), outputs, proptest::option::weighted(0.7, cleanup()))
+        .prop_map(|(failed, outputs, cleanup)| LeaseStep::Complete { succeeded: !failed, outputs, cleanup });
     prop_oneof![
         4 => Just(LeaseStep::Start),
         3 => Just(LeaseStep::Renew),
@@ -344,7 +353,14 @@ pub fn work() -> impl Strategy<Value = Vec<FleetStep>> {
             let taken_back = match end {
                 0 | 1 => FleetStep::RevokeRun { run, former_fence: false, operator: is },
                 2 => FleetStep::Operate { act: OperatorStep::Quarantine, worker: from.worker, number: None },
-                _ => act(LeaseStep::Complete { succeeded: is, honest: end > 3, cleanup }),
+                _ => {
+                    let outputs = match end {
+                        3 => OutputChoice::Lie,
+                        4 => OutputChoice::Excess,
+                        _ => OutputChoice::Fine,
+                    };
+                    act(LeaseStep::Complete { succeeded: is, outputs, cleanup })
+                }
             };
             steps.extend([taken_back, act(LeaseStep::Acknowledge(cleanup))]);
             steps.extend(later.map(|cleanup| act(LeaseStep::ReportCleanup(cleanup))));

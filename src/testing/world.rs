@@ -2,14 +2,19 @@
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
+use super::told::{Told, number_in};
 use crate::{
-    attestation::{AttestationPolicy, EvidenceForm, ProtocolRange, WorkerClaims, signature::DefaultVerifier},
+    attestation::{
+        AttestationPolicy, EvidenceForm, ProtocolRange, WorkerClaims,
+        signature::{DefaultVerifier, SignatureVerifier},
+    },
     capability::CapabilitySet,
     digest::Sha256Digest,
     fleet::{
         Acquire, Acquired, Attest, AttestError, Attested, Challenge, CommandId, Complete, Decide, Effect,
-        FleetEvent, ManageDevice, Principal, RunOutcome, Setup, WorkerFleetManager, WorkerFleetPolicy,
-        WorkerFleetPolicyForm, WorkerHandle,
+        FleetEvent, LeaseError, ManageDevice, ManageError, Principal, Remaining, Renew, RevokeRun, Revoked,
+        RunOutcome, Setup, Start, Verdict, WorkerFleetManager, WorkerFleetPolicy, WorkerFleetPolicyForm,
+        WorkerHandle,
     },
     id::{ClientId, DeviceId, FleetId, GrantId, IssuerId, RunId, ToolId, WorkerId},
     identity::{DeviceCertificate, DeviceCommand, DeviceKind},
@@ -22,9 +27,6 @@ use crate::{
 
 /// The wall clock of a world begins here.
 const WALL: u64 = 1_764_000_000_000;
-
-/// Changes to the policy of a world before it is founded.
-pub type WorldRules = fn(&mut WorkerFleetPolicyForm);
 
 /// What an accepted operation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub struct World {
     /// The last snapshot, and how long the journal was then.
     snapshot: Option<(Vec<u8>, usize)>,
     grants: u64,
+    /// The policy that it was founded under.
+    pub(super) founded: WorkerFleetPolicy,
+    pub(super) told: Told,
 }
 
 impl Default for World {
@@ -57,8 +62,23 @@ impl Default for World {
     }
 }
 
-fn setup() -> Setup {
-    Setup::new([7; 64], Sha256Digest::of(b"coordinator"), Box::new(DefaultVerifier))
+impl Clone for World {
+    /// Another world that goes on from here by itself, with the back end for signatures that worlds begin with.
+    fn clone(&self) -> Self {
+        Self {
+            fleet: self.fleet.fork(setup(Box::new(DefaultVerifier))),
+            now: self.now,
+            journal: self.journal.clone(),
+            snapshot: self.snapshot.clone(),
+            grants: self.grants,
+            founded: self.founded.clone(),
+            told: self.told.clone(),
+        }
+    }
+}
+
+fn setup(verifier: Box<dyn SignatureVerifier + Send + Sync>) -> Setup {
+    Setup::new([7; 64], Sha256Digest::of(b"coordinator"), verifier)
 }
 
 /// The digest of the image that worlds trust.
@@ -71,7 +91,7 @@ fn authority() -> Sha256Digest {
 }
 
 /// A policy that takes plain documents with one image and the capabilities `a` to `h`, and waives the rest.
-fn policy(rules: WorldRules) -> Result<WorkerFleetPolicy, String> {
+fn policy(rules: impl FnOnce(&mut WorkerFleetPolicyForm)) -> Result<WorkerFleetPolicy, String> {
     let attestation = format!(
         r#"{{"accept":["json"],
             "times":{{"max_age_ms":60000,"max_lifetime_ms":3600000,"future_skew_ms":1000,"expiry_skew_ms":0}},
@@ -102,11 +122,14 @@ impl World {
     ///
     /// # Panics
     /// Where the changed policy contradicts itself.
-    pub fn new(rules: WorldRules) -> Self {
+    pub fn new(rules: impl FnOnce(&mut WorkerFleetPolicyForm)) -> Self {
         let now = Now::new(1_000, WALL);
         let policy = policy(rules).expect("the policy of the world");
-        let fleet = WorkerFleetManager::found(policy, setup(), Epoch(1), now).expect("a new fleet");
-        let mut world = Self { fleet, now, journal: Vec::new(), snapshot: None, grants: 0 };
+        let founded = policy.clone();
+        let fleet = WorkerFleetManager::found(policy, setup(Box::new(DefaultVerifier)), Epoch(1), now)
+            .expect("a new fleet");
+        let told = Told::default();
+        let mut world = Self { fleet, now, journal: Vec::new(), snapshot: None, grants: 0, founded, told };
         world.write();
         world
     }
@@ -115,7 +138,7 @@ impl World {
     ///
     /// # Panics
     /// Where it contradicts itself.
-    pub fn policy(rules: WorldRules) -> WorkerFleetPolicy {
+    pub fn policy(rules: impl FnOnce(&mut WorkerFleetPolicyForm)) -> WorkerFleetPolicy {
         policy(rules).expect("the policy of the world")
     }
 
@@ -169,7 +192,7 @@ impl World {
     pub fn write(&mut self) {
         if let Some(batch) = self.fleet.take_journal() {
             self.journal.extend_from_slice(&batch.bytes);
-            self.fleet.durable(batch.last);
+            self.fleet.durable(batch.last).expect("its own batch");
         }
     }
 
@@ -318,9 +341,7 @@ impl World {
     /// Where any of it is refused.
     pub fn join(&mut self, n: u32, letters: &str) -> WorkerHandle {
         self.register(n);
-        let handle = self.attest(n, letters, None).expect("accepted evidence").answer.handle;
-        self.beat(n, handle).expect("a heartbeat");
-        handle
+        self.rejoin(n, letters).expect("accepted evidence")
     }
 
     /// A grant for one attempt of run `n`.
@@ -389,6 +410,64 @@ impl World {
             .with_cleanup(Self::clean(lease), None)
     }
 
+    /// The channel of the device that holds `lease`, and the incarnation that it was given to.
+    ///
+    /// # Panics
+    /// Where the lease is not one of a world.
+    pub fn holder(&self, lease: &WorkerLease) -> (WorkerHandle, Principal) {
+        let slot = self.fleet.state().handle_of(&lease.worker).expect("a worker of this world").slot;
+        let device = Self::device(number_in(lease.device.as_str()));
+        (WorkerHandle { slot, generation: lease.incarnation }, device)
+    }
+
+    /// The holder of `lease` starts its run.
+    ///
+    /// # Errors
+    /// The rejection.
+    pub fn start(&mut self, lease: &WorkerLease) -> Result<Outcome<Remaining>, LeaseError> {
+        let (worker, device) = self.holder(lease);
+        self.ask(&Start { worker, fence: lease.fence }, &device)
+    }
+
+    /// The holder of `lease` asks for more time.
+    ///
+    /// # Errors
+    /// The rejection.
+    pub fn renew(&mut self, lease: &WorkerLease) -> Result<Outcome<Remaining>, LeaseError> {
+        let (worker, device) = self.holder(lease);
+        self.ask(&Renew { worker, fence: lease.fence }, &device)
+    }
+
+    /// The holder of `lease` ends its run with success, without outputs, and cleaned up.
+    ///
+    /// # Errors
+    /// The rejection.
+    pub fn complete(&mut self, lease: &WorkerLease) -> Result<Outcome<Verdict>, LeaseError> {
+        let (worker, device) = self.holder(lease);
+        self.ask(&Self::completion(worker, lease), &device)
+    }
+
+    /// The service takes `lease` back.
+    ///
+    /// # Errors
+    /// The rejection.
+    pub fn revoke(&mut self, lease: &WorkerLease) -> Result<Outcome<Revoked>, ManageError> {
+        self.ask(&RevokeRun::new(lease.terms.run.clone(), lease.fence), &Self::service())
+    }
+
+    /// Attests again after a restart of either side and is heard: worker `n`, whose device is known, is available.
+    ///
+    /// # Errors
+    /// The rejection of its evidence.
+    ///
+    /// # Panics
+    /// Where the heartbeat after accepted evidence is refused.
+    pub fn rejoin(&mut self, n: u32, letters: &str) -> Result<WorkerHandle, AttestError> {
+        let handle = self.attest(n, letters, None)?.answer.handle;
+        self.beat(n, handle).expect("a heartbeat");
+        Ok(handle)
+    }
+
     /// Lets every deadline that has passed take effect.
     ///
     /// # Panics
@@ -420,14 +499,22 @@ impl World {
     /// # Panics
     /// Where the journal does not recover.
     pub fn crash(&mut self) {
+        self.crash_with(Box::new(DefaultVerifier));
+    }
+
+    /// As [`Self::crash`], and it comes back with this back end for signatures.
+    ///
+    /// # Panics
+    /// Where the journal does not recover.
+    pub fn crash_with(&mut self, verifier: Box<dyn SignatureVerifier + Send + Sync>) {
         let epoch = Epoch(self.fleet.state().epoch().0 + 1);
         let (snapshot, from) = match &self.snapshot {
             Some((snapshot, from)) => (Some(snapshot.as_slice()), *from),
             None => (None, 0),
         };
         let journal = self.journal.get(from..).unwrap_or_default();
-        self.fleet =
-            WorkerFleetManager::recover(snapshot, journal, setup(), epoch, self.now).expect("a journal");
+        self.fleet = WorkerFleetManager::recover(snapshot, journal, setup(verifier), epoch, self.now)
+            .expect("a journal");
         self.write();
     }
 
@@ -437,7 +524,8 @@ impl World {
     /// Where the snapshot does not load.
     pub fn restore_stale(&mut self, snapshot: &[u8], epoch: Epoch) {
         self.fleet =
-            WorkerFleetManager::restore_stale(snapshot, setup(), epoch, 0, self.now).expect("a snapshot");
+            WorkerFleetManager::restore_stale(snapshot, setup(Box::new(DefaultVerifier)), epoch, 0, self.now)
+                .expect("a snapshot");
         self.journal.clear();
         self.write();
         self.checkpoint();

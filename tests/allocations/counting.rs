@@ -8,6 +8,7 @@ use std::{
 
 thread_local! {
     static COUNT: Cell<u32> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -16,6 +17,7 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
+        BYTES.with(|bytes| bytes.set(bytes.get() + layout.size()));
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -34,4 +36,11 @@ pub fn counted<T>(act: impl FnOnce() -> T) -> (T, u32) {
     let before = COUNT.with(Cell::get);
     let out = act();
     (out, COUNT.with(Cell::get) - before)
+}
+
+/// What `act` gives, and how many bytes this thread allocated meanwhile, in all: what was freed again counts, too.
+pub fn counted_bytes<T>(act: impl FnOnce() -> T) -> (T, usize) {
+    let before = BYTES.with(Cell::get);
+    let out = act();
+    (out, BYTES.with(Cell::get) - before)
 }

@@ -1,18 +1,15 @@
-//! Who may vouch: thresholds, the scope of a key, the node's own key, builders.
+//! Who may vouch: thresholds, the scope of a key, the node's own key.
 
 use leasehold::{
     attestation::{
-        EvidenceForm, PROVENANCE_PREDICATE, WorkerClaims,
-        dsse::seal,
-        evidence::PAYLOAD_TYPE,
-        policy::{KeyRole, ProvenanceRule, Window},
+        EvidenceForm, PROVENANCE_PREDICATE,
+        policy::{KeyRole, Window},
         signature::{Ed25519Signer, Signer},
     },
     time::Wall,
 };
-use serde_json::{Value, json};
 
-use crate::attestation_support::{Case, NOW, after, builder, codes, digest, launcher, proxy, scoped};
+use crate::attestation_support::{Case, NOW, after, codes, launcher, proxy, scoped};
 
 /// A9: a threshold counts owners, not signatures, keys or ids.
 #[test]
@@ -85,41 +82,12 @@ fn a11_the_identity_of_evidence_is_its_payload() {
     assert_eq!(one.accepted().unwrap().evidence(), two.accepted().unwrap().evidence());
 }
 
-fn provenance(claims: &WorkerClaims, builder_id: &str, subjects: &[&str]) -> Vec<u8> {
-    let subject: Vec<Value> = subjects
-        .iter()
-        .map(|name| json!({"name": name, "digest": {"sha256": digest(name).to_string()}}))
-        .collect();
-    let statement = json!({
-        "_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": PROVENANCE_PREDICATE,
-        "predicate": {"buildDefinition": {"buildType": "x", "externalParameters": {}},
-                      "runDetails": {"builder": {"id": builder_id}}},
-    });
-    assert_eq!(claims.image, digest("image-1"));
-    seal(PAYLOAD_TYPE, &serde_json::to_vec(&statement).unwrap(), &[&builder()]).unwrap()
-}
-
-/// Builders vouch in envelopes of their own; junk beside them denies nothing.
+/// A10, invariant 12: an egress proxy's key counts within its scope alone, and not once it is revoked.
 #[test]
-fn build_provenance_comes_beside_the_evidence() {
-    let with = |attachments: Vec<Vec<u8>>| {
-        let mut case = Case::default();
-        let mut key = scoped(&builder(), "ci", KeyRole::Builder);
-        key.predicates = vec![PROVENANCE_PREDICATE.into()];
-        key.builders = vec!["https://ci.example/1".into()];
-        case.form.keys.push(key);
-        case.form.provenance = Some(ProvenanceRule { threshold: 1 });
-        case.attachments = attachments;
-        codes(&case.judge())
-    };
-    let claims = Case::default().claims();
-    let good = provenance(&claims, "https://ci.example/1", &["image-1", "build-1"]);
-    let missing = ["attestation.provenance.missing"];
-    assert_eq!(with(vec![]), missing);
-    assert_eq!(with(vec![provenance(&claims, "https://ci.example/2", &["image-1", "build-1"])]), missing);
-    assert_eq!(with(vec![provenance(&claims, "https://ci.example/1", &["image-1"])]), missing);
-    assert_eq!(with(vec![provenance(&claims, "https://ci.example/1", &["image-2", "build-1"])]), missing);
-    let junk = [b"junk".to_vec(), b"{}".to_vec(), Case::default().envelope()];
-    assert_eq!(with(junk.iter().cloned().chain([good.clone()]).collect()), [""; 0]);
-    assert_eq!(with(vec![good; 9]), ["attestation.too_many_attachments"]);
+fn a10_a_proxys_key_counts_only_within_its_scope() {
+    let untrusted = ["attestation.egress.untrusted"];
+    let fingerprint = proxy().trusted_key("network").unwrap().fingerprint();
+    assert_eq!(after(|case| case.form.revoked.keys = vec![fingerprint]), untrusted);
+    assert_eq!(after(|case| case.form.keys[1].workers = vec!["v*".parse().unwrap()]), untrusted);
+    assert_eq!(after(|case| case.form.keys[1].window.not_after_ms = Some(Wall(NOW))), untrusted);
 }

@@ -8,7 +8,7 @@ use leasehold::{
     time::{Millis, Wall},
 };
 
-use crate::attestation_support::{Case, NOW, after, codes, digest, launcher, policy, references};
+use crate::attestation_support::{Case, NOW, after, codes, digest, launcher, policy, proxy, references};
 
 #[test]
 fn evidence_that_holds_is_accepted_with_everything_that_it_establishes() {
@@ -66,6 +66,16 @@ fn accepted_evidence_dies_with_what_it_stood_on() {
     assert_eq!(again(NOW + 301_000, |_| ()), ["attestation.expired", "attestation.egress.expired"]);
     assert_eq!(again(NOW, |case| case.form.image = references(&["image-2"])), ["attestation.image.mismatch"]);
     assert_eq!(again(NOW, |case| case.form.keys.truncate(1)), ["attestation.egress.untrusted"]);
+    assert_eq!(
+        again(NOW, |case| case.form.keys[1].workers = vec!["v*".parse().unwrap()]),
+        ["attestation.egress.untrusted"],
+        "a proxy's key that was narrowed"
+    );
+    assert_eq!(
+        again(NOW, |case| case.form.revoked.keys =
+            vec![proxy().trusted_key("network").unwrap().fingerprint()]),
+        ["attestation.egress.untrusted"]
+    );
     assert_eq!(again(NOW, |case| drop(case.form.keys.remove(0))), ["dsse.threshold"]);
     assert_eq!(again(NOW, |case| case.form.accept = vec![EvidenceForm::Json]), ["attestation.form"]);
     assert_eq!(

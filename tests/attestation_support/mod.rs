@@ -173,15 +173,19 @@ impl Case {
         self.claims().seal(&[&self.signer]).unwrap()
     }
 
-    pub fn judge_bytes(&self, form: EvidenceForm, bytes: &[u8]) -> Appraisal {
-        let context = EvidenceContext {
+    pub fn context(&self) -> EvidenceContext<'_> {
+        EvidenceContext {
             now: Wall(self.now),
             nonce: &self.nonce,
             nonce_issued: Wall(self.nonce_issued),
             audience: &self.audience,
             device: &self.device,
             certificate: self.certificate,
-        };
+        }
+    }
+
+    pub fn judge_bytes(&self, form: EvidenceForm, bytes: &[u8]) -> Appraisal {
+        let context = self.context();
         let attachments: Vec<&[u8]> = self.attachments.iter().map(Vec::as_slice).collect();
         let submission = Submission { form, bytes, attachments: &attachments };
         appraise_submission(&submission, &policy(self.form.clone()), &self.paired, &context, &DefaultVerifier)

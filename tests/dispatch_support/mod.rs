@@ -107,7 +107,7 @@ impl Host {
     pub fn write(&mut self) {
         if let Some(batch) = self.fleet.take_journal() {
             self.journal.extend(&batch.bytes);
-            self.fleet.durable(batch.last);
+            self.fleet.durable(batch.last).unwrap();
         }
     }
 

@@ -183,7 +183,8 @@ fn e12_a_hidden_server_name_needs_a_rule_that_says_so() {
     let (own, other) = (Some("api.example.com"), Some("other.example.com"));
     for (name, encrypted, by_strict, by_open) in [
         (own, false, Ok(()), Ok(())),
-        (own, true, Err(PermitError::EncryptedName), Ok(())),
+        // Browsers send random bytes in that place (GREASE).
+        (own, true, Ok(()), Ok(())),
         (None, false, Err(PermitError::ServerName), Ok(())),
         (None, true, Err(PermitError::EncryptedName), Ok(())),
         (other, false, Err(PermitError::ServerName), Err(PermitError::ServerName)),
@@ -193,4 +194,32 @@ fn e12_a_hidden_server_name_needs_a_rule_that_says_so() {
         assert_eq!(strict.check_hello(&hello), by_strict, "{hello:?}");
         assert_eq!(open.check_hello(&hello), by_open, "{hello:?}");
     }
+}
+
+/// A permit is good under the policy that made it and no other, whichever way it is redeemed.
+#[test]
+fn e12_a_permit_of_a_replaced_policy_is_refused() {
+    let mut world = world(one_rule(json!({})));
+    let (early, late) = (permit(&world), permit(&world));
+    let plan = early.redeem(&world.bearer, &world.leases, Mono(1)).unwrap();
+    assert!(plan.is_in_force());
+    let same = compile(one_rule(json!({}))).unwrap();
+    world.service.replace(same);
+    assert!(plan.is_in_force(), "the same policy again changes nothing");
+
+    let clone = world.service.clone();
+    world.service.replace(compile(one_rule(json!({"methods": ["GET"]}))).unwrap());
+    assert!(!clone.is_in_force() && world.service.is_in_force() && !plan.is_in_force());
+    assert_eq!(late.redeem(&world.bearer, &world.leases, Mono(1)).unwrap_err(), PermitError::Policy);
+    assert!(permit(&world).redeem(&world.bearer, &world.leases, Mono(1)).is_ok());
+}
+
+/// Invariant 3: a plan knows the end of the lease as it is when the permit is redeemed.
+#[test]
+fn e12_a_plan_ends_with_the_lease_as_it_is_when_redeemed() {
+    let world = world(one_rule(json!({})));
+    let permit = permit(&world);
+    world.set(Ok(LeaseStanding { expires: Mono(5_000), ..standing() }));
+    let plan = permit.redeem(&world.bearer, &world.leases, Mono(1)).unwrap();
+    assert_eq!(plan.lease_expires(), Mono(5_000));
 }

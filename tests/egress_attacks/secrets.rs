@@ -2,10 +2,13 @@
 
 use leasehold::{
     code::Coded,
-    egress::{Bearer, EgressEvent, EgressLog, EgressRequest, EgressSink, LeaseStanding},
+    egress::{
+        Bearer, EchoError, EgressEvent, EgressLog, EgressRequest, EgressSink, LeaseStanding, PermitError,
+        Secret, SecretError, SecretStore, SignedBody, Tunnel,
+    },
     id::RuleId,
     lease::{Epoch, Fence, SecretRef, SecretScope},
-    time::Mono,
+    time::{Mono, Wall},
 };
 use serde_json::json;
 
@@ -201,4 +204,195 @@ fn the_log_is_bounded_and_keeps_what_came_first() {
     let kept: Vec<EgressEvent> = log.drain().collect();
     assert_eq!(kept.iter().map(|event| event.allowed).collect::<Vec<_>>(), [false, true, true]);
     assert_eq!(kept[0].host.as_deref(), Some("first.example"));
+}
+
+/// A body that contradicts its Content-Length is two bodies to two readers.
+#[test]
+fn e15_a_body_that_contradicts_its_length_is_refused() {
+    let world = world(one_rule(json!({"methods": ["POST"]})));
+    let own = fields(&[("content-length", "5")]);
+    let post = EgressRequest::url("POST", "https://api.example.com/").headers(&own);
+    assert_eq!(world.judge(&post.body_bytes(1)).code().as_str(), "egress.headers.framing");
+    assert!(world.judge(&post.body_bytes(5)).allowed());
+}
+
+/// E8, E11: what a worker sent under the name of a binding is a credential too, and stays at its origin.
+#[test]
+fn e11_the_workers_own_copy_of_a_bound_header_stays_at_its_origin() {
+    let world = world(json!({"max_redirects": 2, "rules": [
+        {"id": "a", "hosts": ["a.example"], "credentials": [{"header": "x-key", "secret": "vault:a"}]},
+        {"id": "b", "hosts": ["b.example"]},
+    ]}));
+    let own = fields(&[("X-Key", "mine"), ("Accept", "*/*")]);
+    let plan = world.plan(&EgressRequest::url("GET", "https://a.example/").headers(&own));
+    let next = plan.redirect(302, Some("https://b.example/"), &own).unwrap();
+    assert_eq!(next.fields(), fields(&[("Accept", "*/*")]));
+}
+
+/// RFC 9110 section 10.1.1: Expect is about a body, and a redirect may drop that.
+#[test]
+fn e11_an_expectation_does_not_outlive_the_body() {
+    let world = world(json!({"max_redirects": 2, "rules": [
+        {"id": "a", "hosts": ["a.example"], "methods": ["GET", "POST"]},
+    ]}));
+    let own = fields(&[("Expect", "100-continue"), ("Content-Type", "text/plain"), ("Accept", "*/*")]);
+    let plan = world.plan(&EgressRequest::url("POST", "https://a.example/").headers(&own).body_bytes(3));
+    assert_eq!(plan.redirect(303, Some("/b"), &own).unwrap().fields(), fields(&[("Accept", "*/*")]));
+    assert_eq!(plan.redirect(307, Some("/b"), &own).unwrap().fields(), own);
+}
+
+/// A header by which a server takes another method or path undoes a rule about them.
+#[test]
+fn override_headers_are_refused_unless_the_rule_lists_them() {
+    let post = EgressRequest::url("POST", "https://api.example.com/");
+    let own = fields(&[("X_HTTP_Method_Override", "DELETE")]);
+    let strict = world(one_rule(json!({"methods": ["POST"]})));
+    assert_eq!(strict.judge(&post.headers(&own)).code().as_str(), "egress.headers.override");
+    let listed = json!({"methods": ["POST"], "override_headers": ["X-HTTP-Method-Override"]});
+    let listing = world(one_rule(listed));
+    let plan = listing.plan(&post.headers(&own));
+    assert_eq!(plan.headers(&own, &Vault).unwrap().iter().len(), 1);
+    assert!(plan.headers(&fields(&[("X-Original-URL", "/x")]), &Vault).is_err());
+}
+
+/// A credential has one place, and a place that can be written.
+#[test]
+fn a_credential_names_exactly_one_place() {
+    let compiled = |binding: serde_json::Value| {
+        let mut binding = binding;
+        binding["secret"] = json!("vault:a");
+        compile(one_rule(json!({"credentials": [binding]}))).err().map(|code| code.as_str())
+    };
+    for good in [
+        json!({"header": "x-key"}),
+        json!({"basic": ""}),
+        json!({"basic": "user name"}),
+        json!({"query": "api_key"}),
+        json!({"path_segment": "TOKEN", "prefix": "bot"}),
+    ] {
+        assert_eq!(compiled(good.clone()), None, "{good}");
+    }
+    for bad in [
+        json!({}),
+        json!({"header": "x-key", "query": "key"}),
+        json!({"basic": "a:b"}),
+        json!({"query": ""}),
+        json!({"query": "a&b"}),
+        json!({"path_segment": ".."}),
+        json!({"path_segment": "a/b"}),
+    ] {
+        assert_eq!(compiled(bad.clone()), Some("egress.policy.credential_place"), "{bad}");
+    }
+    let twice = |one: serde_json::Value, two: serde_json::Value| {
+        compile(one_rule(json!({"credentials": [one, two]}))).err().map(|code| code.as_str())
+    };
+    let (basic, header) =
+        (json!({"basic": "u", "secret": "vault:a"}), json!({"header": "Authorization", "secret": "vault:b"}));
+    assert_eq!(twice(basic.clone(), header), Some("egress.policy.credential_conflict"));
+    assert_eq!(twice(basic, json!({"query": "key", "secret": "vault:b"})), None);
+}
+
+/// Invariant 10: a secret in the query or the path is seen by the upstream only.
+#[test]
+fn e14_a_secret_of_the_target_is_visible_to_the_upstream_only() {
+    let world = world(json!({"max_redirects": 2, "rules": [{
+        "id": "api", "hosts": ["api.example.com"], "methods": ["GET"], "paths": ["/TOKEN/"],
+        "credentials": [
+            {"query": "key", "secret": "vault:team/api"},
+            {"path_segment": "TOKEN", "secret": "vault:team/bot", "prefix": "bot"},
+        ],
+    }, {"id": "tunnels", "hosts": ["api.example.com"], "methods": ["CONNECT"], "tunnel": "any"}]}));
+    let plan = world.plan(&EgressRequest::url("GET", "https://api.example.com/TOKEN/send?key=mine&u=it's"));
+    assert!(plan.injects_target());
+    let target = plan.target(&Vault).unwrap();
+    assert_eq!(target.expose(), format!("/bot{SECRET}/send?u=it's&key={SECRET}"));
+    assert_eq!(target.to_string(), "/bot***/send?u=it's&key=***");
+    assert!(!format!("{plan:?} {target:?} {}", plan.url()).contains(SECRET));
+    // What an upstream repeats in a Location does not come back into the next URL.
+    let location = format!("/TOKEN/next?a=1&key={SECRET}");
+    assert_eq!(
+        plan.redirect(302, Some(&location), &[]).unwrap().url(),
+        "https://api.example.com/TOKEN/next?a=1"
+    );
+
+    let code = |url| world.code(url);
+    assert_eq!(code("https://api.example.com/other/send"), "egress.path.not_allowed");
+    let tunnel = world.plan(&EgressRequest::tunnel("CONNECT", "api.example.com:443"));
+    assert_eq!((tunnel.tunnel(), tunnel.injects_target()), (Tunnel::Any, false));
+    assert_eq!(plan.tunnel(), Tunnel::Tls);
+}
+
+/// A required secret that has no place in the path is a request without it.
+#[test]
+fn a_required_path_segment_must_stand_in_the_path() {
+    let rule = |required: bool| json!({"credentials": [{"path_segment": "TOKEN", "secret": "vault:a", "required": required}]});
+    let url = "https://api.example.com/other";
+    assert_eq!(world(one_rule(rule(true))).code(url), "egress.credentials.no_place");
+    assert_eq!(world(one_rule(rule(false))).code(url), "egress.allowed");
+}
+
+/// Invariant 10: what a rule with `mask_echoes` puts in is masked in the answer as it is and as its place has it; the origin is
+/// asked for an answer in which it can be found, and who would not mask gets nothing to send.
+#[test]
+fn what_a_rule_masks_is_masked_in_every_place_or_not_sent() {
+    const PERCENT: &str = "hunter2%20of%2Fthe%20vault";
+    struct Spaced;
+    impl SecretStore for Spaced {
+        fn secret(&self, reference: &SecretRef) -> Result<Option<Secret>, SecretError> {
+            let text: &[u8] =
+                if reference.as_str().ends_with("short") { b"1234567" } else { b"hunter2 of/the vault" };
+            Secret::new(text.to_vec()).map(Some)
+        }
+    }
+    let world = |place: serde_json::Value, secret: &str, masks: bool| {
+        let mut credential = place;
+        credential["secret"] = json!(secret);
+        credential["mask_echoes"] = json!(masks);
+        world(json!({"rules": [{"id": "api", "hosts": ["api.example.com"], "credentials": [credential]}]}))
+    };
+    let own = fields(&[
+        ("Accept-Encoding", "gzip"),
+        ("Range", "bytes=0-1"),
+        ("if_range", "x"),
+        ("A-IM", "vcdiff"),
+        ("a", "b"),
+    ]);
+    let sign = json!({"sign": {"hmac": {"header": "x-signature", "template": "{method} {target}"}}});
+    for (place, written) in [
+        (json!({"header": "x-key", "prefix": "Key "}), "hunter2 of/the vault"),
+        (json!({"basic": "u"}), "dTpodW50ZXIyIG9mL3RoZSB2YXVsdA=="),
+        (json!({"query": "key"}), PERCENT),
+        (json!({"path_segment": "TOKEN"}), PERCENT),
+        // What the signature wrote; its key goes nowhere.
+        (sign, ""),
+    ] {
+        let url = "https://api.example.com/TOKEN/x";
+        let plan = world(place.clone(), "vault:a", true).plan(&EgressRequest::url("GET", url));
+        assert!(plan.masks_echoes());
+        let needed = PermitError::Echo(EchoError::Needed);
+        if !plan.signs() {
+            assert_eq!(plan.headers(&own, &Spaced).unwrap_err(), needed, "{place}");
+        }
+        assert_eq!(plan.target(&Spaced).unwrap_err(), needed, "{place}");
+        let sent = plan.request(&own, SignedBody::Whole(b""), Wall(1_700_000_000_000), &Spaced).unwrap();
+        let names: Vec<&str> = sent.headers.iter().map(|field| field.name()).collect();
+        assert_eq!(names.first_chunk(), Some(&["a", "accept-encoding"]), "{place}");
+        let signature = sent.headers.iter().find(|field| field.name() == "x-signature");
+        let written =
+            signature.map_or(written.into(), |field| String::from_utf8_lossy(field.expose_value()[1]));
+        let raw = if signature.is_some() { "" } else { "hunter2 of/the vault" };
+        let mut answer = format!("{written} and {raw}.").into_bytes();
+        sent.echo.unwrap().mask(&mut answer);
+        let due = format!("{} and {}.", "*".repeat(written.len()), "*".repeat(raw.len()));
+        assert_eq!(String::from_utf8(answer).unwrap(), due, "{place}");
+
+        let plan = world(place, "vault:a", false).plan(&EgressRequest::url("GET", url));
+        let sent = plan.request(&own, SignedBody::Whole(b""), Wall(1_700_000_000_000), &Spaced).unwrap();
+        assert!(sent.echo.is_none() && !plan.masks_echoes());
+        assert_eq!(sent.headers.iter().next().map(|field| field.name()), Some("Accept-Encoding"));
+    }
+    let short = world(json!({"header": "x-key"}), "vault:short", true);
+    let short = short.plan(&EgressRequest::url("GET", "https://api.example.com/"));
+    let refused = short.request(&own, SignedBody::Whole(b""), Wall(1_700_000_000_000), &Spaced).unwrap_err();
+    assert_eq!(refused.code().as_str(), "egress.echo.short_secret");
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use leasehold::{
     egress::{
-        EgressRequest, LeaseRefusal, PermitError, Stage, Step,
+        EgressRequest, LeaseRefusal, LookupFailure, PermitError, Stage, Step,
         address::{METADATA, blocks},
     },
     time::Mono,
@@ -52,7 +52,7 @@ fn e2_one_bad_answer_refuses_and_only_pinned_addresses_are_dialled() {
 #[test]
 fn e3_no_special_address_is_reached_by_name_or_by_literal() {
     let special = blocks().filter(|block| block.class.as_str() != "public").map(|block| block.network);
-    let all: Vec<IpAddr> = special.chain(METADATA.iter().map(|(ip, _)| *ip)).collect();
+    let all: Vec<IpAddr> = special.chain(METADATA.iter().map(|own| own.address)).collect();
     assert!(all.len() > 70);
     for ip in all {
         let by_name = world(one_rule(json!({}))).answering(&[&ip.to_string()]);
@@ -105,7 +105,11 @@ fn e4_hostile_spellings_are_refused_or_judged_by_what_is_dialled() {
         ("http://[api.test]/", "egress.host.literal"),
         ("http://api.test:+80/", "egress.url.port"),
         ("http://api.test:080/", "egress.url.port"),
-        ("http://api.test:/", "egress.url.port"),
+        ("http://api.test:/", "egress.allowed"),
+        ("http://2606:4700::1/", "egress.host.literal"),
+        ("http://2606:4700::1:80/", "egress.host.literal"),
+        ("http://-a.test/", "egress.host.hyphen"),
+        ("http://a-.test/", "egress.host.hyphen"),
         ("http://api.test:0/", "egress.url.port"),
         ("http://api.test:65536/", "egress.url.port"),
         ("http://api.test:80:80/", "egress.url.port"),
@@ -132,6 +136,8 @@ fn e4_hostile_spellings_are_refused_or_judged_by_what_is_dialled() {
     for (authority, code) in [
         ("api.test", "egress.url.port"),
         ("api.test:+443", "egress.url.port"),
+        ("api.test:", "egress.url.port"),
+        ("2606:4700::1:443", "egress.host.literal"),
         ("https://api.test:443", "egress.url.malformed"),
         ("u@api.test:443", "egress.url.userinfo"),
         ("api.test:443/", "egress.url.malformed"),
@@ -157,6 +163,13 @@ fn e4_the_judged_spelling_is_the_one_that_is_sent() {
         ("https://xn--bcher-kva.example.com", "https://xn--bcher-kva.example.com/"),
         ("https://XN--a.example.com/%2e%2e/x", "https://xn--a.example.com/x"),
         ("https://a.example.com/\"<x>?y", "https://a.example.com/%22%3Cx%3E?y"),
+        // The query leaves byte for byte: signatures are over it.
+        (
+            "https://a.example.com/x?u=it's&v=\"<>`{|}^[]%zz&?/../",
+            "https://a.example.com/x?u=it's&v=\"<>`{|}^[]%zz&?/../",
+        ),
+        ("https://XN--a.example.com?it's", "https://xn--a.example.com/?it's"),
+        ("https://a.example.com:/", "https://a.example.com/"),
     ] {
         let plan = world.plan(&EgressRequest::url("GET", url));
         assert_eq!(plan.url(), sent);
@@ -227,4 +240,64 @@ fn e10_nothing_is_looked_up_for_a_request_that_is_refused_anyway() {
     world.set(Err(LeaseRefusal::Ended));
     let request = EgressRequest::url("GET", https);
     assert!(matches!(world.service.judge(&request, &world.bearer, &world.leases, Mono(0)), Step::Decided(_)));
+}
+
+/// An address on the deny list is denied to whatever leads there: by name, by literal, and behind translators.
+#[test]
+fn a_denied_address_is_denied_however_it_is_reached() {
+    let denied = |deny: serde_json::Value, rule: serde_json::Value, answer: &str| {
+        let mut policy = one_rule(rule);
+        policy["deny"] = deny;
+        policy["nat64"] = json!("judge_inner");
+        policy["nat64_prefixes"] = json!(["2a00:1098:2b::/96"]);
+        world(policy).answering(&[answer]).code("https://api.example.com/")
+    };
+    for deny in [json!({"addresses": ["93.184.216.0/24"]}), json!({"hosts": ["93.184.216.34"]})] {
+        for answer in
+            ["93.184.216.34", "::ffff:93.184.216.34", "64:ff9b::93.184.216.34", "2a00:1098:2b::93.184.216.34"]
+        {
+            assert_eq!(denied(deny.clone(), json!({}), answer), "egress.address.denied", "{deny} {answer}");
+        }
+        assert_eq!(denied(deny, json!({}), "2a00:1098:2b::8.8.8.8"), "egress.allowed");
+    }
+    let declared = json!({"ports": [443], "private_addresses": ["64:ff9b:1::/48"]});
+    let private = || json!({"addresses": ["10.0.0.0/8"]});
+    for answer in ["64:ff9b:1:a00:0:100:0:1", "64:ff9b:1:0:a:0:100::", "64:ff9b:1::10.0.0.1"] {
+        assert_eq!(denied(private(), declared.clone(), answer), "egress.address.denied", "{answer}");
+    }
+    assert_eq!(denied(json!({}), declared.clone(), "64:ff9b:1:a00:0:100:0:1"), "egress.allowed");
+    assert_eq!(denied(json!({}), declared, "64:ff9b:1:0:a9:fea9:fe00:0"), "egress.address.metadata");
+}
+
+/// A failed lookup is not an empty answer, and each failure has its own code; one family is enough.
+#[test]
+fn a_failed_lookup_says_how_it_failed() {
+    let world = world(one_rule(json!({})));
+    let request = EgressRequest::url("GET", "https://api.example.com/");
+    let pending = || match world.service.judge(&request, &world.bearer, &world.leases, Mono(0)) {
+        Step::Lookup(pending) => pending,
+        Step::Decided(verdict) => panic!("{verdict:?}"),
+    };
+    for (failure, code, status) in [
+        (LookupFailure::NxDomain, "egress.dns.nxdomain", 502),
+        (LookupFailure::ServFail, "egress.dns.servfail", 502),
+        (LookupFailure::Refused, "egress.dns.refused", 502),
+        (LookupFailure::Timeout, "egress.dns.timeout", 504),
+    ] {
+        let verdict = pending().failed(failure);
+        assert_eq!((verdict.code().as_str(), verdict.rule().map(|rule| rule.as_str())), (code, Some("api")));
+        let refusal = verdict.refusal().unwrap();
+        assert_eq!((refusal.stage(), refusal.http_status()), (Stage::Dns, status));
+    }
+    assert_eq!(pending().answers([]).code().as_str(), "egress.dns.no_answer");
+    assert!(pending().answers(["93.184.216.34".parse().unwrap()]).allowed());
+}
+
+/// Messages say what to write instead.
+#[test]
+fn a_refusal_says_what_to_do_instead() {
+    let world = world(one_rule(json!({"methods": ["GET", "CONNECT"], "paths": ["/v1/"]})));
+    let message = |request: EgressRequest<'_>| world.judge(&request).refusal().unwrap().to_string();
+    assert!(message(EgressRequest::tunnel("CONNECT", "api.example.com:443")).contains("leave its paths out"));
+    assert!(message(EgressRequest::tunnel("CONNECT", "2606:4700::1:443")).contains("needs brackets"));
 }

@@ -16,8 +16,8 @@ use leasehold::{
     identity::{
         DeviceKind,
         pairing::{
-            DeviceCode, DevicePairing, DeviceProfile, PairedDevice, PairingMethod, PairingTarget,
-            PairingTools, VerifiedPairing,
+            DeviceCode, DevicePairing, DeviceProfile, EnrolmentSeed, PairedDevice, PairingMethod,
+            PairingTarget, PairingTools, VerifiedPairing,
         },
     },
     lease::Epoch,
@@ -84,6 +84,13 @@ pub struct World {
     pub asks: Vec<(SessionId, Sha256Digest)>,
     pub wanted: Vec<(CertificateId, DeviceId, Vec<u8>)>,
     pub finished: Vec<(RequestId, RequestState)>,
+    /// The devices that may be in two places, and whether they were revoked for it.
+    pub noticed: Vec<(DeviceId, bool)>,
+    /// What was proved with an enrolment key, and why pairing was refused.
+    pub enrolled: Vec<VerifiedPairing>,
+    pub refused: Vec<Code>,
+    /// The seed of enrolment keys, which the host keeps.
+    pub seed: Option<[u8; 32]>,
     pub authority: Authority,
     pub next: u64,
     pub journal: Vec<u8>,
@@ -118,6 +125,10 @@ impl World {
             asks: Vec::new(),
             wanted: Vec::new(),
             finished: Vec::new(),
+            noticed: Vec::new(),
+            enrolled: Vec::new(),
+            refused: Vec::new(),
+            seed: None,
             authority: Authority::new(),
             next: 1,
             journal: Vec::new(),
@@ -128,11 +139,27 @@ impl World {
         world
     }
 
+    /// A world whose coordinator gives out enrolment keys.
+    pub fn enrolling() -> Self {
+        let mut world = Self::new(CoordinatorConfig::new(), false);
+        world.seed = Some([5; 32]);
+        world.restart(port(), Epoch(2));
+        world
+    }
+
+    fn port(&self) -> PairingPort {
+        let entropy = PairingPort::new(Box::new(OsEntropy::open().unwrap()));
+        match self.seed {
+            Some(seed) => entropy.with_enrolment(EnrolmentSeed::new(seed)),
+            None => entropy,
+        }
+    }
+
     /// The coordinator's process dies, and another one goes on from the journal, showing this certificate.
     pub fn restart(&mut self, shows: Sha256Digest, epoch: Epoch) {
         let setup = Setup::new([7; 64], shows, Box::new(DefaultVerifier));
         let fleet = WorkerFleetManager::recover(None, &self.journal, setup, epoch, self.now).unwrap();
-        self.coordinator = Coordinator::new(self.config, fleet);
+        self.coordinator = Coordinator::new(self.config, fleet).with_pairing(self.port());
         self.shows = shows;
         self.down.clear();
         self.drain();
@@ -165,6 +192,13 @@ impl World {
                     self.wanted.push((wanted, device, request));
                 }
                 CoordinatorOutput::Finished { request, state, .. } => self.finished.push((request, state)),
+                CoordinatorOutput::Event(CoordinatorEvent::CloneNoticed { device, latches, .. }) => {
+                    self.noticed.push((device, latches));
+                }
+                CoordinatorOutput::Event(CoordinatorEvent::PairingRefused { code, .. }) => {
+                    self.refused.push(code)
+                }
+                CoordinatorOutput::Enrolled(pairing) => self.enrolled.push(*pairing),
                 CoordinatorOutput::Wait(_) => break,
                 _ => {}
             }

@@ -97,6 +97,24 @@ pub struct Sim {
     tags: u64,
     grants: u64,
     config: CoordinatorConfig,
+    terms: Terms,
+}
+
+/// What a world may have otherwise than the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Changes of the policy.
+    pub policy: fn(&mut WorkerFleetPolicyForm),
+    /// How long a lease is asked for.
+    pub ttl: Millis,
+    /// The patience of the workers' agents; their default where it is left out.
+    pub patience: Option<Millis>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { policy: |_| {}, ttl: Millis(10_000), patience: Some(Millis(5_000)) }
+    }
 }
 
 fn rules(form: &mut WorkerFleetPolicyForm) {
@@ -121,8 +139,15 @@ fn setup(certificate: Sha256Digest) -> Setup {
 impl Sim {
     /// A coordinator that knows two workers (peers 1 and 2) and an enforcement point (peer 3).
     pub fn new(seed: u64, config: CoordinatorConfig) -> Self {
+        Self::under(Terms::default(), seed, config)
+    }
+
+    fn under(terms: Terms, seed: u64, config: CoordinatorConfig) -> Self {
         let (now, shows) = (Now::new(1_000, WALL), coordinator_certificate());
-        let manager = WorkerFleetManager::found(World::policy(rules), setup(shows), Epoch(1), now).unwrap();
+        let mut form = WorkerFleetPolicyForm::from(World::policy(rules));
+        (terms.policy)(&mut form);
+        let policy = WorkerFleetPolicy::try_from(form).unwrap();
+        let manager = WorkerFleetManager::found(policy, setup(shows), Epoch(1), now).unwrap();
         let mut sim = Self {
             now,
             dice: Dice::new(seed),
@@ -145,6 +170,7 @@ impl Sim {
             tags: 0,
             grants: 0,
             config,
+            terms,
         };
         sim.drain();
         for (n, kind) in [(1, DeviceKind::Worker), (2, DeviceKind::Worker), (3, DeviceKind::EgressProxy)] {
@@ -158,10 +184,15 @@ impl Sim {
 
     /// With two workers and a gate, all of them connected.
     pub fn with_everybody(seed: u64, config: CoordinatorConfig) -> Self {
-        let mut sim = Self::new(seed, config);
+        Self::with_everybody_under(Terms::default(), seed, config)
+    }
+
+    /// The same, on other terms.
+    pub fn with_everybody_under(terms: Terms, seed: u64, config: CoordinatorConfig) -> Self {
+        let mut sim = Self::under(terms, seed, config);
         sim.hosts = vec![
-            Host::Worker(Box::new(WorkerHost::new(1))),
-            Host::Worker(Box::new(WorkerHost::new(2))),
+            Host::Worker(Box::new(WorkerHost::new(1, terms.patience))),
+            Host::Worker(Box::new(WorkerHost::new(2, terms.patience))),
             Host::Gate(Box::default()),
         ];
         for host in 0..3 {
@@ -417,7 +448,7 @@ impl Sim {
         let path = |text: &str| RelativePath::new(text).unwrap();
         let scope = WorkspaceScope::new(path(&format!("run-{n}")), [path("out")]).unwrap();
         let tool = ToolId::new("tool").unwrap();
-        let request = WorkerLeaseRequest::new(grant, tool, World::capabilities("a"), Millis(10_000), scope);
+        let request = WorkerLeaseRequest::new(grant, tool, World::capabilities("a"), self.terms.ttl, scope);
         let request = request.unwrap().with_artifacts(artifacts).unwrap();
         let request = ServiceRequest::Acquire(Box::new(Acquire::new(request)));
         let (tag, client) = (RequestTag(self.tags), ClientId::new("service").unwrap());

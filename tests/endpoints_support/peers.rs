@@ -45,9 +45,10 @@ pub struct WorkerHost {
 }
 
 impl WorkerHost {
-    pub fn new(n: usize) -> Self {
+    pub fn new(n: usize, patience: Option<Millis>) -> Self {
         let worker = World::worker_id(u32::try_from(n).unwrap());
-        let config = AgentConfig::new(worker, coordinator_certificate(), Wall(WALL)).patience(Millis(5_000));
+        let config = AgentConfig::new(worker, coordinator_certificate(), Wall(WALL));
+        let config = patience.map_or(config.clone(), |patience| config.patience(patience));
         Self {
             n,
             agent: Agent::new(config),

@@ -19,7 +19,9 @@ fn newest(path: &Path) -> Result<SystemTime, Box<dyn Error>> {
 }
 
 /// An example's executable: `cargo test` builds examples next to the tests. Where only one test was asked for, or the
-/// example has tests of its own and is built as these, it is missing or older than its `sources`, and is built here.
+/// example has tests of its own and is built as these, it is missing or older than its `sources`, and is built here. All
+/// features, as the tests themselves have them: in a checkout by the dev-dependency on this crate, in the published crate
+/// by the command.
 pub fn built(example: &str, sources: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
     static BUILD: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILD.lock();
@@ -32,8 +34,10 @@ pub fn built(example: &str, sources: &[&str]) -> Result<PathBuf, Box<dyn Error>>
     })?;
     if !path.exists() || newest(&path)? < newest_source {
         let release = profile.ends_with("release").then_some("--release");
-        let built =
-            Command::new(env!("CARGO")).args(["build", "--example", example]).args(release).status()?;
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--all-features", "--example", example])
+            .args(release)
+            .status()?;
         assert!(built.success(), "the example does not build");
     }
     Ok(path)

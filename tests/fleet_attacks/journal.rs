@@ -122,7 +122,7 @@ fn f25_a_journal_in_doubt_stops_everything_until_recovery() {
     let prepared = world.fleet.decide(&acquire, &World::service(), None, world.now).unwrap();
     let ticket = world.fleet.accept(prepared).unwrap();
     world.fleet.journal_failed();
-    world.fleet.durable(ticket.index());
+    assert_eq!(world.fleet.durable(ticket.id()), Err(DurableError::Halted));
     let ticket = ticket.redeem(&world.fleet).expect_err("no answer and no effect");
     assert_eq!(code_of(world.fleet.decide(&acquire, &World::service(), None, world.now)), code::FLEET_HALTED);
     assert!(world.fleet.take_journal().is_none());

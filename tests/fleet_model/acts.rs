@@ -146,23 +146,37 @@ impl Walk {
                 if let Some((outcome, left)) = self.same("renew", expected, |w| w.ask(&renew, &device)) {
                     assert_eq!(outcome.answer.remaining, Millis(left));
                     // Invariant 3: never past what ends first.
-                    assert!(self.world.now.mono.plus(Millis(left)) <= lease.horizon);
+                    let (granted, longest) =
+                        (lease.granted, self.world.fleet.state().policy().lease.longest_ms);
+                    assert!(self.world.now.mono.plus(Millis(left)) <= granted.plus(longest));
                     self.holders.insert(run, Some(self.world.now.mono.plus(Millis(left))));
                 }
             }
-            LeaseStep::Complete { succeeded, honest, cleanup } => {
+            LeaseStep::Complete { succeeded, outputs, cleanup } => {
                 let outcome = if succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed };
                 let mut complete = World::completion(worker, &lease);
                 (complete.outcome, complete.cleanup) = (outcome, None);
-                if !honest {
-                    complete.claim.log = Sha256Digest::of(b"another log");
+                match outputs {
+                    OutputChoice::Fine => {}
+                    OutputChoice::Lie => complete.claim.log = Sha256Digest::of(b"another log"),
+                    OutputChoice::Excess => {
+                        let mut receiver = ArtifactReceiver::new(1);
+                        receiver.log(b"x").expect("a byte");
+                        complete.received = receiver.finish().expect("a log");
+                        complete.claim.log = complete.received.log();
+                    }
                 }
+                let outputs = match outputs {
+                    OutputChoice::Fine => naive::Outputs::Fine,
+                    OutputChoice::Lie => naive::Outputs::Lie,
+                    OutputChoice::Excess => naive::Outputs::Excess,
+                };
                 let reported = cleanup.map(|cleanup| report(&lease, cleanup));
                 let worth = reported.as_ref().map(|(_, _, worth)| *worth);
                 if let Some((report, inspection, _)) = reported {
                     complete = complete.with_cleanup(report, inspection);
                 }
-                let expected = self.model.complete(sender, plain(fence), outcome, honest, worth);
+                let expected = self.model.complete(sender, plain(fence), outcome, outputs, worth);
                 self.verdict("complete", expected, &complete, &device, Some(run));
             }
             LeaseStep::ReportCleanup(cleanup) => {
@@ -197,7 +211,9 @@ impl Walk {
         };
         assert_eq!(outcome.answer, verdict);
         self.saw(&format!("{what}: {verdict:?}"));
-        if let Some(run) = gives_up.filter(|_| verdict != Verdict::OutputRefused) {
+        if let Some(run) =
+            gives_up.filter(|_| !matches!(verdict, Verdict::OutputRefused | Verdict::OutputExcess))
+        {
             self.holders.insert(run, None);
         }
     }

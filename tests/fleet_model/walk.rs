@@ -284,8 +284,9 @@ impl Walk {
         let (live, folded) = (recover(Some(&live), &[]), recover(None, &self.world.journal));
         assert!(live.state() == folded.state(), "the journal does not fold to the live state");
         assert_eq!(live.state().digest(), folded.state().digest());
+        let last = self.world.fleet.state().last().mono.0;
         self.world.crash();
         assert!(self.world.fleet.state() == folded.state(), "snapshot and rest are not the whole");
-        self.model.crash();
+        self.model.crash(last);
     }
 }

@@ -8,10 +8,10 @@ mod port;
 #[path = "../../examples/fleet"]
 #[allow(dead_code, unreachable_pub, reason = "the examples use all of it")]
 pub mod fleet {
-    #[path = "../egress_proxy/proxy/duplex.rs"]
+    #[path = "../fleet/proxy/duplex.rs"]
     pub mod duplex;
     pub mod issuer;
-    #[path = "../egress_proxy/proxy/link.rs"]
+    #[path = "../fleet/proxy/link.rs"]
     pub mod link;
     pub mod possession;
 }

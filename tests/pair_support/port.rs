@@ -21,7 +21,7 @@ use leasehold::{
     },
     digest::Sha256Digest,
     fleet::{
-        ManageAnchors, ManageDevice, Replay, Setup, WorkerFleetManager, WorkerFleetPolicy,
+        LogId, ManageAnchors, ManageDevice, Replay, Setup, WorkerFleetManager, WorkerFleetPolicy,
         WorkerFleetPolicyForm,
     },
     id::{ClientId, DeviceId},
@@ -126,7 +126,7 @@ struct Core {
     events: SyncSender<Event>,
     open: BTreeMap<ConnectionId, Link>,
     connections: u64,
-    durable: Option<u64>,
+    durable: Option<LogId>,
     answers: VecDeque<LocalAnswer>,
     asks: VecDeque<ApprovalRequest>,
     wanted: VecDeque<(CertificateId, DeviceId, Vec<u8>)>,

@@ -24,7 +24,7 @@ impl Process {
     /// The configuration of the coordinator's port. Of the roots that this process knows the fleet's anchors choose; the
     /// first start of a fleet pins them.
     pub(super) fn port(&mut self, identity: &Identity, known: &[Root]) -> Result<Arc<ServerConfig>, Failure> {
-        let anchors = self.office.coordinator.fleet().state().nodes().anchors();
+        let anchors = self.control.coordinator.fleet().state().nodes().anchors();
         if anchors.of(AnchorRole::Authority).next().is_none() {
             for root in known {
                 let certificate = root.facts()?.into();
@@ -32,7 +32,7 @@ impl Process {
                 self.command(OperatorCommand::ManageAnchors(ManageAnchors::new(pin)))?;
             }
         }
-        let anchors = self.office.coordinator.fleet().state().nodes().anchors();
-        tls::mutual_server_of(identity, &tls::accepted(known, anchors, self.office.now()))
+        let anchors = self.control.coordinator.fleet().state().nodes().anchors();
+        tls::mutual_server_of(identity, &tls::accepted(known, anchors, self.control.now()))
     }
 }

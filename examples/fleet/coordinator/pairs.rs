@@ -7,7 +7,7 @@ use leasehold::{
 };
 
 use super::Process;
-use crate::{Failure, note::tell, office::OPERATOR, pairing::Next};
+use crate::{Failure, control::OPERATOR, pairing::Next, process_log::tell};
 
 impl Process {
     /// Tells the endpoint one thing that pairing wants it to know. False: there is none.
@@ -16,19 +16,19 @@ impl Process {
             return Ok(false);
         };
         let (client, sequence) = (ClientId::new(OPERATOR).map_err(Failure::coded)?, None);
-        let now = self.office.now();
+        let now = self.control.now();
         let told = match next {
             Next::Certificate { wanted, certificate } => {
                 let input = CoordinatorInput::Certificate { wanted, certificate: certificate.as_deref() };
-                self.office.coordinator.handle(input, now)
+                self.control.coordinator.handle(input, now)
             }
             Next::Complete { tag, pairing, certificate } => {
                 let input = CoordinatorInput::CompletePairing { tag, pairing, certificate: &certificate };
-                self.office.coordinator.handle(input, now)
+                self.control.coordinator.handle(input, now)
             }
             Next::Command { tag, command } => {
                 let input = CoordinatorInput::Operator { tag, client, sequence, command };
-                self.office.coordinator.handle(input, now)
+                self.control.coordinator.handle(input, now)
             }
         };
         match told {
@@ -39,7 +39,7 @@ impl Process {
     }
 
     pub(super) fn pairing_answered(&mut self, tag: RequestTag, answer: LocalAnswer) {
-        let now = self.office.now();
+        let now = self.control.now();
         if let Some(pairing) = &mut self.pairing {
             pairing.answered(tag, answer, now).iter().for_each(tell);
         }
@@ -47,7 +47,7 @@ impl Process {
 
     /// A device that is in the fleet wants its next certificate.
     pub(super) fn certificate_wanted(&mut self, wanted: CertificateId, device: &DeviceId, request: &[u8]) {
-        let now = self.office.now();
+        let now = self.control.now();
         if let Some(pairing) = &mut self.pairing {
             pairing.rotate(wanted, device, request, now).iter().for_each(tell);
         }

@@ -23,7 +23,7 @@ use crate::{
     child::Order,
     hostile,
     jobs::{Job, JobFile},
-    note::Note,
+    process_log::LogEntry,
 };
 
 /// What a drill still wants, and what it has seen.
@@ -74,7 +74,7 @@ impl Drill {
     pub(super) fn new(
         kills: u32,
         seed: u64,
-        place: &std::path::Path,
+        directory: &std::path::Path,
         quarantine: Option<WorkerId>,
         revoke: Option<DeviceId>,
     ) -> Self {
@@ -83,7 +83,7 @@ impl Drill {
             done: 0,
             next: Instant::now(),
             dice: Dice::new(seed),
-            witness: Witness::new(place),
+            witness: Witness::new(directory),
             starts: 1,
             listens: false,
             spent: None,
@@ -111,21 +111,21 @@ impl Drill {
     }
 
     /// Takes note of what somebody was told. True: the journal will say the same, and counts.
-    pub(super) fn hear(&mut self, from: &str, note: &Note) -> bool {
-        match note {
-            Note::Leased { grant, .. } => self.spent = Some(grant.clone()),
-            Note::Snapshot { .. } => self.snapshots += 1,
-            Note::Obeyed { order: Order::SpendAgain(_), code: Some(code) } => {
+    pub(super) fn hear(&mut self, from: &str, entry: &LogEntry) -> bool {
+        match entry {
+            LogEntry::Leased { grant, .. } => self.spent = Some(grant.clone()),
+            LogEntry::Snapshot { .. } => self.snapshots += 1,
+            LogEntry::Obeyed { order: Order::SpendAgain(_), code: Some(code) } => {
                 self.spent_refused += u32::from(code == code::GRANT_SPENT.as_str());
             }
-            Note::Obeyed { order: Order::Quarantine(_), code: None } => self.quarantined = true,
-            Note::Obeyed { order: Order::Revoke(_), code: None } => self.revoked = true,
-            Note::Refused { code, .. } | Note::Closed { code, .. } => {
+            LogEntry::Obeyed { order: Order::Quarantine(_), code: None } => self.quarantined = true,
+            LogEntry::Obeyed { order: Order::Revoke(_), code: None } => self.revoked = true,
+            LogEntry::Refused { code, .. } | LogEntry::Closed { code, .. } => {
                 self.revoked_refused += u32::from(code.contains("revoked"));
             }
             _ => {}
         }
-        self.witness.hear(from, note)
+        self.witness.hear(from, entry)
     }
 
     /// Rows for the closing table.
@@ -206,13 +206,13 @@ impl Supervisor {
     /// Lets the witness look, and counts what the journal says.
     pub(super) fn look(&mut self) -> Result<(), Failure> {
         let Some(drill) = &mut self.drill else { return Ok(()) };
-        let Look { notes, broken, middle } = drill.witness.look()?;
+        let Look { entries, broken, middle } = drill.witness.look()?;
         drill.in_append += u32::from(middle.append);
         drill.in_draft += u32::from(middle.draft);
         drill.in_truncation += u32::from(middle.truncation);
-        for note in notes {
-            self.audit.note(&note);
-            self.report.note("journal", &note)?;
+        for entry in entries {
+            self.audit.record(&entry);
+            self.report.record("journal", &entry)?;
         }
         for message in broken {
             self.fault(message)?;

@@ -22,9 +22,9 @@ use leasehold::{
 use crate::{
     Failure,
     child::Order,
-    keeper::{JOURNAL, KEPT},
+    journal_thread::{JOURNAL, KEPT},
     ledger::Ledger,
-    note::{Note, Outcome},
+    process_log::{LogEntry, Outcome},
     queue::Queue,
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Middle {
 #[derive(Default)]
 pub(super) struct Look {
     /// What the new records say, in order.
-    pub(super) notes: Vec<Note>,
+    pub(super) entries: Vec<LogEntry>,
     /// What must not be.
     pub(super) broken: Vec<String>,
     pub(super) middle: Middle,
@@ -95,10 +95,10 @@ fn index(name: &str, kind: &str) -> Option<u64> {
 }
 
 impl Witness {
-    pub(super) fn new(place: &Path) -> Self {
+    pub(super) fn new(directory: &Path) -> Self {
         Self {
-            state: place.join("state"),
-            scratch: place.join("witness"),
+            state: directory.join("state"),
+            scratch: directory.join("witness"),
             replay: Replay::new(KEY),
             batches: Vec::new(),
             ledger: Ledger::default(),
@@ -108,28 +108,28 @@ impl Witness {
     }
 
     /// Somebody was told this. True: the journal will say the same, and counts.
-    pub(super) fn hear(&mut self, from: &str, note: &Note) -> bool {
+    pub(super) fn hear(&mut self, from: &str, entry: &LogEntry) -> bool {
         let told = &mut self.told;
-        match note {
-            Note::Leased { run, grant, fence, .. } => {
+        match entry {
+            LogEntry::Leased { run, grant, fence, .. } => {
                 told.leases.insert((*fence, run.clone(), grant.clone()));
             }
-            Note::Ended { run, outcome, .. } => {
+            LogEntry::Ended { run, outcome, .. } => {
                 told.ended.insert((run.clone(), *outcome));
             }
-            Note::Holds { run, fence } => {
+            LogEntry::Holds { run, fence } => {
                 if let Ok(worker) = from.parse() {
                     told.holds.insert((*fence, run.clone(), worker));
                 }
             }
-            Note::GaveBack { fence } => {
+            LogEntry::GaveBack { fence } => {
                 told.gave_back.insert(*fence);
             }
-            Note::Obeyed { order, code: None } => {
+            LogEntry::Obeyed { order, code: None } => {
                 told.obeyed.insert(order.clone());
             }
-            Note::Started { .. } | Note::Renewed { .. } | Note::LeaseEnded { .. } => {}
-            Note::Joined { .. } | Note::Quarantined { .. } => {}
+            LogEntry::Started { .. } | LogEntry::Renewed { .. } | LogEntry::LeaseEnded { .. } => {}
+            LogEntry::Joined { .. } | LogEntry::Quarantined { .. } => {}
             _ => return false,
         }
         true
@@ -232,7 +232,7 @@ impl Witness {
 
     fn record(&mut self, record: &FleetRecord, look: &mut Look) {
         // Terminal records of jobs are the records' own here, not those of a queue.
-        look.notes.extend(self.ledger.read(record, &mut Queue::default()));
+        look.entries.extend(self.ledger.read(record, &mut Queue::default()));
         let known = &mut self.known;
         let mut lost = Vec::new();
         for event in &record.events {
@@ -271,7 +271,7 @@ impl Witness {
                 FleetEvent::RunEnded { run, outcome, .. } => {
                     let outcome = Outcome::of(*outcome);
                     known.ended.insert(run.clone(), outcome);
-                    look.notes.push(Note::Ended {
+                    look.entries.push(LogEntry::Ended {
                         run: run.clone(),
                         outcome,
                         reason: "as the journal has it".into(),
@@ -363,13 +363,13 @@ mod tests {
     }
 
     /// A state with a lease in its journal, and a witness that has seen it.
-    fn scene(name: &str) -> Result<(Scratch, World, Witness, Note), Failure> {
+    fn scene(name: &str) -> Result<(Scratch, World, Witness, LogEntry), Failure> {
         let scratch = Scratch(std::env::temp_dir().join(format!("leasehold-{name}-{}", std::process::id())));
         let mut world = World::default();
         world.join(0, "a");
         let lease = world.acquire(0, "a").unwrap_or_else(|error| panic!("{error}")).answer.lease;
         let (run, grant, fence) = (lease.terms.run.clone(), lease.terms.grant.clone(), lease.fence);
-        let leased = Note::Leased { run, worker: lease.worker.clone(), attempt: 1, grant, fence };
+        let leased = LogEntry::Leased { run, worker: lease.worker.clone(), attempt: 1, grant, fence };
         let mut file = FileJournal::open(journal(&scratch)).map_err(Failure::coded)?;
         file.append(world.fleet.state().index(), &world.journal).map_err(Failure::coded)?;
         world.journal.clear();
@@ -377,7 +377,7 @@ mod tests {
         assert!(witness.hear("coordinator", &leased));
         let look = witness.look()?;
         assert_eq!(look.broken, Vec::<String>::new());
-        assert!(look.notes.iter().any(|note| matches!(note, Note::Leased { .. })));
+        assert!(look.entries.iter().any(|entry| matches!(entry, LogEntry::Leased { .. })));
         Ok((scratch, world, witness, leased))
     }
 
@@ -385,15 +385,15 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_found() -> Result<(), Failure> {
         let (scratch, mut world, mut witness, leased) = scene("witness-told")?;
-        let Note::Leased { run, worker, grant, fence, .. } = leased else { panic!("a lease") };
+        let LogEntry::Leased { run, worker, grant, fence, .. } = leased else { panic!("a lease") };
         let later = Fence::new(fence.epoch, fence.counter + 1);
         let other =
-            Note::Leased { run: run.clone(), worker: worker.clone(), attempt: 2, grant, fence: later };
+            LogEntry::Leased { run: run.clone(), worker: worker.clone(), attempt: 2, grant, fence: later };
         witness.hear("coordinator", &other);
-        witness.hear(worker.as_str(), &Note::Holds { run: run.clone(), fence: later });
-        witness.hear(worker.as_str(), &Note::GaveBack { fence });
+        witness.hear(worker.as_str(), &LogEntry::Holds { run: run.clone(), fence: later });
+        witness.hear(worker.as_str(), &LogEntry::GaveBack { fence });
         let order = Order::Quarantine(worker.clone());
-        witness.hear("coordinator", &Note::Obeyed { order, code: None });
+        witness.hear("coordinator", &LogEntry::Obeyed { order, code: None });
         assert_eq!(witness.look()?.broken.len(), 4);
         world.ask(&QuarantineWorker { worker }, &World::operator()).unwrap_or_else(|error| panic!("{error}"));
         let mut file = FileJournal::open(journal(&scratch)).map_err(Failure::coded)?;

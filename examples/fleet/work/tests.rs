@@ -21,6 +21,7 @@ fn world(name: &str) -> World {
     let around = Surroundings {
         get: Box::new(|_| Err(Failure::new("nothing is there"))),
         attempt: 1,
+        limits: (1 << 20, 1 << 16),
         stop: Arc::new(AtomicBool::new(false)),
         doomed: Box::new(|| {}),
     };
@@ -30,11 +31,12 @@ fn world(name: &str) -> World {
 impl World {
     fn perform(&self, work: &Work, input: &[u8], promised: &[u8]) -> Result<Made, Failure> {
         let job = serde_json::json!({ "id": "test", "do": work }).to_string().into_bytes();
-        let place = Scratch::make(self.root.join("scratch/test"))?;
-        place.write(&path(TASK)?, 0, &job)?;
-        place.write(&path(INPUT)?, 0, input)?;
+        let directory = Scratch::make(self.root.join("scratch/test"))?;
+        directory.write(&path(TASK)?, 0, &job)?;
+        directory.write(&path(INPUT)?, 0, input)?;
         let entries = [Artifact::of(path(TASK)?, &job), Artifact::of(path(INPUT)?, promised)];
-        let made = perform(&place, &ArtifactManifest::new(entries).map_err(Failure::coded)?, &self.around);
+        let made =
+            perform(&directory, &ArtifactManifest::new(entries).map_err(Failure::coded)?, &self.around);
         let cleanup = scratch::remove(&self.root.join("scratch/test"));
         let areas = [cleanup.workspace, cleanup.artifacts, cleanup.logs, cleanup.scratch];
         assert!(areas.iter().all(|area| area.remaining == 0));
@@ -63,6 +65,24 @@ fn outputs_are_what_they_must_be_and_nothing_is_left() -> Result<(), Failure> {
         assert_eq!(made.outputs, [(path(name)?, want)]);
         assert_eq!(made.log, b"test attempt 1\n");
     }
+    Ok(())
+}
+
+/// What is over the limits of the lease is not sent: the run has failed, and says by how much, whatever it made.
+#[test]
+fn an_excess_is_a_failure_and_is_not_sent() -> Result<(), Failure> {
+    let mut world = world("excess");
+    let sort = Work::Transform { with: Transform::SortLines, file: None, text: Some(String::new()) };
+    world.around.limits = (4, 1 << 16);
+    assert_eq!(world.perform(&sort, b"b\na\n", b"b\na\n")?.verdict, Verdict::Done);
+    world.around.limits = (3, 1 << 16);
+    let made = world.perform(&sort, b"b\na\n", b"b\na\n")?;
+    assert!(matches!(&made.verdict, Verdict::Failed(why) if why.starts_with("artifact.too_large: ")));
+    assert!(made.outputs.is_empty() && String::from_utf8_lossy(&made.log).contains("artifact.too_large"));
+    world.around.limits = (4, 5);
+    let made = world.perform(&sort, b"b\na\n", b"b\na\n")?;
+    assert!(matches!(&made.verdict, Verdict::Failed(why) if why.starts_with("artifact.log: ")));
+    assert_eq!(made.log, b"test ");
     Ok(())
 }
 

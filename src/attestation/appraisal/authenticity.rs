@@ -5,8 +5,9 @@ use alloc::{string::String, vec::Vec};
 use super::{EvidenceContext, Failure, SignerFacts, Submission, keys};
 use crate::{
     attestation::{
-        dsse::{DsseError, Envelope, owners},
+        dsse::{Budget, DsseError, Envelope, owners},
         evidence::{EVIDENCE_PREDICATE, EvidenceForm, PAYLOAD_TYPE, WorkerAttestation},
+        excerpt::Excerpt,
         policy::{AttestationPolicyForm, KeyRole, ScopedKey},
         signature::{SignatureVerifier, TrustedKey},
     },
@@ -29,10 +30,11 @@ pub(super) fn establish(
     paired: &[TrustedKey],
     context: &EvidenceContext<'_>,
     verifier: &dyn SignatureVerifier,
+    budget: &mut Budget,
 ) -> Result<Authentic, Vec<Failure>> {
     let one = |failure: Failure| -> Vec<Failure> { [failure].into() };
     if !form.accept.contains(&submission.form) {
-        return Err(one(Failure::Form(submission.form)));
+        return Err(one(Failure::Form { found: submission.form, due: form.accept.clone() }));
     }
     match submission.form {
         EvidenceForm::Json => {
@@ -44,7 +46,7 @@ pub(super) fn establish(
         EvidenceForm::Dsse => {
             let envelope = Envelope::parse(submission.bytes, &form.limits.envelope())
                 .map_err(|error| one(error.into()))?;
-            signed(&envelope, &Trust { form, paired, now: context.now, verifier })
+            signed(&envelope, &Trust { form, paired, now: context.now, verifier, complete: true }, budget)
         }
     }
 }
@@ -54,23 +56,27 @@ struct Trust<'a> {
     paired: &'a [TrustedKey],
     now: Wall,
     verifier: &'a dyn SignatureVerifier,
+    /// Whether every signature was tried.
+    complete: bool,
 }
 
-fn signed(envelope: &Envelope, trust: &Trust<'_>) -> Result<Authentic, Vec<Failure>> {
+fn signed(envelope: &Envelope, trust: &Trust<'_>, budget: &mut Budget) -> Result<Authentic, Vec<Failure>> {
     let mut candidates = keys::distinct(trust.form, |scoped| scoped.has_role(KeyRole::Evidence));
     for key in trust.paired {
         if candidates.iter().all(|held| held.key() != key.key()) {
             candidates.push(key);
         }
     }
-    let mut signers = envelope.signed_by(&candidates, trust.verifier, &trust.form.limits.envelope());
+    let signed = envelope.signed_by(&candidates, trust.verifier, budget);
+    let (mut signers, complete) = (signed.keys, signed.complete);
     if signers.is_empty() {
-        return Err([trust.nobody(envelope, &candidates)].into());
+        return Err([trust.nobody(envelope, &candidates, complete, budget)].into());
     }
+    let trust = &Trust { complete, ..*trust };
     // Role, time and revocation do not depend on the payload, so they are settled before it is parsed.
     trust.sift(&mut signers, |_| true, Failure::KeyTime)?;
     if envelope.unverified_type() != PAYLOAD_TYPE {
-        return Err([Failure::PayloadType].into());
+        return Err([Failure::PayloadType(Excerpt::of(envelope.unverified_type()))].into());
     }
     let payload = envelope.unverified_payload();
     let claims = WorkerAttestation::from_statement(payload, &trust.form.limits)
@@ -144,21 +150,27 @@ impl Trust<'_> {
             return Ok(());
         }
         failures.push(DsseError::Threshold { have, need }.into());
+        if !self.complete {
+            failures.push(DsseError::Verifications.into());
+        }
         Err(failures)
     }
 
-    /// Nobody who may sign evidence signed. Says so, or that somebody of another role did.
-    fn nobody(&self, envelope: &Envelope, candidates: &[&TrustedKey]) -> Failure {
+    /// Nobody who may sign evidence signed. Says so, or that somebody of another role did, as far as there are checks left
+    /// to find out.
+    fn nobody(
+        &self,
+        envelope: &Envelope,
+        candidates: &[&TrustedKey],
+        complete: bool,
+        budget: &mut Budget,
+    ) -> Failure {
         let others = keys::distinct(self.form, |scoped| !scoped.has_role(KeyRole::Evidence));
-        let signed = envelope.signed_by(&others, self.verifier, &self.form.limits.envelope());
-        if let Some(key) = signed.first() {
-            return Failure::KeyRole(key.keyid().into());
-        }
-        let supported = |key: &&TrustedKey| self.verifier.supports(key.key().algorithm());
-        if candidates.iter().all(supported) {
-            DsseError::Untrusted.into()
-        } else {
-            DsseError::UnsupportedAlgorithm.into()
+        let signed = envelope.signed_by(&others, self.verifier, budget);
+        match signed.keys.first() {
+            Some(key) => Failure::KeyRole(key.keyid().into()),
+            None if complete => keys::nobody(candidates, self.verifier).into(),
+            None => DsseError::Verifications.into(),
         }
     }
 }

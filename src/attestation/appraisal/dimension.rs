@@ -1,5 +1,7 @@
 //! What a check is about: the field of a claim, and the dimension of trust that it belongs to.
 
+use serde::{Deserialize, Serialize};
+
 use crate::code::{self, Code};
 
 /// A dimension of trust. Each has its own tier in the trust vector.
@@ -177,6 +179,26 @@ impl Field {
         }
     }
 
+    /// What is due where the field is missing or cannot be read.
+    pub(super) const fn due(self) -> &'static str {
+        match self {
+            Self::Worker | Self::Device | Self::Audience => {
+                "an id of 1 to 128 bytes, lowercase letters, digits, `.`, `_`, `:` and `-`, a letter or a digit first"
+            }
+            Self::Image | Self::Build | Self::Artifact | Self::Authority | Self::Certificate => {
+                "a SHA-256 of exactly 64 lowercase hex digits, without a prefix such as `sha256:`"
+            }
+            Self::Protocol => "an object with `min` and `max`, `min` at least 1 and at most `max`",
+            Self::Wit => "a list of at most 64 interfaces, each like `namespace:package/interface@1.2.3`",
+            Self::Capabilities => {
+                "a list of at most 64 names like `tool:hash`, each once, of 1 to 128 bytes, lowercase letters, digits, `.`, `_`, `:` and `-`"
+            }
+            Self::Egress => "an envelope that an egress proxy signed, as an object or as base64",
+            Self::Nonce => "the challenge's 8 to 64 bytes in lowercase hex",
+            Self::Issued | Self::Expires => "a whole number of milliseconds since the Unix epoch",
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Worker => "worker id",
@@ -199,7 +221,8 @@ impl Field {
 }
 
 /// A digest that reference values are kept for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Measurement {
     /// The image that runs.
@@ -219,7 +242,7 @@ impl Measurement {
         }
     }
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Build => "build",

@@ -3,13 +3,15 @@
 use alloc::vec::Vec;
 
 use super::{
-    Dimension, EgressFacts, EvidenceContext, Failure, Field, keys, measure::required, stated, verdict::Judge,
+    Dimension, EgressFacts, EvidenceContext, Failure, Field, keys, measure::required, stated::stated,
+    verdict::Judge,
 };
 use crate::{
     attestation::{
-        dsse::{DsseError, Envelope},
+        dsse::{Budget, DsseError, Envelope},
         egress_binding::{EGRESS_PAYLOAD_TYPE, EgressBinding},
         evidence::WorkerAttestation,
+        excerpt::Excerpt,
         policy::{AttestationPolicyForm, EgressRule, KeyRole},
         signature::{SignatureVerifier, TrustedKey},
     },
@@ -22,6 +24,7 @@ pub(super) fn check(
     form: &AttestationPolicyForm,
     context: &EvidenceContext<'_>,
     verifier: &dyn SignatureVerifier,
+    budget: &mut Budget,
     judge: &mut Judge,
 ) -> Option<(EgressFacts, Wall)> {
     let mut facts = None;
@@ -30,7 +33,7 @@ pub(super) fn check(
             failures.push(Failure::EgressNoRule);
         }
         let Some(envelope) = stated(&claims.egress, Field::Egress, failures) else { return };
-        let (proxies, end) = match signers(envelope, claims, form, context.now, verifier) {
+        let (proxies, end) = match signers(envelope, claims, form, context.now, verifier, budget) {
             Ok(signers) => signers,
             Err(error) => return failures.push(Failure::EgressUntrusted(error)),
         };
@@ -54,9 +57,10 @@ fn signers(
     form: &AttestationPolicyForm,
     now: Wall,
     verifier: &dyn SignatureVerifier,
+    budget: &mut Budget,
 ) -> Result<(Vec<Sha256Digest>, Wall), DsseError> {
     let candidates = keys::distinct(form, |scoped| scoped.has_role(KeyRole::EgressProxy));
-    let signed = envelope.signed_by(&candidates, verifier, &form.limits.envelope());
+    let signed = envelope.signed_by(&candidates, verifier, budget);
     let scope = |key: &&TrustedKey| {
         let fingerprint = key.fingerprint();
         let worker = claims.worker.stated();
@@ -67,13 +71,14 @@ fn signers(
             keys::entry(form, fingerprint, KeyRole::EgressProxy, now, |scoped| scoped.covers(worker))?;
         Some((fingerprint, entry.window.end()))
     };
-    let usable: Vec<(Sha256Digest, Wall)> = signed.iter().filter_map(scope).collect();
+    let usable: Vec<(Sha256Digest, Wall)> = signed.keys.iter().filter_map(scope).collect();
     if usable.is_empty() {
-        let supported = candidates.iter().all(|key| verifier.supports(key.key().algorithm()));
-        return Err(if supported { DsseError::Untrusted } else { DsseError::UnsupportedAlgorithm });
+        let spent = signed.keys.is_empty() && !signed.complete;
+        return Err(if spent { DsseError::Verifications } else { keys::nobody(&candidates, verifier) });
     }
     if envelope.unverified_type() != EGRESS_PAYLOAD_TYPE {
-        return Err(DsseError::PayloadType);
+        let found = Excerpt::of(envelope.unverified_type());
+        return Err(DsseError::PayloadType { found, due: Excerpt::of(EGRESS_PAYLOAD_TYPE) });
     }
     let end = usable.iter().map(|(_, end)| *end).min().unwrap_or(Wall::START);
     Ok((usable.into_iter().map(|(key, _)| key).collect(), end))
@@ -87,13 +92,15 @@ fn compare(
     failures: &mut Vec<Failure>,
 ) {
     if claims.worker.stated().is_some_and(|worker| *worker != binding.worker) {
-        failures.push(Failure::EgressWorker(binding.worker.clone()));
+        let (found, due) = (binding.worker.clone(), claims.worker.stated().cloned());
+        failures.push(Failure::EgressWorker { found, due });
     }
     if binding.audience != *context.audience {
-        failures.push(Failure::EgressAudience(binding.audience.clone()));
+        let (found, due) = (binding.audience.clone(), context.audience.clone());
+        failures.push(Failure::EgressAudience { found, due });
     }
     if binding.certificate != context.certificate {
-        failures.push(Failure::EgressCertificate(binding.certificate));
+        failures.push(Failure::EgressCertificate { found: binding.certificate, due: context.certificate });
     }
     if binding.nonce != context.nonce {
         failures.push(Failure::EgressNonce);
@@ -105,13 +112,15 @@ fn compare(
 
 fn times(binding: &EgressBinding, form: &AttestationPolicyForm, now: Wall, failures: &mut Vec<Failure>) {
     if binding.issued > now.plus(form.times.future_skew_ms) {
-        failures.push(Failure::EgressFromFuture(binding.issued.since(now)));
+        let (ahead, most) = (binding.issued.since(now), form.times.future_skew_ms);
+        failures.push(Failure::EgressFromFuture { ahead, most });
     }
     if binding.expires.plus(form.times.expiry_skew_ms) <= now {
         failures.push(Failure::EgressExpired(binding.expires));
     }
     let lifetime = binding.expires.since(binding.issued);
     if lifetime == Millis::ZERO || lifetime > form.times.max_lifetime_ms {
-        failures.push(Failure::EgressLifetime(lifetime));
+        let most = form.times.max_lifetime_ms;
+        failures.push(Failure::EgressLifetime { lifetime, most });
     }
 }

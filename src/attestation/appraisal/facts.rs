@@ -4,10 +4,12 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use super::EvidenceContext;
+use super::{EvidenceContext, Measurement};
 use crate::{
     attestation::{
         evidence::WorkerAttestation,
+        keyless::BuilderIdentity,
+        provenance::ProvenanceVersion,
         version::{ProtocolRange, WitInterface},
     },
     capability::CapabilitySet,
@@ -42,6 +44,9 @@ pub struct EvidenceFacts {
     pub valid_until: Wall,
     /// SHA-256 of the payload's bytes.
     pub evidence: Sha256Digest,
+    /// SHA-256 of the payloads of the builders' statements that count. Empty where facts are put together from records.
+    #[serde(default)]
+    pub statements: Vec<Sha256Digest>,
     /// The policy that accepted it.
     pub policy: Sha256Digest,
 }
@@ -66,7 +71,7 @@ pub struct EvidenceProfile {
     pub signers: Vec<SignerFacts>,
     /// The egress binding. `None` only where the policy waives it.
     pub egress: Option<EgressFacts>,
-    /// The builders that vouched for image and build, where the policy asks for that.
+    /// The builders that vouched for what runs, where the policy asks for that.
     pub builders: Vec<BuilderFacts>,
 }
 
@@ -80,14 +85,32 @@ pub struct SignerFacts {
     pub paired: bool,
 }
 
-/// Who vouched for image and build.
+/// Who vouched for what runs, in one statement or several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuilderFacts {
-    /// The fingerprint of the key that signed.
-    pub key: Sha256Digest,
-    /// The builder that it signed for, one of those that the policy let the key speak for.
+    /// Who signed.
+    pub by: BuilderSigner,
+    /// The builder that was signed for, one of those that the policy let the signer speak for.
     pub id: String,
+    /// The version of the statements.
+    pub predicate: ProvenanceVersion,
+    /// What they vouch for.
+    pub of: Vec<Measurement>,
+    /// The identity of what the policy asked of every statement: build types, sources, parameters. Where a later policy asks
+    /// for something else, the statements would have to be read again, and the evidence does not pass without.
+    pub terms: Sha256Digest,
+}
+
+/// Who signed a builder's statement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum BuilderSigner {
+    /// A builder key of the policy, by its fingerprint.
+    Key(Sha256Digest),
+    /// An identity that a verifier of identities established.
+    Identity(BuilderIdentity),
 }
 
 /// What an egress binding established.
@@ -183,6 +206,7 @@ pub(super) struct Parts<'a, 'c> {
     pub(super) signers: Vec<SignerFacts>,
     pub(super) egress: Option<(EgressFacts, Wall)>,
     pub(super) builders: Vec<BuilderFacts>,
+    pub(super) statements: Vec<Sha256Digest>,
     pub(super) claims: &'a WorkerAttestation,
 }
 
@@ -214,6 +238,7 @@ impl Parts<'_, '_> {
             egress_expires,
             valid_until,
             evidence: self.evidence,
+            statements: self.statements,
             policy: self.policy,
         })
     }

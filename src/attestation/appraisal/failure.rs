@@ -1,13 +1,14 @@
 //! Why evidence does not pass: one failure for each check that did not hold, with the facts that led to it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
-use super::{Dimension, Field, Measurement};
+use super::{AttachmentError, AttachmentPlace, Dimension, Field, MAX_ATTACHMENTS, Measurement};
 use crate::{
     attestation::{
         dsse::DsseError,
         egress_binding::BindingError,
-        evidence::{EvidenceError, EvidenceForm},
+        evidence::{EvidenceError, EvidenceForm, PAYLOAD_TYPE},
+        excerpt::Excerpt,
         policy::Label,
         version::{ProtocolRange, WitInterface, WitName},
     },
@@ -23,14 +24,19 @@ use crate::{
 #[non_exhaustive]
 pub enum Failure {
     /// The policy does not take this wire form.
-    #[error("the policy does not take evidence of the form {0:?}")]
-    Form(EvidenceForm),
+    #[error("the evidence is of the form `{}`; {} is due", .found.as_str(), forms(.due))]
+    Form {
+        /// The form that it is of.
+        found: EvidenceForm,
+        /// Those that the policy takes.
+        due: Vec<EvidenceForm>,
+    },
     /// The envelope does not hold.
     #[error(transparent)]
     Envelope(#[from] DsseError),
     /// The signed payload is of another type.
-    #[error("the signed payload is no in-toto statement")]
-    PayloadType,
+    #[error("the signed payload is of type {0}; `{PAYLOAD_TYPE}` is due")]
+    PayloadType(Excerpt),
     /// The signer's key is trusted, for another role.
     #[error("key {0} is trusted for another role")]
     KeyRole(String),
@@ -50,11 +56,21 @@ pub enum Failure {
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
     /// The evidence does not state a field.
-    #[error("the evidence states no {}", .0.name())]
+    #[error("the evidence states no {}; {} is due", .0.name(), .0.due())]
     Missing(Field),
     /// The evidence states a field that cannot be read.
-    #[error("the {} cannot be read", .0.name())]
+    #[error("the {} cannot be read; {} is due", .0.name(), .0.due())]
     Malformed(Field),
+    /// The evidence states a list, and one of its entries cannot be read.
+    #[error("entry {index}, counted from 0, of the {} is {found}; {} is due", .field.name(), .field.due())]
+    MalformedEntry {
+        /// The list.
+        field: Field,
+        /// The place of the first such entry.
+        index: usize,
+        /// How it begins.
+        found: Excerpt,
+    },
     /// The worker is revoked.
     #[error("worker {0} is revoked")]
     WorkerRevoked(WorkerId),
@@ -70,11 +86,21 @@ pub enum Failure {
     #[error("device {0} is revoked")]
     DeviceRevoked(DeviceId),
     /// Evidence for another fleet.
-    #[error("evidence addressed to {0}")]
-    AudienceMismatch(FleetId),
+    #[error("the evidence is addressed to fleet {found}; {due} is due")]
+    AudienceMismatch {
+        /// The fleet that it is addressed to.
+        found: FleetId,
+        /// This fleet.
+        due: FleetId,
+    },
     /// Evidence bound to another certificate than that of the connection.
-    #[error("evidence bound to certificate {0}, which is not that of the connection")]
-    CertificateMismatch(Sha256Digest),
+    #[error("the evidence is bound to certificate {found}; {due}, that of the connection, is due")]
+    CertificateMismatch {
+        /// The certificate that it is bound to.
+        found: Sha256Digest,
+        /// The certificate of the connection.
+        due: Sha256Digest,
+    },
     /// The certificate is revoked.
     #[error("certificate {0} is revoked")]
     CertificateRevoked(Sha256Digest),
@@ -90,27 +116,51 @@ pub enum Failure {
         challenged: Wall,
     },
     /// Evidence from the future.
-    #[error("issued {0} in the future")]
-    FromFuture(Millis),
+    #[error("the evidence was issued {ahead} in the future; at most {most} are due")]
+    FromFuture {
+        /// How far ahead.
+        ahead: Millis,
+        /// How far it may be.
+        most: Millis,
+    },
     /// Evidence that is too old.
-    #[error("issued {0} ago, over the maximum age")]
-    TooOld(Millis),
+    #[error("the evidence was issued {age} ago; at most {most} are due")]
+    TooOld {
+        /// How long ago.
+        age: Millis,
+        /// How long ago it may have been.
+        most: Millis,
+    },
     /// Evidence that has expired.
-    #[error("expired at {0}")]
-    Expired(Wall),
+    #[error("the evidence expired at {at}; it is {now} now")]
+    Expired {
+        /// When.
+        at: Wall,
+        /// The time of the appraisal.
+        now: Wall,
+    },
     /// Evidence that claims too long a life, or none.
-    #[error("a lifetime of {0}, which is none or over the maximum")]
-    Lifetime(Millis),
+    #[error("the evidence claims a lifetime of {lifetime}; more than 0 and at most {most} are due")]
+    Lifetime {
+        /// What it claims.
+        lifetime: Millis,
+        /// What it may claim.
+        most: Millis,
+    },
     /// The policy has no reference value.
     #[error("the policy has no reference value for the {}", .0.name())]
     NoReference(Measurement),
     /// The digest is no reference value.
-    #[error("{} {digest} is no reference value", .what.name())]
+    #[error("{} {digest} is no reference value; due is {}", .what.name(), labels(.due, *.of))]
     Mismatch {
         /// What was measured.
         what: Measurement,
         /// Its digest.
         digest: Sha256Digest,
+        /// The labels of reference values: a few of them.
+        due: Vec<Label>,
+        /// How many there are.
+        of: usize,
     },
     /// The digest is denied.
     #[error("{} {digest} is on the deny list", .what.name())]
@@ -132,14 +182,29 @@ pub enum Failure {
     #[error("the policy has no protocol range")]
     ProtocolNoRule,
     /// The worker speaks only older protocol versions.
-    #[error("the worker speaks {0}: upgrade the worker")]
-    ProtocolTooOld(ProtocolRange),
+    #[error("the worker speaks {found}; a version in {due} is due: upgrade the worker")]
+    ProtocolTooOld {
+        /// What it speaks.
+        found: ProtocolRange,
+        /// What the fleet speaks.
+        due: ProtocolRange,
+    },
     /// The worker speaks only newer protocol versions.
-    #[error("the worker speaks {0}: upgrade the fleet")]
-    ProtocolTooNew(ProtocolRange),
+    #[error("the worker speaks {found}; a version in {due} is due: upgrade the fleet")]
+    ProtocolTooNew {
+        /// What it speaks.
+        found: ProtocolRange,
+        /// What the fleet speaks.
+        due: ProtocolRange,
+    },
     /// Every common protocol version is denied.
-    #[error("every common version of {0} is on the deny list")]
-    ProtocolDenied(ProtocolRange),
+    #[error("every version of {found} that is in {due} is on the deny list")]
+    ProtocolDenied {
+        /// What the worker speaks.
+        found: ProtocolRange,
+        /// What the fleet speaks.
+        due: ProtocolRange,
+    },
     /// The policy requires no interface.
     #[error("the policy requires no WIT interface")]
     WitNoRule,
@@ -147,20 +212,42 @@ pub enum Failure {
     #[error("the worker has no {0}")]
     WitAbsent(WitName),
     /// An interface is below the minimum.
-    #[error("{0} is below the minimum: upgrade the worker")]
-    WitTooOld(WitInterface),
+    #[error("{found} is below {due}, the least that is due: upgrade the worker")]
+    WitTooOld {
+        /// The worker's.
+        found: WitInterface,
+        /// The least that is due.
+        due: WitInterface,
+    },
     /// An interface is on a later track.
-    #[error("{0} is on a later track: upgrade the fleet")]
-    WitTooNew(WitInterface),
+    #[error("{found} is on a later track than {due}, which is due: upgrade the fleet")]
+    WitTooNew {
+        /// The worker's.
+        found: WitInterface,
+        /// The least that is due.
+        due: WitInterface,
+    },
     /// A pre-release is not the one required.
-    #[error("{0} is not exactly the version required")]
-    WitOtherTrack(WitInterface),
+    #[error("{found} is not {due}, which is due exactly: one of them is a pre-release")]
+    WitOtherTrack {
+        /// The worker's.
+        found: WitInterface,
+        /// The one that is due.
+        due: WitInterface,
+    },
     /// An interface's version is denied.
     #[error("{0} is on the deny list")]
     WitDenied(WitInterface),
     /// The authority is not known.
-    #[error("authority {0} is not known")]
-    AuthorityUnknown(Sha256Digest),
+    #[error("authority {found} is not known; due is {}", labels(.due, *.of))]
+    AuthorityUnknown {
+        /// The digest that the evidence names.
+        found: Sha256Digest,
+        /// The labels of authorities: a few of them.
+        due: Vec<Label>,
+        /// How many there are.
+        of: usize,
+    },
     /// The authority counts at another time.
     #[error("authority {0} counts at another time")]
     AuthorityOutsideWindow(Label),
@@ -183,14 +270,29 @@ pub enum Failure {
     #[error(transparent)]
     EgressMalformed(#[from] BindingError),
     /// A binding for another worker.
-    #[error("the egress binding is for worker {0}")]
-    EgressWorker(WorkerId),
+    #[error("the egress binding is for worker {found}; {} is due", .due.as_ref().map_or("that of the evidence", WorkerId::as_str))]
+    EgressWorker {
+        /// Whom it is for.
+        found: WorkerId,
+        /// The worker of the evidence.
+        due: Option<WorkerId>,
+    },
     /// A binding for another fleet.
-    #[error("the egress binding is for fleet {0}")]
-    EgressAudience(FleetId),
+    #[error("the egress binding is for fleet {found}; {due} is due")]
+    EgressAudience {
+        /// Whom it is for.
+        found: FleetId,
+        /// This fleet.
+        due: FleetId,
+    },
     /// A binding for another certificate.
-    #[error("the egress binding is for certificate {0}")]
-    EgressCertificate(Sha256Digest),
+    #[error("the egress binding is for certificate {found}; {due}, that of the connection, is due")]
+    EgressCertificate {
+        /// What it is for.
+        found: Sha256Digest,
+        /// The certificate of the connection.
+        due: Sha256Digest,
+    },
     /// A binding under another policy.
     #[error("egress policy {0} is not accepted")]
     EgressPolicy(Sha256Digest),
@@ -198,25 +300,70 @@ pub enum Failure {
     #[error("the egress binding answers another challenge")]
     EgressNonce,
     /// A binding from the future.
-    #[error("the egress binding was signed {0} in the future")]
-    EgressFromFuture(Millis),
+    #[error("the egress binding was signed {ahead} in the future; at most {most} are due")]
+    EgressFromFuture {
+        /// How far ahead.
+        ahead: Millis,
+        /// How far it may be.
+        most: Millis,
+    },
     /// A binding that has expired.
     #[error("the egress binding expired at {0}")]
     EgressExpired(Wall),
     /// A binding that claims too long a life, or none.
-    #[error("the egress binding has a lifetime of {0}, which is none or over the maximum")]
-    EgressLifetime(Millis),
-    /// Too few builders agree.
-    #[error("{have} of {need} builders vouch for image and build")]
+    #[error("the egress binding claims a lifetime of {lifetime}; more than 0 and at most {most} are due")]
+    EgressLifetime {
+        /// What it claims.
+        lifetime: Millis,
+        /// What it may claim.
+        most: Millis,
+    },
+    /// Too few builders agree. Why an attachment does not count follows as [`Failure::Attachment`].
+    #[error("too few builders vouch for what runs: {}", builders(.have, *.need))]
     Provenance {
-        /// How many do.
-        have: usize,
-        /// How many must.
+        /// For how much of what is due how many owners of builder keys and identities vouch.
+        have: Vec<(Measurement, usize)>,
+        /// How many must, for each.
         need: usize,
     },
-    /// More attached envelopes than the limit.
-    #[error("{0} envelopes come with the evidence, over the limit")]
+    /// An attachment does not count, and too few others do.
+    #[error("{place}: {reason}")]
+    Attachment {
+        /// Which one.
+        place: AttachmentPlace,
+        /// Why.
+        reason: AttachmentError,
+    },
+    /// More attachments than the limit.
+    #[error("{0} attachments come with the evidence; at most {MAX_ATTACHMENTS} are due")]
     TooManyAttachments(usize),
+}
+
+fn forms(forms: &[EvidenceForm]) -> String {
+    let names: Vec<String> = forms.iter().map(|form| format!("`{}`", form.as_str())).collect();
+    names.join(" or ")
+}
+
+fn builders(have: &[(Measurement, usize)], need: usize) -> String {
+    let one = |(what, have): &(Measurement, usize)| format!("{have} of {need} for the {}", what.name());
+    have.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The most labels that a failure shows.
+const MAX_LABELS: usize = 3;
+
+/// Labels of what would do, for a failure: a few of all.
+pub(super) fn few<'p>(labels: impl Iterator<Item = &'p Label>) -> Vec<Label> {
+    labels.take(MAX_LABELS).cloned().collect()
+}
+
+fn labels(due: &[Label], of: usize) -> String {
+    let names: Vec<&str> = due.iter().map(Label::as_str).collect();
+    match of.saturating_sub(due.len()) {
+        _ if due.is_empty() => "one that the policy names, and it names none".into(),
+        0 => names.join(" or "),
+        more => format!("{} or one of {more} more", names.join(" or ")),
+    }
 }
 
 fn list(names: &[CapabilityName]) -> String {
@@ -227,9 +374,9 @@ impl Failure {
     /// The dimension of trust that this failure belongs to.
     pub fn dimension(&self) -> Dimension {
         match self {
-            Self::Form(_)
+            Self::Form { .. }
             | Self::Envelope(_)
-            | Self::PayloadType
+            | Self::PayloadType(_)
             | Self::KeyRole(_)
             | Self::KeyTime(_)
             | Self::KeyWorker(_)
@@ -237,33 +384,35 @@ impl Failure {
             | Self::KeyRevoked(_)
             | Self::Evidence(_)
             | Self::TooManyAttachments(_) => Dimension::Authenticity,
-            Self::Missing(field) | Self::Malformed(field) => field.dimension(),
+            Self::Missing(field) | Self::Malformed(field) | Self::MalformedEntry { field, .. } => {
+                field.dimension()
+            }
             Self::WorkerRevoked(_)
             | Self::DeviceMismatch { .. }
             | Self::DeviceRevoked(_)
-            | Self::AudienceMismatch(_) => Dimension::Identity,
-            Self::CertificateMismatch(_) | Self::CertificateRevoked(_) => Dimension::Binding,
+            | Self::AudienceMismatch { .. } => Dimension::Identity,
+            Self::CertificateMismatch { .. } | Self::CertificateRevoked(_) => Dimension::Binding,
             Self::NonceMismatch
             | Self::PredatesChallenge { .. }
-            | Self::FromFuture(_)
-            | Self::TooOld(_)
-            | Self::Expired(_)
-            | Self::Lifetime(_) => Dimension::Freshness,
+            | Self::FromFuture { .. }
+            | Self::TooOld { .. }
+            | Self::Expired { .. }
+            | Self::Lifetime { .. } => Dimension::Freshness,
             Self::NoReference(what)
             | Self::Mismatch { what, .. }
             | Self::Denied { what, .. }
             | Self::OutsideWindow { what, .. } => what.dimension(),
             Self::ProtocolNoRule
-            | Self::ProtocolTooOld(_)
-            | Self::ProtocolTooNew(_)
-            | Self::ProtocolDenied(_) => Dimension::Protocol,
+            | Self::ProtocolTooOld { .. }
+            | Self::ProtocolTooNew { .. }
+            | Self::ProtocolDenied { .. } => Dimension::Protocol,
             Self::WitNoRule
             | Self::WitAbsent(_)
-            | Self::WitTooOld(_)
-            | Self::WitTooNew(_)
-            | Self::WitOtherTrack(_)
+            | Self::WitTooOld { .. }
+            | Self::WitTooNew { .. }
+            | Self::WitOtherTrack { .. }
             | Self::WitDenied(_) => Dimension::Wit,
-            Self::AuthorityUnknown(_)
+            Self::AuthorityUnknown { .. }
             | Self::AuthorityOutsideWindow(_)
             | Self::CapabilitiesExceedAuthority(_)
             | Self::CapabilitiesUntrusted(_)
@@ -271,15 +420,15 @@ impl Failure {
             Self::EgressNoRule
             | Self::EgressUntrusted(_)
             | Self::EgressMalformed(_)
-            | Self::EgressWorker(_)
-            | Self::EgressAudience(_)
-            | Self::EgressCertificate(_)
+            | Self::EgressWorker { .. }
+            | Self::EgressAudience { .. }
+            | Self::EgressCertificate { .. }
             | Self::EgressPolicy(_)
             | Self::EgressNonce
-            | Self::EgressFromFuture(_)
+            | Self::EgressFromFuture { .. }
             | Self::EgressExpired(_)
-            | Self::EgressLifetime(_) => Dimension::Egress,
-            Self::Provenance { .. } => Dimension::Provenance,
+            | Self::EgressLifetime { .. } => Dimension::Egress,
+            Self::Provenance { .. } | Self::Attachment { .. } => Dimension::Provenance,
         }
     }
 }
@@ -287,9 +436,9 @@ impl Failure {
 impl Coded for Failure {
     fn code(&self) -> Code {
         match self {
-            Self::Form(_) => code::ATTESTATION_FORM,
+            Self::Form { .. } => code::ATTESTATION_FORM,
             Self::Envelope(error) => error.code(),
-            Self::PayloadType => code::ATTESTATION_PAYLOAD_TYPE,
+            Self::PayloadType(_) => code::ATTESTATION_PAYLOAD_TYPE,
             Self::KeyRole(_) => code::ATTESTATION_KEY_ROLE,
             Self::KeyTime(_) => code::ATTESTATION_KEY_TIME,
             Self::KeyWorker(_) => code::ATTESTATION_KEY_WORKER,
@@ -297,34 +446,34 @@ impl Coded for Failure {
             Self::KeyRevoked(_) => code::ATTESTATION_KEY_REVOKED,
             Self::Evidence(error) => error.code(),
             Self::Missing(field) => field.missing(),
-            Self::Malformed(field) => field.malformed(),
+            Self::Malformed(field) | Self::MalformedEntry { field, .. } => field.malformed(),
             Self::WorkerRevoked(_) => code::ATTESTATION_WORKER_REVOKED,
             Self::DeviceMismatch { .. } => code::ATTESTATION_DEVICE_MISMATCH,
             Self::DeviceRevoked(_) => code::ATTESTATION_DEVICE_REVOKED,
-            Self::AudienceMismatch(_) => code::ATTESTATION_AUDIENCE_MISMATCH,
-            Self::CertificateMismatch(_) => code::ATTESTATION_CERTIFICATE_MISMATCH,
+            Self::AudienceMismatch { .. } => code::ATTESTATION_AUDIENCE_MISMATCH,
+            Self::CertificateMismatch { .. } => code::ATTESTATION_CERTIFICATE_MISMATCH,
             Self::CertificateRevoked(_) => code::ATTESTATION_CERTIFICATE_REVOKED,
             Self::NonceMismatch => code::ATTESTATION_NONCE_MISMATCH,
             Self::PredatesChallenge { .. } => code::ATTESTATION_PREDATES_CHALLENGE,
-            Self::FromFuture(_) => code::ATTESTATION_FROM_FUTURE,
-            Self::TooOld(_) => code::ATTESTATION_TOO_OLD,
-            Self::Expired(_) => code::ATTESTATION_EXPIRED,
-            Self::Lifetime(_) => code::ATTESTATION_LIFETIME,
+            Self::FromFuture { .. } => code::ATTESTATION_FROM_FUTURE,
+            Self::TooOld { .. } => code::ATTESTATION_TOO_OLD,
+            Self::Expired { .. } => code::ATTESTATION_EXPIRED,
+            Self::Lifetime { .. } => code::ATTESTATION_LIFETIME,
             Self::NoReference(what) => what.codes().no_reference,
             Self::Mismatch { what, .. } => what.codes().mismatch,
             Self::Denied { what, .. } => what.codes().denied,
             Self::OutsideWindow { what, .. } => what.codes().outside_window,
             Self::ProtocolNoRule => code::ATTESTATION_PROTOCOL_NO_RULE,
-            Self::ProtocolTooOld(_) => code::ATTESTATION_PROTOCOL_TOO_OLD,
-            Self::ProtocolTooNew(_) => code::ATTESTATION_PROTOCOL_TOO_NEW,
-            Self::ProtocolDenied(_) => code::ATTESTATION_PROTOCOL_DENIED,
+            Self::ProtocolTooOld { .. } => code::ATTESTATION_PROTOCOL_TOO_OLD,
+            Self::ProtocolTooNew { .. } => code::ATTESTATION_PROTOCOL_TOO_NEW,
+            Self::ProtocolDenied { .. } => code::ATTESTATION_PROTOCOL_DENIED,
             Self::WitNoRule => code::ATTESTATION_WIT_NO_RULE,
             Self::WitAbsent(_) => code::ATTESTATION_WIT_ABSENT,
-            Self::WitTooOld(_) => code::ATTESTATION_WIT_TOO_OLD,
-            Self::WitTooNew(_) => code::ATTESTATION_WIT_TOO_NEW,
-            Self::WitOtherTrack(_) => code::ATTESTATION_WIT_OTHER_TRACK,
+            Self::WitTooOld { .. } => code::ATTESTATION_WIT_TOO_OLD,
+            Self::WitTooNew { .. } => code::ATTESTATION_WIT_TOO_NEW,
+            Self::WitOtherTrack { .. } => code::ATTESTATION_WIT_OTHER_TRACK,
             Self::WitDenied(_) => code::ATTESTATION_WIT_DENIED,
-            Self::AuthorityUnknown(_) => code::ATTESTATION_AUTHORITY_UNKNOWN,
+            Self::AuthorityUnknown { .. } => code::ATTESTATION_AUTHORITY_UNKNOWN,
             Self::AuthorityOutsideWindow(_) => code::ATTESTATION_AUTHORITY_OUTSIDE_WINDOW,
             Self::CapabilitiesExceedAuthority(_) => code::ATTESTATION_CAPABILITIES_EXCEED_AUTHORITY,
             Self::CapabilitiesUntrusted(_) => code::ATTESTATION_CAPABILITIES_UNTRUSTED,
@@ -332,15 +481,16 @@ impl Coded for Failure {
             Self::EgressNoRule => code::ATTESTATION_EGRESS_NO_RULE,
             Self::EgressUntrusted(_) => code::ATTESTATION_EGRESS_UNTRUSTED,
             Self::EgressMalformed(_) => code::ATTESTATION_EGRESS_MALFORMED,
-            Self::EgressWorker(_) => code::ATTESTATION_EGRESS_WORKER,
-            Self::EgressAudience(_) => code::ATTESTATION_EGRESS_AUDIENCE,
-            Self::EgressCertificate(_) => code::ATTESTATION_EGRESS_CERTIFICATE,
+            Self::EgressWorker { .. } => code::ATTESTATION_EGRESS_WORKER,
+            Self::EgressAudience { .. } => code::ATTESTATION_EGRESS_AUDIENCE,
+            Self::EgressCertificate { .. } => code::ATTESTATION_EGRESS_CERTIFICATE,
             Self::EgressPolicy(_) => code::ATTESTATION_EGRESS_POLICY,
             Self::EgressNonce => code::ATTESTATION_EGRESS_NONCE,
-            Self::EgressFromFuture(_) => code::ATTESTATION_EGRESS_FROM_FUTURE,
+            Self::EgressFromFuture { .. } => code::ATTESTATION_EGRESS_FROM_FUTURE,
             Self::EgressExpired(_) => code::ATTESTATION_EGRESS_EXPIRED,
-            Self::EgressLifetime(_) => code::ATTESTATION_EGRESS_LIFETIME,
+            Self::EgressLifetime { .. } => code::ATTESTATION_EGRESS_LIFETIME,
             Self::Provenance { .. } => code::ATTESTATION_PROVENANCE_MISSING,
+            Self::Attachment { reason, .. } => reason.code(),
             Self::TooManyAttachments(_) => code::ATTESTATION_TOO_MANY_ATTACHMENTS,
         }
     }

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use super::SignerFacts;
 use crate::{
     attestation::{
+        dsse::DsseError,
         policy::{AttestationPolicyForm, KeyRole, ScopedKey},
-        signature::TrustedKey,
+        signature::{SignatureVerifier, TrustedKey},
     },
     digest::Sha256Digest,
     time::Wall,
@@ -22,6 +23,12 @@ pub(super) fn distinct(form: &AttestationPolicyForm, keep: impl Fn(&ScopedKey) -
         }
     }
     keys
+}
+
+/// Why none of `candidates` signed.
+pub(super) fn nobody(candidates: &[&TrustedKey], verifier: &dyn SignatureVerifier) -> DsseError {
+    let supported = candidates.iter().all(|key| verifier.supports(key.key().algorithm()));
+    if supported { DsseError::Untrusted } else { DsseError::UnsupportedAlgorithm }
 }
 
 /// The entry of `key` for `role` that `allows` and lasts longest.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Dimension, Failure, Field, Measurement, stated, verdict::Judge};
+use super::{Dimension, Failure, Field, Measurement, failure::few, stated::stated, verdict::Judge};
 use crate::{
     attestation::{
         evidence::{Claim, WorkerAttestation},
@@ -62,7 +62,10 @@ fn reference(
     match set.standing(digest, now) {
         Standing::Trusted(value) => *until = (*until).min(value.window.end()),
         Standing::Denied => failures.push(Failure::Denied { what, digest }),
-        Standing::Unknown => failures.push(Failure::Mismatch { what, digest }),
+        Standing::Unknown => {
+            let (due, of) = (few(set.values().iter().map(|value| &value.label)), set.values().len());
+            failures.push(Failure::Mismatch { what, digest, due, of });
+        }
         Standing::OutsideWindow(value) => {
             failures.push(Failure::OutsideWindow { what, label: value.label.clone() });
         }
@@ -78,11 +81,11 @@ fn protocol(claim: &Claim<ProtocolRange>, rule: Option<&ProtocolRule>, failures:
     };
     let Some(claimed) = claimed else { return };
     if claimed.max() < rule.range.min() {
-        failures.push(Failure::ProtocolTooOld(claimed));
+        failures.push(Failure::ProtocolTooOld { found: claimed, due: rule.range });
     } else if claimed.min() > rule.range.max() {
-        failures.push(Failure::ProtocolTooNew(claimed));
+        failures.push(Failure::ProtocolTooNew { found: claimed, due: rule.range });
     } else if claimed.highest_common(&rule.range, &rule.denied).is_none() {
-        failures.push(Failure::ProtocolDenied(claimed));
+        failures.push(Failure::ProtocolDenied { found: claimed, due: rule.range });
     }
 }
 
@@ -99,7 +102,7 @@ fn interface(claimed: &[WitInterface], rule: &WitRequirement) -> Option<Failure>
     let same = || claimed.iter().filter(|wit| wit.name() == rule.minimum.name());
     let fits =
         |wit: &&WitInterface| wit.version().compare(rule.minimum.version()) == Compatibility::Compatible;
-    let denied = |wit: &WitInterface| rule.denied.contains(wit.version());
+    let denied = |wit: &WitInterface| rule.denied.iter().any(|denied| denied.is_same(wit.version()));
     if same().filter(fits).any(|wit| !denied(wit)) {
         return None;
     }
@@ -109,10 +112,11 @@ fn interface(claimed: &[WitInterface], rule: &WitRequirement) -> Option<Failure>
     let Some(highest) = same().max_by_key(|wit| wit.version()) else {
         return Some(Failure::WitAbsent(rule.minimum.name().clone()));
     };
+    let (found, due) = (highest.clone(), rule.minimum.clone());
     Some(match highest.version().compare(rule.minimum.version()) {
-        Compatibility::TooNew => Failure::WitTooNew(highest.clone()),
-        Compatibility::TooOld => Failure::WitTooOld(highest.clone()),
-        Compatibility::OtherTrack | Compatibility::Compatible => Failure::WitOtherTrack(highest.clone()),
+        Compatibility::TooNew => Failure::WitTooNew { found, due },
+        Compatibility::TooOld => Failure::WitTooOld { found, due },
+        Compatibility::OtherTrack | Compatibility::Compatible => Failure::WitOtherTrack { found, due },
     })
 }
 
@@ -158,7 +162,11 @@ fn known<'p>(
     if current.is_none() {
         failures.push(match same().next() {
             Some(held) => Failure::AuthorityOutsideWindow(held.label.clone()),
-            None => Failure::AuthorityUnknown(digest),
+            None => Failure::AuthorityUnknown {
+                found: digest,
+                due: few(authorities.iter().map(|authority| &authority.label)),
+                of: authorities.len(),
+            },
         });
     }
     current

@@ -4,7 +4,9 @@
 //! as skipped. Then every dimension of trust, each with a tier of its own. Evidence is accepted where every dimension
 //! is affirmed, or waived by the policy with a reason.
 
+mod attachment;
 mod authenticity;
+mod context;
 mod dimension;
 mod egress;
 mod facts;
@@ -12,67 +14,51 @@ mod failure;
 mod freshness;
 mod keys;
 mod measure;
+mod memory;
 mod provenance;
 mod reappraise;
 mod report;
+mod signed;
+mod stated;
+mod table;
 mod verdict;
 
 pub use self::{
+    attachment::{
+        AttachmentError, AttachmentFinding, AttachmentPlace, MAX_ATTACHMENTS, MAX_ENVELOPES, Vouched,
+    },
+    context::{EvidenceContext, Submission},
     dimension::{Dimension, Field, Measurement},
-    facts::{AcceptedEvidence, BuilderFacts, EgressFacts, EvidenceFacts, EvidenceProfile, SignerFacts},
+    facts::{
+        AcceptedEvidence, BuilderFacts, BuilderSigner, EgressFacts, EvidenceFacts, EvidenceProfile,
+        SignerFacts,
+    },
     failure::Failure,
-    provenance::{MAX_ATTACHMENTS, PROVENANCE_PREDICATE},
+    memory::{Learned, ProvenanceMemory},
+    provenance::{InspectedStatement, StatementFacts},
     reappraise::{reappraise, reappraise_all},
-    report::{AppraisalReport, CoarseAppraisal, FailureReport, WaivedReport},
+    report::{AppraisalReport, AttachmentReport, CoarseAppraisal, FailureReport, WaivedReport},
+    table::CheckRow,
     verdict::{Appraisal, Tier, TrustVector},
 };
 
-use self::verdict::Judge;
+use alloc::vec::Vec;
+
+use self::{stated::stated, verdict::Judge};
 use super::{
-    evidence::{Claim, EvidenceForm, WorkerAttestation},
+    dsse::Budget,
+    evidence::{EvidenceForm, WorkerAttestation},
+    keyless::IdentityVerifier,
     policy::{AttestationPolicy, AttestationPolicyForm, Label},
     signature::{SignatureVerifier, TrustedKey},
 };
-use crate::{
-    digest::Sha256Digest,
-    id::{DeviceId, FleetId},
-    time::Wall,
-};
-
-/// What is known about the connection that the evidence came over, and about the challenge that it must answer.
-/// None of it comes from the evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EvidenceContext<'a> {
-    /// The time of the appraisal.
-    pub now: Wall,
-    /// The challenge's bytes.
-    pub nonce: &'a [u8],
-    /// When the challenge was issued.
-    pub nonce_issued: Wall,
-    /// This fleet.
-    pub audience: &'a FleetId,
-    /// The device of the connection.
-    pub device: &'a DeviceId,
-    /// SHA-256 of the DER of the certificate that the device showed on this connection.
-    pub certificate: Sha256Digest,
-}
-
-/// Evidence as it was handed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Submission<'a> {
-    /// In which wire form.
-    pub form: EvidenceForm,
-    /// The document or the envelope.
-    pub bytes: &'a [u8],
-    /// Envelopes that others signed about the same worker: build provenance. Those that do not verify, or say nothing
-    /// of use, are passed over, so that junk denies nothing.
-    pub attachments: &'a [&'a [u8]],
-}
+use crate::time::Wall;
 
 /// Judges evidence that comes alone.
 ///
 /// Cost: for the plain form one strict read and O(claims + log references); for the signed form the verifications
-/// on top, at most 128.
+/// on top, at most 256 for the submission with its egress binding and its attachments, and at most 128 of them for
+/// signatures that carry a key id; the verification of an identity counts as eight.
 ///
 /// ```
 /// use leasehold::attestation::{self, AttestationPolicy, EvidenceContext, EvidenceForm, signature::DefaultVerifier};
@@ -109,70 +95,121 @@ pub fn appraise_submission(
     context: &EvidenceContext<'_>,
     verifier: &dyn SignatureVerifier,
 ) -> Appraisal {
-    let form = policy.form();
-    let mut judge = Judge::new(policy.digest());
-    if submission.attachments.len() > MAX_ATTACHMENTS {
-        judge.fail(Failure::TooManyAttachments(submission.attachments.len()));
-        return judge.conclude(None);
-    }
-    let authentic = match authenticity::establish(submission, form, paired, context, verifier) {
-        Ok(authentic) => authentic,
-        Err(failures) => {
-            failures.into_iter().for_each(|failure| judge.fail(failure));
-            return judge.conclude(None);
-        }
-    };
-    let claims = authentic.claims;
-    match submission.form {
-        EvidenceForm::Json => {
-            judge.waive(Dimension::Authenticity, &Label::fixed("the policy takes unsigned documents"))
-        }
-        EvidenceForm::Dsse => {
-            judge.check(Dimension::Authenticity, |_, until| *until = (*until).min(authentic.until));
-        }
-    }
-    judge.check(Dimension::Identity, |failures, _| identity(&claims, form, context, failures));
-    judge.check(Dimension::Binding, |failures, _| binding(&claims, form, context, failures));
-    judge.check(Dimension::Freshness, |failures, until| {
-        freshness::check(&claims, form, context, failures, until);
-    });
-    measure::all(&claims, form, context.now, &mut judge);
-    let egress = egress::check(&claims, form, context, verifier, &mut judge);
-    let builders =
-        provenance::check(submission.attachments, &claims, form, context.now, verifier, &mut judge);
-    let parts = facts::Parts {
-        context,
-        policy: policy.digest(),
-        evidence: authentic.digest,
-        signers: authentic.signers,
-        egress,
-        builders,
-        claims: &claims,
-    };
-    judge.concern(&claims, authentic.digest);
-    let facts = judge.passes().then(|| parts.gather(judge.until())).flatten();
-    judge.conclude(facts)
+    Appraiser { paired, ..Appraiser::new(policy, verifier) }.appraise(submission, context).0
 }
 
-/// What a claim states; where it states nothing, that is the failure.
-fn stated<'c, T>(
-    claim: &'c Claim<T>,
-    field: Field,
-    failures: &mut alloc::vec::Vec<Failure>,
-) -> Option<&'c T> {
-    match claim {
-        Claim::Stated(value) => return Some(value),
-        Claim::Absent => failures.push(Failure::Missing(field)),
-        Claim::Malformed => failures.push(Failure::Malformed(field)),
+/// Everything that evidence is judged with, besides the evidence and its context.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Appraiser<'a> {
+    /// The policy.
+    pub policy: &'a AttestationPolicy,
+    /// The back end for signatures.
+    pub signatures: &'a dyn SignatureVerifier,
+    /// Keys of the paired node of the connection.
+    pub paired: &'a [TrustedKey],
+    /// The verifier of builders' identities. Without one no identity of the policy can vouch.
+    pub identities: Option<&'a dyn IdentityVerifier>,
+    /// What was found out about attachments before.
+    pub memory: Option<&'a ProvenanceMemory>,
+}
+
+impl<'a> Appraiser<'a> {
+    /// An appraiser that knows no paired node, no identities, and remembers nothing. Set the fields for more.
+    pub const fn new(policy: &'a AttestationPolicy, signatures: &'a dyn SignatureVerifier) -> Self {
+        Self { policy, signatures, paired: &[], identities: None, memory: None }
     }
-    None
+
+    /// Judges evidence with what came beside it, and gives what a [`ProvenanceMemory`] can learn from that, which
+    /// is nothing where there is no memory. The verdict is the same with a memory and without.
+    ///
+    /// Cost: as for [`appraise`], and one strict read of each attachment; of one that is remembered, one SHA-256 of it.
+    pub fn appraise(
+        &self,
+        submission: &Submission<'_>,
+        context: &EvidenceContext<'_>,
+    ) -> (Appraisal, Learned) {
+        let (form, verifier) = (self.policy.form(), self.signatures);
+        let mut judge = Judge::new(self.policy.digest());
+        let nothing = || Learned::of(self.policy.digest());
+        if submission.attachments.len() > MAX_ATTACHMENTS {
+            judge.fail(Failure::TooManyAttachments(submission.attachments.len()));
+            return (judge.conclude(None), nothing());
+        }
+        let mut budget = Budget::new(&form.limits.envelope());
+        let authentic =
+            match authenticity::establish(submission, form, self.paired, context, verifier, &mut budget) {
+                Ok(authentic) => authentic,
+                Err(failures) => {
+                    failures.into_iter().for_each(|failure| judge.fail(failure));
+                    return (judge.conclude(None), nothing());
+                }
+            };
+        let claims = authentic.claims;
+        match submission.form {
+            EvidenceForm::Json => {
+                judge.waive(Dimension::Authenticity, &Label::fixed("the policy takes unsigned documents"))
+            }
+            EvidenceForm::Dsse => {
+                judge.check(Dimension::Authenticity, |_, until| *until = (*until).min(authentic.until));
+            }
+        }
+        judge.check(Dimension::Identity, |failures, _| identity(&claims, form, context, failures));
+        judge.check(Dimension::Binding, |failures, _| binding(&claims, form, context, failures));
+        judge.check(Dimension::Freshness, |failures, until| {
+            freshness::check(&claims, form, context, failures, until);
+        });
+        measure::all(&claims, form, context.now, &mut judge);
+        let egress = egress::check(&claims, form, context, verifier, &mut budget, &mut judge);
+        let (identities, memory) = (self.identities, self.memory);
+        let bench = provenance::Bench { form, now: context.now, verifier, identities, memory };
+        let established = provenance::check(submission.attachments, &claims, &bench, &mut budget, &mut judge);
+        let parts = facts::Parts {
+            context,
+            policy: self.policy.digest(),
+            evidence: authentic.digest,
+            signers: authentic.signers,
+            egress,
+            builders: established.builders,
+            statements: established.statements,
+            claims: &claims,
+        };
+        judge.concern(&claims, authentic.digest);
+        let facts = judge.passes().then(|| parts.gather(judge.until())).flatten();
+        (judge.conclude(facts), established.learned)
+    }
+}
+
+impl Appraiser<'_> {
+    /// What the statements in an attachment say at `now`, and which builders of the policy may say so, with no evidence to
+    /// hold them against: for tools, and for people who write policies. Where the policy asks for no provenance, nothing
+    /// is asked of a statement but its signer and its builder.
+    ///
+    /// Cost: as for an attachment in [`Self::appraise`].
+    pub fn inspect(&self, attachment: &[u8], now: Wall) -> Vec<InspectedStatement> {
+        let form = self.policy.form();
+        let bench = provenance::Bench {
+            form,
+            now,
+            verifier: self.signatures,
+            identities: self.identities,
+            memory: None,
+        };
+        provenance::inspect(attachment, &bench, &mut Budget::new(&form.limits.envelope()))
+    }
+}
+
+impl core::fmt::Debug for Appraiser<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Appraiser").field("policy", &self.policy.digest()).finish_non_exhaustive()
+    }
 }
 
 fn identity(
     claims: &WorkerAttestation,
     form: &AttestationPolicyForm,
     context: &EvidenceContext<'_>,
-    failures: &mut alloc::vec::Vec<Failure>,
+    failures: &mut Vec<Failure>,
 ) {
     if let Some(worker) = stated(&claims.worker, Field::Worker, failures)
         && form.revoked.workers.contains(worker)
@@ -190,7 +227,7 @@ fn identity(
     if let Some(audience) = stated(&claims.audience, Field::Audience, failures)
         && audience != context.audience
     {
-        failures.push(Failure::AudienceMismatch(audience.clone()));
+        failures.push(Failure::AudienceMismatch { found: audience.clone(), due: context.audience.clone() });
     }
 }
 
@@ -198,12 +235,12 @@ fn binding(
     claims: &WorkerAttestation,
     form: &AttestationPolicyForm,
     context: &EvidenceContext<'_>,
-    failures: &mut alloc::vec::Vec<Failure>,
+    failures: &mut Vec<Failure>,
 ) {
     if let Some(certificate) = stated(&claims.certificate, Field::Certificate, failures)
         && *certificate != context.certificate
     {
-        failures.push(Failure::CertificateMismatch(*certificate));
+        failures.push(Failure::CertificateMismatch { found: *certificate, due: context.certificate });
     }
     if form.revoked.certificates.contains(&context.certificate) {
         failures.push(Failure::CertificateRevoked(context.certificate));

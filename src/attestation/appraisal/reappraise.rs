@@ -3,14 +3,14 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{
-    BuilderFacts, Dimension, EvidenceFacts, Failure, PROVENANCE_PREDICATE, SignerFacts, keys, measure,
+    BuilderFacts, BuilderSigner, Dimension, EvidenceFacts, Failure, Measurement, SignerFacts, keys, measure,
     verdict::Judge,
 };
 use crate::{
     attestation::{
         dsse::DsseError,
         evidence::{Claim, EVIDENCE_PREDICATE, WorkerAttestation},
-        policy::{AttestationPolicy, AttestationPolicyForm, KeyRole, ScopedKey},
+        policy::{AttestationPolicy, AttestationPolicyForm, KeyRole, ScopedIdentity, ScopedKey, pattern},
     },
     digest::Sha256Digest,
     time::{Millis, Wall},
@@ -49,11 +49,11 @@ pub fn reappraise(
     judge.check(Dimension::Freshness, |failures, until| {
         let end = facts.valid_until.min(facts.expires.plus(form.times.expiry_skew_ms));
         if end <= now {
-            failures.push(Failure::Expired(end));
+            failures.push(Failure::Expired { at: end, now });
         }
         let lifetime = facts.expires.since(facts.issued);
         if lifetime == Millis::ZERO || lifetime > form.times.max_lifetime_ms {
-            failures.push(Failure::Lifetime(lifetime));
+            failures.push(Failure::Lifetime { lifetime, most: form.times.max_lifetime_ms });
         }
         *until = (*until).min(end);
     });
@@ -77,19 +77,25 @@ pub fn reappraise(
         }
         *until = (*until).min(expires);
     });
-    if let Some(rule) = form.provenance {
-        let entry = |builder: &BuilderFacts| {
-            live(form, builder.key, KeyRole::Builder, now, |scoped| {
-                scoped.allows_predicate(PROVENANCE_PREDICATE) && scoped.builders.contains(&builder.id)
-            })
-        };
-        let (have, end) = behind(profile.builders.iter().filter_map(entry));
-        let need = usize::try_from(rule.threshold).unwrap_or(usize::MAX);
+    if let Some(rule) = &form.provenance {
         judge.check(Dimension::Provenance, |failures, until| {
-            if have < need {
+            let terms = rule.terms();
+            let standing: Vec<_> = profile
+                .builders
+                .iter()
+                .filter(|builder| builder.terms == terms)
+                .filter_map(|builder| Some((builder, vouches(form, builder, now)?)))
+                .collect();
+            let need = usize::try_from(rule.threshold).unwrap_or(usize::MAX);
+            let have = |what: Measurement| {
+                let about = standing.iter().filter(|(builder, _)| builder.of.contains(&what));
+                (what, about.map(|(_, (owner, _))| *owner).collect::<BTreeSet<_>>().len())
+            };
+            let have: Vec<_> = form.vouched(rule).into_iter().map(have).collect();
+            if have.iter().any(|(_, have)| *have < need) {
                 failures.push(Failure::Provenance { have, need });
             }
-            *until = (*until).min(end);
+            *until = standing.iter().map(|(_, (_, end))| *end).fold(*until, Wall::min);
         });
     }
     let until = judge.until();
@@ -135,6 +141,7 @@ fn claims(facts: &EvidenceFacts) -> WorkerAttestation {
         issued: Claim::Stated(facts.issued),
         expires: Claim::Stated(facts.expires),
         certificate: Claim::Stated(facts.certificate),
+        sha512: None,
     }
 }
 
@@ -149,12 +156,12 @@ fn signers(
     let signers = &facts.profile.signers;
     if signers.is_empty() {
         if !form.accept.contains(&EvidenceForm::Json) {
-            failures.push(Failure::Form(EvidenceForm::Json));
+            failures.push(Failure::Form { found: EvidenceForm::Json, due: form.accept.clone() });
         }
         return;
     }
     if !form.accept.contains(&EvidenceForm::Dsse) {
-        failures.push(Failure::Form(EvidenceForm::Dsse));
+        failures.push(Failure::Form { found: EvidenceForm::Dsse, due: form.accept.clone() });
     }
     for signer in signers.iter().filter(|signer| keys::is_revoked(form, signer.key)) {
         failures.push(Failure::KeyRevoked(alloc::format!("{}", signer.key)));
@@ -178,6 +185,33 @@ fn live(
     allows: impl Fn(&ScopedKey) -> bool,
 ) -> Option<&ScopedKey> {
     keys::entry(form, key, role, now, allows).filter(|_| !keys::is_revoked(form, key))
+}
+
+/// On whose word, and until when, a builder still counts.
+fn vouches<'p>(
+    form: &'p AttestationPolicyForm,
+    builder: &BuilderFacts,
+    now: Wall,
+) -> Option<(&'p str, Wall)> {
+    let predicate = builder.predicate.predicate();
+    match &builder.by {
+        BuilderSigner::Key(key) => {
+            let scoped = live(form, *key, KeyRole::Builder, now, |scoped| {
+                scoped.allows_predicate(predicate) && scoped.speaks_for(&builder.id)
+            })?;
+            Some((scoped.key.owner(), scoped.window.end()))
+        }
+        BuilderSigner::Identity(identity) => {
+            let same =
+                form.identities.iter().filter(|scoped| scoped.matches(identity) && scoped.is_current(now));
+            let speaks = |scoped: &&ScopedIdentity| {
+                scoped.predicates.iter().any(|held| held == predicate)
+                    && pattern::any(&scoped.builders, &builder.id)
+            };
+            let scoped = same.filter(speaks).max_by_key(|scoped| scoped.window.end())?;
+            Some((scoped.owner.as_str(), scoped.window.end()))
+        }
+    }
 }
 
 /// How many owners are behind the signers that still count, and the earliest end of their keys. All keys of the paired

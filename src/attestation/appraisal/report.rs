@@ -7,7 +7,7 @@ use alloc::{
 
 use serde::Serialize;
 
-use super::{Appraisal, Dimension, Tier};
+use super::{Appraisal, AttachmentFinding, AttachmentPlace, Dimension, Tier};
 use crate::{
     attestation::policy::Label,
     code::{self, Code, Coded},
@@ -30,6 +30,8 @@ pub struct AppraisalReport {
     pub skipped: Vec<Code>,
     /// The checks that the policy waives.
     pub waived: Vec<WaivedReport>,
+    /// What became of each envelope that came beside the evidence.
+    pub attachments: Vec<AttachmentReport>,
     /// The tier of every dimension, by the code of its check.
     pub trust: Vec<(Code, Tier)>,
     /// Until when the acceptance holds.
@@ -48,6 +50,31 @@ pub struct FailureReport {
     pub code: Code,
     /// For people, with the facts.
     pub message: String,
+}
+
+/// An envelope beside the evidence, in a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AttachmentReport {
+    /// Which attachment, from 0.
+    pub attachment: usize,
+    /// Which line of it, from 1, where it has several documents.
+    pub line: Option<usize>,
+    /// `attestation.provenance.vouched`, or why it was passed over.
+    pub code: Code,
+    /// For people, with the facts.
+    pub message: String,
+}
+
+impl From<&AttachmentFinding> for AttachmentReport {
+    fn from(finding: &AttachmentFinding) -> Self {
+        let AttachmentPlace { attachment, line } = finding.place;
+        let (code, message) = match &finding.outcome {
+            Ok(vouched) => (code::ATTESTATION_PROVENANCE_VOUCHED, vouched.to_string()),
+            Err(reason) => (reason.code(), reason.to_string()),
+        };
+        Self { attachment, line, code, message }
+    }
 }
 
 /// A waiver in a report.
@@ -85,6 +112,7 @@ impl Appraisal {
             failures: self.failures().iter().map(failure).collect(),
             skipped: self.skipped().map(Dimension::code).collect(),
             waived: self.waived().iter().map(waived).collect(),
+            attachments: self.attachments().iter().map(AttachmentReport::from).collect(),
             trust: Dimension::ALL.iter().map(|check| (check.code(), self.trust().tier(*check))).collect(),
             valid_until: self.valid_until(),
             policy: self.policy(),

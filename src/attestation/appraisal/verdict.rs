@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{AcceptedEvidence, Dimension, EvidenceFacts, Failure};
+use super::{AcceptedEvidence, AttachmentFinding, Dimension, EvidenceFacts, Failure};
 use crate::{
     attestation::{evidence::WorkerAttestation, policy::Label},
     digest::Sha256Digest,
@@ -64,6 +64,7 @@ pub struct Appraisal {
     policy: Digests,
     worker: Option<WorkerId>,
     accepted: Option<AcceptedEvidence>,
+    attachments: Vec<AttachmentFinding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,12 @@ impl Appraisal {
         self.worker.as_ref()
     }
 
+    /// What became of each envelope that came beside the evidence, where the policy asks for provenance and the evidence is
+    /// believed.
+    pub fn attachments(&self) -> &[AttachmentFinding] {
+        &self.attachments
+    }
+
     /// The digest of the policy that judged.
     pub const fn policy(&self) -> Sha256Digest {
         self.policy.policy
@@ -127,6 +134,7 @@ pub(super) struct Judge {
     until: Wall,
     policy: Digests,
     worker: Option<WorkerId>,
+    attachments: Vec<AttachmentFinding>,
 }
 
 impl Judge {
@@ -138,7 +146,17 @@ impl Judge {
             until: Wall::NEVER,
             policy: Digests { policy, evidence: None },
             worker: None,
+            attachments: Vec::new(),
         }
+    }
+
+    pub(super) const fn policy(&self) -> Sha256Digest {
+        self.policy.policy
+    }
+
+    /// Notes what became of the envelopes that came beside the evidence.
+    pub(super) fn find(&mut self, attachments: Vec<AttachmentFinding>) {
+        self.attachments = attachments;
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {
@@ -193,6 +211,7 @@ impl Judge {
             policy: self.policy,
             worker: self.worker,
             accepted,
+            attachments: self.attachments,
         }
     }
 }

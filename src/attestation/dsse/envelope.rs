@@ -4,66 +4,14 @@ use alloc::{borrow::Cow, string::String, vec::Vec};
 
 use serde::Serialize;
 
-use super::{DsseError, base64::decode_after, message::Message};
+use super::{
+    Budget, DsseError, EnvelopeLimits, MAX_PAYLOAD_TYPE_BYTES, MAX_SIGNATURES, base64::decode_after,
+    message::Message,
+};
 use crate::attestation::{
     signature::{SignatureVerifier, TrustedKey},
-    strict::{Limits, Node, Outline, StrictError},
+    strict::{Node, Outline, StrictError},
 };
-
-/// The most signatures of one envelope.
-pub const MAX_SIGNATURES: usize = 16;
-
-/// The longest payload type, in bytes.
-pub const MAX_PAYLOAD_TYPE_BYTES: usize = 256;
-
-/// What an envelope may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnvelopeLimits {
-    json: Limits,
-    signatures: usize,
-    verifications: usize,
-}
-
-impl EnvelopeLimits {
-    /// 64 KiB, [`MAX_SIGNATURES`] signatures, 128 verifications.
-    pub const DEFAULT: Self = Self { json: Limits::DOCUMENT, signatures: MAX_SIGNATURES, verifications: 128 };
-
-    /// At most `bytes` in the envelope; never more than before.
-    #[must_use]
-    pub const fn bytes(mut self, bytes: usize) -> Self {
-        self.json = self.json.bytes(bytes);
-        self
-    }
-
-    /// At most `depth` nested containers in the envelope's own JSON; never more than before.
-    #[must_use]
-    pub const fn depth(mut self, depth: usize) -> Self {
-        self.json = self.json.depth(depth);
-        self
-    }
-
-    /// At most `count` signatures; never more than before.
-    #[must_use]
-    pub const fn signatures(mut self, count: usize) -> Self {
-        if count < self.signatures {
-            self.signatures = count;
-        }
-        self
-    }
-
-    /// At most `count` signature checks for one envelope; never more than before.
-    ///
-    /// Pairs of a signature and a key that carry the same key id come first, then each signature with the rest of
-    /// the keys. With the default, an envelope of two signatures needs no key id even where a root has
-    /// [`MAX_ROOT_KEYS`](super::MAX_ROOT_KEYS) keys.
-    #[must_use]
-    pub const fn verifications(mut self, count: usize) -> Self {
-        if count < self.verifications {
-            self.verifications = count;
-        }
-        self
-    }
-}
 
 #[derive(Serialize)]
 pub(crate) struct EnvelopeForm {
@@ -92,6 +40,8 @@ impl Signature {
         let (mut keyid, mut sig) = (Cow::Borrowed(""), None);
         for (name, member) in node.members()? {
             match &*name {
+                // Protobuf's JSON and some signers write a key id that is not there as null.
+                "keyid" if member.is_null() => {}
                 "keyid" => keyid = member.text()?,
                 "sig" => sig = Some(member.text()?),
                 _ => {}
@@ -127,7 +77,7 @@ impl Envelope {
     /// [`DsseError`] for JSON that is not strict, missing or ill-typed members, base64 that is not strict, no or too
     /// many signatures, and a payload type over [`MAX_PAYLOAD_TYPE_BYTES`].
     pub fn parse(bytes: &[u8], limits: &EnvelopeLimits) -> Result<Self, DsseError> {
-        Self::from_node(Outline::read(bytes, &limits.json)?.top(), limits)
+        Self::from_node(Outline::read(bytes, limits.json())?.top(), limits)
     }
 
     /// An envelope in a document that was read strictly.
@@ -151,14 +101,14 @@ impl Envelope {
             return Err(DsseError::NoSignatures);
         }
         if signatures.len() > limits.signatures {
-            return Err(DsseError::TooManySignatures(signatures.len()));
+            return Err(DsseError::TooManySignatures { have: signatures.len(), most: limits.signatures });
         }
         if payload_type.len() > MAX_PAYLOAD_TYPE_BYTES {
-            return Err(DsseError::PayloadTypeTooLong);
+            return Err(DsseError::PayloadTypeTooLong(payload_type.len()));
         }
-        let message = Message::decode(&payload_type, &payload).ok_or(DsseError::Base64)?;
+        let message = Message::decode(&payload_type, &payload).ok_or(DsseError::Base64("payload"))?;
         let signatures: Option<_> = signatures.into_iter().collect();
-        let signatures = signatures.ok_or(DsseError::Base64)?;
+        let signatures = signatures.ok_or(DsseError::Base64("sig"))?;
         Ok(Self { message, signatures })
     }
 
@@ -172,32 +122,31 @@ impl Envelope {
         self.message.payload()
     }
 
-    /// Which of `keys`, all different, signed this payload under this type, in the order of `keys`.
+    /// Which of `keys`, all different, signed this payload under this type.
     ///
-    /// Cost: at most the limit's number of verifications, each over the whole payload.
+    /// Cost: at most what is left of the budget, each check over the whole payload.
     pub(crate) fn signed_by<'k>(
         &self,
         keys: &[&'k TrustedKey],
         verifier: &dyn SignatureVerifier,
-        limits: &EnvelopeLimits,
-    ) -> Vec<&'k TrustedKey> {
-        let mut left = limits.verifications;
+        budget: &mut Budget,
+    ) -> Signers<'k> {
         let mut signers: Vec<&TrustedKey> = Vec::new();
         let has = |signers: &[&TrustedKey], key| signers.iter().any(|held| core::ptr::eq(*held, key));
         // The limits admit no more signatures.
         let mut spent = [false; MAX_SIGNATURES];
-        for hinted in [true, false] {
-            for (signature, spent) in self.signatures.iter().zip(&mut spent) {
-                for key in keys {
-                    if *spent || left == 0 {
-                        break;
-                    }
-                    let matches = key.keyid().as_bytes() == signature.keyid();
-                    if matches != hinted || has(&signers, *key) || !plausible(key, signature.bytes()) {
+        let mut complete = true;
+        for pass in [Pass::Same, Pass::None, Pass::Other] {
+            // Key by key, so that no signature comes before all others.
+            for key in keys {
+                for (signature, spent) in self.signatures.iter().zip(&mut spent) {
+                    let tried = !*spent && pass.admits(key, signature) && plausible(key, signature.bytes());
+                    if !tried || has(&signers, *key) {
                         continue;
                     }
-                    left = left.saturating_sub(1);
-                    if verifier.verify(key.key(), self.message.as_bytes(), signature.bytes()) {
+                    if !budget.take(!signature.keyid().is_empty()) {
+                        complete = false;
+                    } else if verifier.verify(key.key(), self.message.as_bytes(), signature.bytes()) {
                         *spent = true;
                         signers.push(key);
                     }
@@ -208,7 +157,37 @@ impl Envelope {
             let signed = keys.iter().filter(|key| has(&signers, **key));
             signers = signed.copied().collect();
         }
-        signers
+        Signers { keys: signers, complete }
+    }
+}
+
+/// Who signed, as far as it was tried.
+pub(crate) struct Signers<'k> {
+    /// The keys, in the order in which they were asked about.
+    pub(crate) keys: Vec<&'k TrustedKey>,
+    /// Whether every signature was tried with every key. Where not, the budget was spent before.
+    pub(crate) complete: bool,
+}
+
+/// In which order signatures and keys are paired.
+#[derive(Clone, Copy)]
+enum Pass {
+    /// The signature carries the key's id.
+    Same,
+    /// The signature carries none.
+    None,
+    /// The signature carries another one, which is a hint and decides nothing.
+    Other,
+}
+
+impl Pass {
+    fn admits(self, key: &TrustedKey, signature: &Signature) -> bool {
+        let (keyid, named) = (signature.keyid(), key.keyid().as_bytes());
+        match self {
+            Self::Same => keyid == named,
+            Self::None => keyid.is_empty(),
+            Self::Other => !keyid.is_empty() && keyid != named,
+        }
     }
 }
 

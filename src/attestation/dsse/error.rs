@@ -1,7 +1,8 @@
 //! Why an envelope is refused, and why keys do not make a trust root.
 
+use super::MAX_PAYLOAD_TYPE_BYTES;
 use crate::{
-    attestation::strict::StrictError,
+    attestation::{excerpt::Excerpt, strict::StrictError},
     code::{self, Code, Coded},
 };
 
@@ -13,23 +14,33 @@ pub enum DsseError {
     #[error("the envelope: {0}")]
     Json(#[from] StrictError),
     /// The payload or a signature is not strict base64.
-    #[error("the payload or a signature is not padded base64 in one alphabet")]
-    Base64,
+    #[error("`{0}` is not padded base64 in one alphabet, which is due (RFC 4648, sections 4 and 5)")]
+    Base64(&'static str),
     /// There is no signature at all.
     #[error("the envelope has no signature")]
     NoSignatures,
     /// More signatures than the limit.
-    #[error("the envelope has {0} signatures, over the limit")]
-    TooManySignatures(usize),
+    #[error("the envelope has {have} signatures; at most {most} are due")]
+    TooManySignatures {
+        /// How many it has.
+        have: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The payload type is over its bound.
-    #[error("the payload type is over its bound")]
-    PayloadTypeTooLong,
+    #[error("the payload type has {0} bytes; at most {MAX_PAYLOAD_TYPE_BYTES} are due")]
+    PayloadTypeTooLong(usize),
     /// A trusted key's algorithm has no back end here, and no other key made up for it.
     #[error("no signature verified, and a trusted key's algorithm has no back end here")]
     UnsupportedAlgorithm,
     /// No signature is one of a trusted key.
     #[error("no signature is one of a trusted key")]
     Untrusted,
+    /// The signature checks were spent before every signature was tried, and those that were tried are not enough.
+    #[error(
+        "the signature checks are spent before every signature was tried; one that carries the key id of a trusted key is tried first"
+    )]
+    Verifications,
     /// Fewer distinct keys of distinct owners than the threshold.
     #[error("{have} of the {need} signers that are needed")]
     Threshold {
@@ -39,20 +50,26 @@ pub enum DsseError {
         need: usize,
     },
     /// The signed payload is of another type.
-    #[error("the payload is of another type than the one that is due")]
-    PayloadType,
+    #[error("the payload is of type {found}; {due} is due")]
+    PayloadType {
+        /// What it is.
+        found: Excerpt,
+        /// What it must be.
+        due: Excerpt,
+    },
 }
 
 impl Coded for DsseError {
     fn code(&self) -> Code {
         match self {
             Self::Json(error) => error.code(),
-            Self::Base64 => code::DSSE_BASE64,
+            Self::Base64(_) => code::DSSE_BASE64,
             Self::NoSignatures => code::DSSE_NO_SIGNATURES,
-            Self::TooManySignatures(_) => code::DSSE_TOO_MANY_SIGNATURES,
-            Self::PayloadTypeTooLong | Self::PayloadType => code::DSSE_PAYLOAD_TYPE,
+            Self::TooManySignatures { .. } => code::DSSE_TOO_MANY_SIGNATURES,
+            Self::PayloadTypeTooLong(_) | Self::PayloadType { .. } => code::DSSE_PAYLOAD_TYPE,
             Self::UnsupportedAlgorithm => code::SIGNATURE_UNSUPPORTED_ALGORITHM,
             Self::Untrusted => code::DSSE_UNTRUSTED,
+            Self::Verifications => code::DSSE_VERIFICATIONS,
             Self::Threshold { .. } => code::DSSE_THRESHOLD,
         }
     }

@@ -17,15 +17,18 @@
 //! ```
 
 mod base64;
+mod budget;
 mod envelope;
 mod error;
+mod limits;
 mod message;
 mod root;
 mod seal;
 
 pub use self::{
-    envelope::{Envelope, EnvelopeLimits, MAX_PAYLOAD_TYPE_BYTES, MAX_SIGNATURES},
+    envelope::Envelope,
     error::{DsseError, RootError},
+    limits::{EnvelopeLimits, MAX_PAYLOAD_TYPE_BYTES, MAX_SIGNATURES},
     message::pae,
     root::{MAX_ROOT_KEYS, Opened, TrustRoot, Verified},
     seal::seal,
@@ -33,5 +36,6 @@ pub use self::{
 
 pub(crate) use self::{
     base64::{decode, encode},
+    budget::{Budget, Cost},
     root::owners,
 };

@@ -4,9 +4,12 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DsseError, Envelope, EnvelopeLimits, RootError};
+use super::{Budget, DsseError, Envelope, EnvelopeLimits, RootError};
 use crate::{
-    attestation::signature::{KeyError, SignatureVerifier, TrustedKey},
+    attestation::{
+        excerpt::Excerpt,
+        signature::{KeyError, SignatureVerifier, TrustedKey},
+    },
     digest::Sha256Digest,
 };
 
@@ -98,7 +101,8 @@ impl TrustRoot {
     /// Verifies an envelope that was read before.
     ///
     /// # Errors
-    /// [`DsseError::Untrusted`], [`DsseError::Threshold`] or [`DsseError::UnsupportedAlgorithm`].
+    /// [`DsseError::Untrusted`], [`DsseError::Threshold`], [`DsseError::UnsupportedAlgorithm`], or
+    /// [`DsseError::Verifications`] where the limit ended the attempts before enough signers were found.
     pub fn verify<'r>(
         &'r self,
         envelope: &Envelope,
@@ -106,10 +110,13 @@ impl TrustRoot {
         verifier: &dyn SignatureVerifier,
     ) -> Result<Verified<'r>, DsseError> {
         let keys: Vec<&TrustedKey> = self.keys.iter().collect();
-        let signers = envelope.signed_by(&keys, verifier, limits);
-        let have = owners(signers.iter().copied());
+        let signers = envelope.signed_by(&keys, verifier, &mut Budget::new(limits));
+        let have = owners(signers.keys.iter().copied());
         if have >= self.threshold {
-            return Ok(Verified { signers });
+            return Ok(Verified { signers: signers.keys });
+        }
+        if !signers.complete {
+            return Err(DsseError::Verifications);
         }
         if self.keys.iter().any(|key| !verifier.supports(key.key().algorithm())) {
             return Err(DsseError::UnsupportedAlgorithm);
@@ -136,7 +143,8 @@ impl TrustRoot {
         let verified = self.verify(&envelope, limits, verifier)?;
         let signers = verified.signers.into_iter().cloned().collect();
         if envelope.unverified_type() != payload_type {
-            return Err(DsseError::PayloadType);
+            let found = Excerpt::of(envelope.unverified_type());
+            return Err(DsseError::PayloadType { found, due: Excerpt::of(payload_type) });
         }
         Ok(Opened { envelope, signers })
     }

@@ -1,14 +1,15 @@
 //! The claims as they were read. Nothing here is believed yet.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
     attestation::{
         dsse::Envelope,
+        excerpt::Excerpt,
         version::{ProtocolRange, WitInterface},
     },
     capability::CapabilitySet,
-    digest::Sha256Digest,
+    digest::{Sha256Digest, Sha512Digest},
     id::{DeviceId, FleetId, WorkerId},
     time::Wall,
 };
@@ -21,6 +22,8 @@ pub enum Claim<T> {
     Absent,
     /// The evidence says something that cannot be read.
     Malformed,
+    /// The evidence gives a list, and one of its entries cannot be read.
+    MalformedEntry(Box<MalformedEntry>),
     /// What the evidence says.
     Stated(T),
 }
@@ -30,7 +33,7 @@ impl<T> Claim<T> {
     pub const fn stated(&self) -> Option<&T> {
         match self {
             Self::Stated(value) => Some(value),
-            Self::Absent | Self::Malformed => None,
+            Self::Absent | Self::Malformed | Self::MalformedEntry(_) => None,
         }
     }
 
@@ -41,6 +44,34 @@ impl<T> Claim<T> {
             Some(Ok(value)) => Self::Stated(value),
             Some(Err(_)) => Self::Malformed,
         }
+    }
+}
+
+/// The entry of a list that cannot be read: the first one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MalformedEntry {
+    /// Its place, from 0.
+    pub index: usize,
+    /// How it begins.
+    pub found: Excerpt,
+}
+
+/// SHA-512 digests of what else is stated by its SHA-256: a statement of a builder may know no other. The SHA-256 is what
+/// reference values are for; these only say which builder's statement is about the same thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sha512Claims {
+    /// Of the image.
+    pub image: Option<Sha512Digest>,
+    /// Of the build.
+    pub build: Option<Sha512Digest>,
+    /// Of the artifact.
+    pub artifact: Option<Sha512Digest>,
+}
+
+impl Sha512Claims {
+    /// Nothing at all, where nothing is stated.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
     }
 }
 
@@ -79,6 +110,8 @@ pub struct WorkerAttestation {
     pub expires: Claim<Wall>,
     /// SHA-256 of the DER of the device's certificate.
     pub certificate: Claim<Sha256Digest>,
+    /// SHA-512 digests of image, build and artifact, where any is stated.
+    pub sha512: Option<Box<Sha512Claims>>,
 }
 
 impl WorkerAttestation {
@@ -99,5 +132,6 @@ impl WorkerAttestation {
         issued: Claim::Absent,
         expires: Claim::Absent,
         certificate: Claim::Absent,
+        sha512: None,
     };
 }

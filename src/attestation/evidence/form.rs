@@ -1,19 +1,22 @@
 //! The claims on the wire: one closed form for the plain document and for the predicate of the statement.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Claim, EvidenceLimits, MAX_WIT_INTERFACES, NONCE_BYTES, WorkerAttestation};
+use super::{
+    Claim, EvidenceLimits, MAX_WIT_INTERFACES, MalformedEntry, NONCE_BYTES, Sha512Claims, WorkerAttestation,
+};
 use crate::{
     attestation::{
         dsse::{self, Envelope},
+        excerpt::Excerpt,
         strict::{Node, StrictError},
         version::{ProtocolRange, RangeForm},
     },
     capability::{CapabilityName, CapabilitySet, MAX_CAPABILITIES},
-    digest,
+    digest::{self, Sha512Digest},
     time::Wall,
 };
 
@@ -60,6 +63,7 @@ type Shape<T> = Result<T, StrictError>;
 pub(super) fn read(node: Node<'_>, limits: &EvidenceLimits) -> Shape<Members> {
     let mut claims = WorkerAttestation::ABSENT;
     let (mut version, mut document) = (None, false);
+    let mut sha512 = Sha512Claims::default();
     for (name, member) in node.members()? {
         match &*name {
             "version" => version = present(member).map(Node::short).transpose()?,
@@ -69,23 +73,28 @@ pub(super) fn read(node: Node<'_>, limits: &EvidenceLimits) -> Shape<Members> {
             "image" => claims.image = text(member)?,
             "build" => claims.build = text(member)?,
             "artifact" => claims.artifact = text(member)?,
+            "image_sha512" => sha512.image = long(member)?,
+            "build_sha512" => sha512.build = long(member)?,
+            "artifact_sha512" => sha512.artifact = long(member)?,
             "certificate_sha256" => claims.certificate = text(member)?,
             "nonce" => claims.nonce = claim(member, |node| Ok(parse_nonce(&node.text()?)))?,
             "issued_at_ms" => claims.issued = claim(member, |node| Ok(Some(Wall(node.integer()?))))?,
             "expires_at_ms" => claims.expires = claim(member, |node| Ok(Some(Wall(node.integer()?))))?,
             "sdk_protocol" => claims.protocol = claim(member, range)?,
-            "wit" => {
-                claims.wit = claim(member, |node| list(node, MAX_WIT_INTERFACES, |text| text.parse().ok()))?
-            }
-            "capabilities" => claims.capabilities = claim(member, capabilities)?,
+            "wit" => claims.wit = list(member, MAX_WIT_INTERFACES, |text| text.parse().ok())?,
+            "capabilities" => claims.capabilities = capabilities(member)?,
             "capability_authority" => claims.authority = text(member)?,
             "egress" => claims.egress = egress(member, limits)?,
             "extensions" if member.is_null() || member.is_object() => {}
             _ => return Err(member.shape()),
         }
-        let measured = matches!(&*name, "version" | "image" | "build" | "artifact");
+        let measured = matches!(
+            &*name,
+            "version" | "image" | "build" | "artifact" | "image_sha512" | "build_sha512" | "artifact_sha512"
+        );
         document |= measured && !member.is_null();
     }
+    claims.sha512 = sha512.boxed();
     Ok(Members { claims, version, document })
 }
 
@@ -115,27 +124,44 @@ fn range(node: Node<'_>) -> Shape<Option<ProtocolRange>> {
     Ok(ProtocolRange::new(min, max).ok())
 }
 
+/// A SHA-512 digest of what a member of its own names by its SHA-256.
+fn long(node: Node<'_>) -> Shape<Option<Sha512Digest>> {
+    let Some(node) = present(node) else { return Ok(None) };
+    node.text()?.parse().map(Some).map_err(|_| node.shape())
+}
+
 /// A list of texts, at most `max`, all of which parse. Every element is a text, whether it is looked at or not.
-fn list<T>(node: Node<'_>, max: usize, parse: impl Fn(&str) -> Option<T>) -> Shape<Option<Vec<T>>> {
+fn list<T>(node: Node<'_>, max: usize, parse: impl Fn(&str) -> Option<T>) -> Shape<Claim<Vec<T>>> {
+    let Some(node) = present(node) else { return Ok(Claim::Absent) };
     let mut items = Vec::new();
-    let mut fits = true;
-    for element in node.elements()? {
+    let mut wrong = None;
+    for (index, element) in node.elements()?.enumerate() {
         let text = element.text()?;
         match parse(&text) {
-            Some(item) if fits && items.len() < max => items.push(item),
-            _ => fits = false,
+            Some(item) if items.len() < max => items.push(item),
+            Some(_) => wrong = wrong.or(Some(Claim::Malformed)),
+            None if wrong.is_none() => {
+                let found = Excerpt::of(&text);
+                wrong = Some(Claim::MalformedEntry(Box::new(MalformedEntry { index, found })));
+            }
+            None => {}
         }
     }
-    Ok(fits.then_some(items))
+    Ok(wrong.unwrap_or(Claim::Stated(items)))
 }
 
 /// A list that names a capability twice, or too many, is not a set.
-fn capabilities(node: Node<'_>) -> Shape<Option<CapabilitySet>> {
-    let Some(names) = list(node, MAX_CAPABILITIES, |text| CapabilityName::new(text).ok())? else {
-        return Ok(None);
-    };
-    let count = names.len();
-    Ok(CapabilitySet::new(names).ok().filter(|set| set.len() == count))
+fn capabilities(node: Node<'_>) -> Shape<Claim<CapabilitySet>> {
+    Ok(match list(node, MAX_CAPABILITIES, |text| CapabilityName::new(text).ok())? {
+        Claim::Absent => Claim::Absent,
+        Claim::Malformed => Claim::Malformed,
+        Claim::MalformedEntry(entry) => Claim::MalformedEntry(entry),
+        Claim::Stated(names) => {
+            let count = names.len();
+            let set = CapabilitySet::new(names).ok().filter(|set| set.len() == count);
+            set.map_or(Claim::Malformed, Claim::Stated)
+        }
+    })
 }
 
 /// The egress binding: an envelope as an object, or its bytes as base64. Anything else is malformed, so that it fails

@@ -16,10 +16,10 @@ pub(crate) mod statement;
 pub(crate) use self::form::parse_nonce;
 pub use self::{
     build::WorkerClaims,
-    claims::{Claim, WorkerAttestation},
+    claims::{Claim, MalformedEntry, Sha512Claims, WorkerAttestation},
     limits::EvidenceLimits,
     read::EvidenceError,
-    statement::{PAYLOAD_TYPE, STATEMENT_TYPE, StatementError},
+    statement::{PAYLOAD_TYPE, STATEMENT_TYPE, STATEMENT_TYPE_V01, StatementError},
 };
 
 /// The predicate type of the signed form, version 1. Another major version is another type.
@@ -43,4 +43,14 @@ pub enum EvidenceForm {
     Json,
     /// The statement in a signed envelope.
     Dsse,
+}
+
+impl EvidenceForm {
+    /// The form's name in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Dsse => "dsse",
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! From bytes to claims, in both forms.
 
 use super::{
-    Claim, DOCUMENT_VERSION, EVIDENCE_PREDICATE, EvidenceLimits, WorkerAttestation, form,
+    Claim, DOCUMENT_VERSION, EVIDENCE_PREDICATE, EvidenceLimits, Sha512Claims, WorkerAttestation, form,
     statement::{Statement, StatementError},
 };
 use crate::{
@@ -17,16 +17,18 @@ pub enum EvidenceError {
     #[error("the document: {0}")]
     Json(#[from] StrictError),
     /// The plain document states another version, or none.
-    #[error("the document is not of version {DOCUMENT_VERSION}")]
+    #[error("the document's member `version` is not {DOCUMENT_VERSION}, which is due")]
     Version,
     /// The signed payload is not the statement that is due.
     #[error(transparent)]
     Statement(#[from] StatementError),
     /// The subjects are not `image`, `build` and `artifact`, each at most once.
-    #[error("the subjects are not image, build and artifact, each once")]
+    #[error("the subjects are not those that are due: `image`, `build` and `artifact`, each at most once")]
     Subjects,
     /// The predicate has members of the plain document, which say the same things a second time.
-    #[error("the predicate repeats what the subjects say")]
+    #[error(
+        "the predicate has members that belong to the subjects and the predicate type: image, build, artifact or version"
+    )]
     Repeated,
 }
 
@@ -70,13 +72,15 @@ impl WorkerAttestation {
             return Err(EvidenceError::Repeated);
         }
         let mut claims = read.claims;
+        let mut sha512 = Sha512Claims::default();
         for subject in statement.subjects {
-            let slot = match &*subject.name {
-                "image" => &mut claims.image,
-                "build" => &mut claims.build,
-                "artifact" => &mut claims.artifact,
+            let (slot, long) = match &*subject.name {
+                "image" => (&mut claims.image, &mut sha512.image),
+                "build" => (&mut claims.build, &mut sha512.build),
+                "artifact" => (&mut claims.artifact, &mut sha512.artifact),
                 _ => return Err(EvidenceError::Subjects),
             };
+            *long = subject.sha512.and_then(|text| text.digest());
             if *slot != Claim::Absent {
                 return Err(EvidenceError::Subjects);
             }
@@ -86,6 +90,7 @@ impl WorkerAttestation {
                 claim => claim,
             };
         }
+        claims.sha512 = sha512.boxed();
         limits.bound(&mut claims);
         Ok(claims)
     }

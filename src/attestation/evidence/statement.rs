@@ -1,4 +1,4 @@
-//! in-toto Statement v1 (in-toto/attestation, spec/v1), with its rules taken exactly.
+//! in-toto statements (in-toto/attestation, spec/v1 and spec/v0.1.0), with their rules taken exactly.
 
 use alloc::{borrow::Cow, collections::BTreeMap, string::String, vec::Vec};
 
@@ -6,13 +6,19 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 
 use super::Claim;
 use crate::{
-    attestation::strict::{self, Limits, Node, StrictError, StrictErrorKind},
+    attestation::{
+        excerpt::Excerpt,
+        strict::{self, Limits, Node, StrictError, StrictErrorKind},
+    },
     code::{self, Code, Coded},
-    digest::Sha256Digest,
+    digest::{Sha256Digest, Sha512Digest},
 };
 
-/// The `_type` of a Statement v1, case and all. No earlier version is taken.
+/// The `_type` of a Statement v1, case and all. Evidence and summaries are of no earlier version.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// The `_type` of a Statement v0.1, which has the members that v1 has. Provenance is often published in it.
+pub const STATEMENT_TYPE_V01: &str = "https://in-toto.io/Statement/v0.1";
 
 /// The payload type of a statement in an envelope. What kind of statement it is only its predicate type says.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -24,24 +30,37 @@ pub enum StatementError {
     /// The bytes are not the JSON that they must be.
     #[error("the statement: {0}")]
     Json(#[from] StrictError),
-    /// `_type` is not [`STATEMENT_TYPE`].
-    #[error("_type is not {STATEMENT_TYPE}")]
-    Type,
-    /// There is no subject, or one without a digest.
-    #[error("a statement has subjects, and every subject a digest")]
-    Subject,
+    /// `_type` is none that is taken here.
+    #[error("_type is {found}; `{due}` is due")]
+    Type {
+        /// What it is.
+        found: Excerpt,
+        /// What it must be: the newest of those that are taken.
+        due: &'static str,
+    },
+    /// There is no subject.
+    #[error("the statement has no subject; at least one is due, each with a digest")]
+    NoSubject,
+    /// A subject has no digest.
+    #[error("subject {0}, counted from 0, has no digest; every subject has one")]
+    Subject(usize),
     /// The predicate is of a type, or a major version, that is not known.
-    #[error("the predicate type is not known")]
-    PredicateType,
+    #[error("the predicate is of type {found}; {due} is due")]
+    PredicateType {
+        /// What it is.
+        found: Excerpt,
+        /// What it must be.
+        due: Excerpt,
+    },
 }
 
 impl Coded for StatementError {
     fn code(&self) -> Code {
         match self {
             Self::Json(error) => error.code(),
-            Self::Type => code::STATEMENT_TYPE,
-            Self::Subject => code::STATEMENT_SUBJECT,
-            Self::PredicateType => code::STATEMENT_PREDICATE_TYPE,
+            Self::Type { .. } => code::STATEMENT_TYPE,
+            Self::NoSubject | Self::Subject(_) => code::STATEMENT_SUBJECT,
+            Self::PredicateType { .. } => code::STATEMENT_PREDICATE_TYPE,
         }
     }
 }
@@ -77,15 +96,34 @@ impl SubjectForm {
     }
 }
 
+/// Which of the two versions a statement is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// v1 alone.
+    One,
+    /// v1 and v0.1.
+    Both,
+}
+
 /// A statement whose predicate is not read yet, in the document that it was found in.
-pub(super) struct Statement<'d> {
-    pub(super) subjects: Vec<Subject<'d>>,
-    pub(super) predicate: Node<'d>,
+pub(crate) struct Statement<'d> {
+    pub(crate) subjects: Vec<Subject<'d>>,
+    pub(crate) predicate_type: Cow<'d, str>,
+    pub(crate) predicate: Node<'d>,
 }
 
 impl<'d> Statement<'d> {
-    /// Takes a statement with a predicate of type `predicate_type` apart.
+    /// Takes a Statement v1 with a predicate of type `predicate_type` apart.
     pub(super) fn read(node: Node<'d>, predicate_type: &str) -> Result<Self, StatementError> {
+        let statement = Self::of_any_type(node, Versions::One)?;
+        if statement.predicate_type != predicate_type {
+            return Err(other_predicate(&statement.predicate_type, predicate_type));
+        }
+        Ok(statement)
+    }
+
+    /// Takes a statement apart, whatever its predicate is.
+    pub(crate) fn of_any_type(node: Node<'d>, versions: Versions) -> Result<Self, StatementError> {
         let (mut kind, mut subjects, mut stated, mut predicate) = (None, None, None, None);
         for (name, member) in node.members()? {
             match &*name {
@@ -96,22 +134,37 @@ impl<'d> Statement<'d> {
                 _ => {}
             }
         }
-        let (Some(kind), Some(subjects), Some(stated), Some(predicate)) = (kind, subjects, stated, predicate)
+        let (Some(kind), Some(subjects), Some(predicate_type), Some(predicate)) =
+            (kind, subjects, stated, predicate)
         else {
             return Err(node.shape().into());
         };
-        let measured = !subjects.is_empty() && subjects.iter().all(|subject| subject.measured);
-        check(&kind, measured, &stated, predicate_type)?;
-        Ok(Self { subjects, predicate })
+        check(&kind, versions, subjects.iter().map(|subject| subject.measured))?;
+        Ok(Self { subjects, predicate_type, predicate })
     }
 }
 
+fn other_predicate(found: &str, due: &str) -> StatementError {
+    StatementError::PredicateType { found: Excerpt::of(found), due: Excerpt::of(due) }
+}
+
 /// What a statement is about.
-pub(super) struct Subject<'d> {
-    pub(super) name: Cow<'d, str>,
+pub(crate) struct Subject<'d> {
+    pub(crate) name: Cow<'d, str>,
     /// Whether there is any digest.
     measured: bool,
-    pub(super) sha256: Claim<Sha256Digest>,
+    pub(crate) sha256: Claim<Sha256Digest>,
+    pub(crate) sha512: Option<Sha512Text<'d>>,
+}
+
+/// A SHA-512 digest as it is written: read where somebody asks for it.
+pub(crate) struct Sha512Text<'d>(Cow<'d, str>);
+
+impl Sha512Text<'_> {
+    /// The digest, where the text is one.
+    pub(crate) fn digest(&self) -> Option<Sha512Digest> {
+        self.0.parse().ok()
+    }
 }
 
 impl<'d> Subject<'d> {
@@ -125,7 +178,8 @@ impl<'d> Subject<'d> {
     }
 
     fn read(node: Node<'d>) -> Result<Self, StrictError> {
-        let mut subject = Self { name: Cow::Borrowed(""), measured: false, sha256: Claim::Absent };
+        let mut subject =
+            Self { name: Cow::Borrowed(""), measured: false, sha256: Claim::Absent, sha512: None };
         for (name, member) in node.members()? {
             match &*name {
                 "name" => subject.name = member.text()?,
@@ -133,8 +187,12 @@ impl<'d> Subject<'d> {
                     for (algorithm, digest) in member.members()? {
                         let digest = digest.text()?;
                         subject.measured = true;
-                        if algorithm == "sha256" {
-                            subject.sha256 = digest.parse().map_or(Claim::Malformed, Claim::Stated);
+                        match &*algorithm {
+                            "sha256" => {
+                                subject.sha256 = digest.parse().map_or(Claim::Malformed, Claim::Stated);
+                            }
+                            "sha512" => subject.sha512 = Some(Sha512Text(digest)),
+                            _ => {}
                         }
                     }
                 }
@@ -165,21 +223,28 @@ impl<P: DeserializeOwned> StatementForm<P> {
 
 impl<P> StatementForm<P> {
     fn check(&self, predicate_type: &str) -> Result<(), StatementError> {
-        let measured =
-            !self.subject.is_empty() && self.subject.iter().all(|subject| !subject.digest.is_empty());
-        check(&self.kind, measured, &self.predicate_type, predicate_type)
+        check(&self.kind, Versions::One, self.subject.iter().map(|subject| !subject.digest.is_empty()))?;
+        if self.predicate_type != predicate_type {
+            return Err(other_predicate(&self.predicate_type, predicate_type));
+        }
+        Ok(())
     }
 }
 
-fn check(kind: &str, measured: bool, stated: &str, due: &str) -> Result<(), StatementError> {
-    if kind != STATEMENT_TYPE {
-        return Err(StatementError::Type);
+/// Whether a statement is of one of `versions`, and has subjects which are all measured.
+fn check(
+    kind: &str,
+    versions: Versions,
+    mut measured: impl ExactSizeIterator<Item = bool>,
+) -> Result<(), StatementError> {
+    if kind != STATEMENT_TYPE && !(versions == Versions::Both && kind == STATEMENT_TYPE_V01) {
+        return Err(StatementError::Type { found: Excerpt::of(kind), due: STATEMENT_TYPE });
     }
-    if !measured {
-        return Err(StatementError::Subject);
+    if measured.len() == 0 {
+        return Err(StatementError::NoSubject);
     }
-    if stated != due {
-        return Err(StatementError::PredicateType);
+    match measured.position(|measured| !measured) {
+        Some(nth) => Err(StatementError::Subject(nth)),
+        None => Ok(()),
     }
-    Ok(())
 }

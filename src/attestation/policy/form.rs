@@ -1,12 +1,19 @@
 //! The serde form of the policy: everything that it can say, and the rules that hold it together.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeyRole, Label, MAX_POLICY_KEYS, PolicyError, ReferenceSet, Rule, ScopedKey, Window};
+use super::{
+    KeyRole, Label, MAX_POLICY_KEYS, PolicyError, ProvenanceRule, ReferenceSet, Rule, ScopedIdentity,
+    ScopedKey, Window,
+};
 use crate::{
     attestation::{
+        appraisal::Measurement,
         evidence::{EvidenceForm, EvidenceLimits, MAX_WIT_INTERFACES},
         version::{ProtocolRange, Version, WitInterface},
     },
@@ -54,9 +61,12 @@ pub struct AttestationPolicyForm {
     /// The egress binding.
     #[serde(default)]
     pub egress: Rule<EgressRule>,
-    /// Build provenance by builder keys. Left out: not asked for.
+    /// Build provenance by builder keys and identities. Left out: not asked for.
     #[serde(default)]
     pub provenance: Option<ProvenanceRule>,
+    /// Workload identities that are trusted as builders, at most 64. Needs a verifier of identities where evidence is judged.
+    #[serde(default)]
+    pub identities: Vec<ScopedIdentity>,
     /// What authorises nothing any more.
     #[serde(default)]
     pub revoked: Revocations,
@@ -141,14 +151,6 @@ pub struct EgressRule {
     pub policies: Vec<Sha256Digest>,
 }
 
-/// That builders have vouched for image and build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProvenanceRule {
-    /// How many distinct owners of builder keys must agree.
-    pub threshold: u32,
-}
-
 /// What authorises nothing any more. Revocation beats every other rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +188,7 @@ impl AttestationPolicyForm {
             capabilities: CapabilityRules::default(),
             egress: Rule::default(),
             provenance: None,
+            identities: Vec::new(),
             revoked: Revocations::default(),
             limits: EvidenceLimits::DEFAULT,
         }
@@ -256,15 +259,34 @@ impl AttestationPolicyForm {
                 "the threshold is at least 1 and can be reached by the owners of its keys",
             ));
         }
-        if let Some(provenance) = &self.provenance {
-            let threshold = usize::try_from(provenance.threshold).unwrap_or(usize::MAX);
-            if threshold == 0 || threshold > self.owners(KeyRole::Builder) {
-                return Err(PolicyError::new(
-                    "the provenance threshold can be reached by the owners of builder keys",
-                ));
-            }
+        if self.identities.len() > 64 {
+            return Err(PolicyError::new("a policy has at most 64 identities"));
         }
-        Ok(())
+        self.identities.iter().try_for_each(ScopedIdentity::check)?;
+        self.provenance.as_ref().map_or(Ok(()), |rule| rule.check(self.builders()))
+    }
+
+    /// How many owners can vouch at all.
+    fn builders(&self) -> usize {
+        let keys = self.keys.iter().filter(|scoped| scoped.has_role(KeyRole::Builder));
+        let keys = keys.map(|scoped| scoped.key.owner());
+        let owners: BTreeSet<&str> =
+            keys.chain(self.identities.iter().map(|identity| identity.owner.as_str())).collect();
+        owners.len()
+    }
+
+    /// What builders must vouch for under `rule`.
+    pub(crate) fn vouched(&self, rule: &ProvenanceRule) -> Vec<Measurement> {
+        if !rule.of.is_empty() {
+            return rule.of.clone();
+        }
+        let pair = [(Measurement::Image, &self.image), (Measurement::Build, &self.build)];
+        let asked = |waived: bool| {
+            let kept = pair.iter().filter(|(_, rule)| waived || matches!(rule, Rule::Require(_)));
+            kept.map(|(what, _)| *what).collect::<Vec<_>>()
+        };
+        let required = asked(false);
+        if required.is_empty() { asked(true) } else { required }
     }
 
     fn owners(&self, role: KeyRole) -> usize {

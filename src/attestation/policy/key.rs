@@ -5,7 +5,7 @@ use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PolicyError, Window};
+use super::{PolicyError, Window, pattern::patterns};
 use crate::{
     attestation::signature::TrustedKey,
     id::{MAX_ID_BYTES, WorkerId},
@@ -105,7 +105,9 @@ pub struct ScopedKey {
     /// Under which predicate types. Not asked for egress proxies, whose bindings are no statements.
     #[serde(default)]
     pub predicates: Vec<String>,
-    /// For builders: which `builder.id` it may speak for.
+    /// For builders: which `builder.id` it may speak for. An exact text, or a pattern in which `*` stands for whole
+    /// segments: `https://ci.example/b@*` for any version, `https://ci.example/b@v1.*`, `https://ci.example/*` for all
+    /// below.
     #[serde(default)]
     pub builders: Vec<String>,
     /// When.
@@ -131,6 +133,11 @@ impl ScopedKey {
         self.predicates.iter().any(|allowed| allowed == predicate)
     }
 
+    /// Whether the key may speak for the builder of this id.
+    pub(crate) fn speaks_for(&self, builder: &str) -> bool {
+        super::pattern::any(&self.builders, builder)
+    }
+
     pub(super) fn check(&self) -> Result<(), PolicyError> {
         if self.roles.is_empty() || self.roles.len() > 8 {
             return Err(PolicyError::new("a scoped key has at least one role, each once"));
@@ -143,6 +150,7 @@ impl ScopedKey {
         if self.predicates.iter().chain(&self.builders).any(|text| text.is_empty() || text.len() > 256) {
             return Err(PolicyError::new("a predicate type or a builder id has 1 to 256 bytes"));
         }
+        patterns(&self.builders)?;
         if !self.window.is_possible() {
             return Err(PolicyError::new("a window begins before it ends"));
         }

@@ -4,7 +4,10 @@ use alloc::{format, string::String, vec::Vec};
 
 use super::{AttestationPolicyForm, KeyRole, ReferenceSet, Rule};
 use crate::{
-    attestation::evidence::{EVIDENCE_PREDICATE, EvidenceForm},
+    attestation::{
+        appraisal::Measurement,
+        evidence::{EVIDENCE_PREDICATE, EvidenceForm},
+    },
     code::{self, Code, Coded},
     time::{Millis, Wall},
 };
@@ -71,6 +74,7 @@ pub(super) fn run(form: &AttestationPolicyForm, now: Wall) -> Vec<Warning> {
     }
     capabilities(form, &mut warn);
     egress(form, &mut warn);
+    provenance(form, now, &mut warn);
     keys(form, now, &mut warn);
     warnings
 }
@@ -123,6 +127,38 @@ fn egress(form: &AttestationPolicyForm, warn: &mut dyn FnMut(Code, String)) {
                 );
             }
         }
+    }
+}
+
+fn provenance(form: &AttestationPolicyForm, now: Wall, warn: &mut dyn FnMut(Code, String)) {
+    for identity in &form.identities {
+        let name = &identity.owner;
+        if identity.builders.is_empty() || identity.predicates.is_empty() {
+            warn(
+                code::LINT_UNREACHABLE,
+                format!("identities: {name} may sign nothing, or speak for no builder"),
+            );
+        }
+        if identity.window.end() <= now {
+            warn(code::LINT_EXPIRED, format!("identities: {name} has expired"));
+        }
+    }
+    let Some(rule) = &form.provenance else {
+        if !form.identities.is_empty() {
+            warn(code::LINT_UNREACHABLE, "identities: provenance is not asked for".into());
+        }
+        return;
+    };
+    if !rule.of.is_empty() {
+        return;
+    }
+    let asked = form.vouched(rule);
+    for what in [Measurement::Image, Measurement::Build].into_iter().filter(|what| !asked.contains(what)) {
+        let name = what.name();
+        warn(
+            code::LINT_WAIVED,
+            format!("provenance: {name} is waived, so no builder is asked for it; name it in `of` to ask"),
+        );
     }
 }
 

@@ -21,7 +21,7 @@
 //!      "roles": ["egress_proxy"], "workers": ["*"]},
 //!     {"key": {"keyid": "ci", "algorithm": "ed25519", "owner": "ci",
 //!              "public_key": "ca93ac1705187071d67b83c7ff0efe8108e8ec4530575d7726879333dbdabe7c"},
-//!      "roles": ["builder"], "predicates": ["https://slsa.dev/provenance/v1"], "builders": ["https://ci.example/1"]}
+//!      "roles": ["builder"], "predicates": ["https://slsa.dev/provenance/v1"], "builders": ["https://ci.example/1", "https://ci.example/2@*"]}
 //!   ],
 //!   "threshold": 1,
 //!   "image": {"require": {
@@ -38,7 +38,16 @@
 //!     "trusted": ["tool:hash", "os:linux"]},
 //!   "egress": {"require": {
 //!     "policies": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}},
-//!   "provenance": {"threshold": 1},
+//!   "provenance": {"threshold": 1, "of": ["image", "build"],
+//!     "build_types": ["https://ci.example/types/image@*"],
+//!     "sources": ["https://git.example/acme/app@refs/tags/*"],
+//!     "parameters": {"expected": {"/profile": ["release"]}, "others": "refuse"},
+//!     "max_bytes": 262144},
+//!   "identities": [{
+//!     "issuer": "https://token.actions.githubusercontent.com", "owner": "ci",
+//!     "repositories": ["https://github.com/acme/app"], "refs": ["refs/tags/*"],
+//!     "workflows": ["https://github.com/acme/app/.github/workflows/release.yml@*"],
+//!     "predicates": ["https://slsa.dev/provenance/v1"], "builders": ["https://github.com/actions/runner/*"]}],
 //!   "revoked": {"workers": ["team-a-9"], "devices": [], "certificates": [], "keys": []},
 //!   "limits": {"bytes": 65536, "depth": 32, "signatures": 16, "capabilities": 64, "id_bytes": 128}
 //! }
@@ -47,21 +56,26 @@
 //! # assert_eq!(policy.check_keys(&leasehold::attestation::signature::DefaultVerifier), Ok(()));
 //! ```
 
+mod error;
 mod form;
 mod key;
 mod lint;
+pub(crate) mod pattern;
+mod provenance;
 mod reference;
 mod rule;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    error::PolicyError,
     form::{
-        AttestationPolicyForm, Authority, CapabilityRules, EgressRule, ProtocolRule, ProvenanceRule,
-        Revocations, TimeRules, WitRequirement,
+        AttestationPolicyForm, Authority, CapabilityRules, EgressRule, ProtocolRule, Revocations, TimeRules,
+        WitRequirement,
     },
     key::{KeyRole, MAX_POLICY_KEYS, ScopedKey, WorkerPattern},
     lint::Warning,
+    provenance::{OtherParameters, ParameterRule, ProvenanceRule, ScopedIdentity},
     reference::{MAX_REFERENCES, ReferenceSet, ReferenceValue, Standing},
     rule::{Label, Rule, Window},
 };
@@ -70,34 +84,9 @@ use crate::{
         signature::{KeyError, SignatureVerifier},
         strict::{self, Limits, StrictError},
     },
-    code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
     time::Wall,
 };
-
-/// A policy that contradicts itself, with the rule that it breaks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attestation policy: {rule}")]
-pub struct PolicyError {
-    rule: &'static str,
-}
-
-impl PolicyError {
-    pub(super) const fn new(rule: &'static str) -> Self {
-        Self { rule }
-    }
-
-    /// The rule that does not hold.
-    pub const fn rule(&self) -> &'static str {
-        self.rule
-    }
-}
-
-impl Coded for PolicyError {
-    fn code(&self) -> Code {
-        code::ATTESTATION_POLICY_INVALID
-    }
-}
 
 /// A validated policy. Cannot be invalid: the only ways in are [`TryFrom`] its form, and serde, which takes the same
 /// way.
@@ -126,11 +115,7 @@ impl TryFrom<AttestationPolicyForm> for AttestationPolicy {
 
     fn try_from(form: AttestationPolicyForm) -> Result<Self, PolicyError> {
         form.check()?;
-        // The form is lists, numbers and texts alone: writing it cannot fail, and its bytes are its identity.
-        let bytes =
-            postcard::to_allocvec(&form).map_err(|_| PolicyError::new("a policy can be written down"))?;
-        let digest = FieldHasher::new("attestation-policy.v1").field(&bytes).finish();
-        Ok(Self { form, digest })
+        Ok(Self::held_before(form))
     }
 }
 
@@ -141,6 +126,14 @@ impl From<AttestationPolicy> for AttestationPolicyForm {
 }
 
 impl AttestationPolicy {
+    /// A policy that was checked when it came into force, by whatever rules then held.
+    pub(crate) fn held_before(form: AttestationPolicyForm) -> Self {
+        // The form is lists, numbers and texts alone: writing it cannot fail, and its bytes are its identity.
+        let bytes = postcard::to_allocvec(&form).unwrap_or_default();
+        let digest = FieldHasher::new("attestation-policy.v1").field(&bytes).finish();
+        Self { form, digest }
+    }
+
     /// Reads a policy from JSON, strictly and within [`Limits::POLICY`].
     ///
     /// # Errors

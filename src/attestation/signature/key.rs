@@ -9,6 +9,7 @@ use core::{
 
 use serde::{Deserialize, Serialize};
 
+use super::{Algorithm, form};
 use crate::{
     code::{self, Code, Coded},
     digest::{FieldHasher, Sha256Digest},
@@ -17,48 +18,12 @@ use crate::{
 /// The longest key id or owner name, in bytes.
 pub const MAX_LABEL_BYTES: usize = 128;
 
-/// How a key signs. P-256 signatures travel in two encodings, so the key names its own and nothing is guessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Algorithm {
-    /// Ed25519 (RFC 8032). The key is its 32 bytes, the signature 64.
-    #[serde(rename = "ed25519")]
-    Ed25519,
-    /// ECDSA over P-256 with SHA-256, signatures as ASN.1 DER (RFC 3279 section 2.2.3). The key is its
-    /// SubjectPublicKeyInfo with an uncompressed point: 91 bytes.
-    #[serde(rename = "p256-der")]
-    P256Der,
-    /// ECDSA over P-256 with SHA-256, signatures as r and s of 32 bytes each (IEEE P1363). The key as for
-    /// [`Algorithm::P256Der`].
-    #[serde(rename = "p256-p1363")]
-    P256P1363,
-}
-
-impl Algorithm {
-    /// The longest signature that this algorithm makes, in bytes.
-    pub const fn max_signature_bytes(self) -> usize {
-        match self {
-            Self::Ed25519 | Self::P256P1363 => 64,
-            Self::P256Der => 72,
-        }
-    }
-
-    /// The algorithm's name in documents.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ed25519 => "ed25519",
-            Self::P256Der => "p256-der",
-            Self::P256P1363 => "p256-p1363",
-        }
-    }
-}
-
 /// Why bytes are not a key that can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// Not the one encoding that the algorithm has here.
-    #[error("not a public key of the form that {} takes", .0.as_str())]
+    #[error("a public key of {} is {}; in documents as lowercase hex, or as PEM", .0.as_str(), .0.key_form())]
     Malformed(Algorithm),
     /// A point of small order: it has signatures that hold for any message.
     #[error("a weak key: it has signatures that hold for any message")]
@@ -84,12 +49,6 @@ impl Coded for KeyError {
         }
     }
 }
-
-/// DER of a P-256 SubjectPublicKeyInfo up to its uncompressed point (RFC 5480 section 2).
-const P256_SPKI: [u8; 27] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
-    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
-];
 
 /// The y coordinates, little endian, of the points of order 1, 2, 4 and 8 of edwards25519. Either sign bit may
 /// stand on top.
@@ -120,14 +79,11 @@ impl PublicKey {
     /// [`KeyError::Malformed`] for another length, another header, a compressed point, or an Ed25519 key whose
     /// coordinate is not reduced; [`KeyError::Weak`] for an Ed25519 key of small order.
     pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, KeyError> {
-        match algorithm {
-            Algorithm::Ed25519 => check_ed25519(bytes)?,
-            Algorithm::P256Der | Algorithm::P256P1363 => {
-                let point = bytes.strip_prefix(&P256_SPKI).map(<[u8]>::len);
-                if point != Some(64) {
-                    return Err(KeyError::Malformed(algorithm));
-                }
-            }
+        if !form::is_well_formed(algorithm, bytes) {
+            return Err(KeyError::Malformed(algorithm));
+        }
+        if algorithm == Algorithm::Ed25519 {
+            check_ed25519(bytes)?;
         }
         Ok(Self {
             algorithm,
@@ -135,7 +91,7 @@ impl PublicKey {
             #[cfg(feature = "ed25519")]
             point: match algorithm {
                 Algorithm::Ed25519 => ed25519_dalek::VerifyingKey::try_from(bytes).ok().map(Arc::new),
-                Algorithm::P256Der | Algorithm::P256P1363 => None,
+                _ => None,
             },
         })
     }
@@ -161,13 +117,9 @@ impl PublicKey {
         &self.bytes
     }
 
-    /// The identity of the key: equal for one key under two ids, and for the two encodings of P-256 signatures.
+    /// The identity of the key: equal for one key under two ids, and under two encodings or schemes of its signatures.
     pub fn fingerprint(&self) -> Sha256Digest {
-        let family: &[u8] = match self.algorithm {
-            Algorithm::Ed25519 => b"ed25519",
-            Algorithm::P256Der | Algorithm::P256P1363 => b"p256",
-        };
-        FieldHasher::new("public-key.v1").field(family).field(&self.bytes).finish()
+        FieldHasher::new("public-key.v1").field(self.algorithm.family()).field(&self.bytes).finish()
     }
 }
 
@@ -221,7 +173,8 @@ impl fmt::Debug for PublicKey {
 /// A key that somebody trusts: the key, the id that it is called by, and who holds it. Plain data: it can live in a
 /// hashed state, and two of them compare by content.
 ///
-/// In documents: `{"keyid":"...","algorithm":"ed25519","public_key":"lowercase hex","owner":"..."}`.
+/// In documents: `{"keyid":"...","algorithm":"ed25519","public_key":"lowercase hex","owner":"..."}`. In place of hex,
+/// `public_key` may be PEM (`-----BEGIN PUBLIC KEY-----`).
 ///
 /// ```
 /// use leasehold::attestation::signature::{Algorithm, TrustedKey};
@@ -288,12 +241,16 @@ impl TrustedKey {
 impl TryFrom<TrustedKeyForm> for TrustedKey {
     type Error = KeyError;
 
-    fn try_from(form: TrustedKeyForm) -> Result<Self, KeyError> {
-        if form.public_key.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(KeyError::Malformed(form.algorithm));
-        }
-        let bytes = hex::decode(&form.public_key).map_err(|_| KeyError::Malformed(form.algorithm))?;
-        Self::new(&form.keyid, form.algorithm, &bytes, &form.owner)
+    fn try_from(document: TrustedKeyForm) -> Result<Self, KeyError> {
+        let TrustedKeyForm { keyid, algorithm, public_key, owner } = document;
+        let bytes = if form::looks_like_pem(&public_key) {
+            form::from_pem(algorithm, &public_key)
+        } else if public_key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            None
+        } else {
+            hex::decode(&public_key).ok()
+        };
+        Self::new(&keyid, algorithm, &bytes.ok_or(KeyError::Malformed(algorithm))?, &owner)
     }
 }
 
@@ -312,7 +269,7 @@ impl From<TrustedKey> for TrustedKeyForm {
 mod tests {
     use alloc::{string::ToString, vec::Vec};
 
-    use super::*;
+    use super::{form::P256_SPKI, *};
 
     /// ATTACKS A11: every encoding of a point of small order, reduced or not, with either sign.
     #[test]

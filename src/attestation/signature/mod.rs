@@ -3,12 +3,15 @@
 //! The algorithm of a signature, and its encoding, are named by the trusted key and never by the message. Keys are
 //! checked when they are built, without any back end: their form, their length, and that they are not weak.
 
+mod algorithm;
+mod form;
 mod key;
 mod signer;
 mod verifier;
 
 pub use self::{
-    key::{Algorithm, KeyError, MAX_LABEL_BYTES, PublicKey, TrustedKey},
+    algorithm::Algorithm,
+    key::{KeyError, MAX_LABEL_BYTES, PublicKey, TrustedKey},
     signer::{Signer, SignerError},
     verifier::{DefaultVerifier, SignatureVerifier},
 };

@@ -83,6 +83,12 @@ impl StrictErrorKind {
     }
 }
 
+impl core::fmt::Display for StrictErrorKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
 impl Coded for StrictError {
     fn code(&self) -> Code {
         match self.kind {

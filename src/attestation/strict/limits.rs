@@ -50,6 +50,17 @@ impl Limits {
         object: true,
     };
 
+    /// For provenance, which its builders make as long as they like: an object of at most 4 MiB, 32 deep, 256 Ki members
+    /// and elements in all. A policy says how much of that it takes.
+    pub const PROVENANCE: Self = Self {
+        bytes: 4 << 20,
+        depth: 32,
+        members: 256 << 10,
+        string: 4 << 20,
+        numbers: Numbers::Finite,
+        object: true,
+    };
+
     /// For policies of operators: an object of at most 4 MiB, 32 deep, 128 Ki members and elements, strings of
     /// at most 4 KiB, integers only.
     pub const POLICY: Self = Self {
@@ -60,6 +71,9 @@ impl Limits {
         numbers: Numbers::Integers,
         object: true,
     };
+
+    /// For policies that list a million hosts: as [`Limits::POLICY`], with at most 512 MiB and 16 Mi members and elements.
+    pub const LARGE_POLICY: Self = Self { bytes: 512 << 20, members: 16 << 20, ..Self::POLICY };
 
     /// At most `bytes` in the document; never more than before.
     #[must_use]

@@ -12,6 +12,7 @@ mod number;
 mod objects;
 mod outline;
 mod scan;
+mod sink;
 mod unescape;
 
 use serde::de::DeserializeOwned;
@@ -67,4 +68,12 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<(), StrictError> {
 pub fn read<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, StrictError> {
     scan::run(bytes, &limits.top_object(), &mut ())?;
     objects::fill(bytes)
+}
+
+/// Fills a type from bytes that [`check`] accepted. A failure comes with serde's words, for people who write the document.
+#[cfg(feature = "std")]
+pub(crate) fn fill_explained<T: DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<T, (StrictError, alloc::string::String)> {
+    objects::fill_explained(bytes)
 }

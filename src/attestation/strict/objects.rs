@@ -11,9 +11,28 @@ use super::{StrictError, StrictErrorKind};
 
 /// Reads a `T` from bytes that the scanner accepted.
 pub(super) fn fill<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StrictError> {
+    attempt(bytes).map_err(|error| shape(bytes, &error))
+}
+
+/// As [`fill`]; a failure comes with serde's words, which may repeat parts of the document.
+#[cfg(feature = "std")]
+pub(super) fn fill_explained<T: DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<T, (StrictError, alloc::string::String)> {
+    attempt(bytes).map_err(|error| {
+        let words = alloc::format!("{error}");
+        let place = alloc::format!(" at line {} column {}", error.line(), error.column());
+        (shape(bytes, &error), words.strip_suffix(&place).unwrap_or(&words).into())
+    })
+}
+
+fn attempt<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(ObjectsOnly(&mut reader)).and_then(|value| reader.end().map(|()| value));
-    value.map_err(|error| StrictError::new(StrictErrorKind::Shape, offset(bytes, &error)))
+    T::deserialize(ObjectsOnly(&mut reader)).and_then(|value| reader.end().map(|()| value))
+}
+
+fn shape(bytes: &[u8], error: &serde_json::Error) -> StrictError {
+    StrictError::new(StrictErrorKind::Shape, offset(bytes, error))
 }
 
 /// The offset that serde_json means by a line and a column.

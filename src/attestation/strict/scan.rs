@@ -6,7 +6,7 @@ use super::{
     Limits, StrictError, StrictErrorKind as Kind,
     keys::{Keys, ObjectKeys},
     number,
-    outline::{Kind as Value, Sink},
+    sink::{Kind as Value, Sink},
     unescape::unescape,
 };
 

@@ -1,4 +1,5 @@
-//! What time brings: deadlines, retention, silence, and handing over what waits. Bounded work for each call.
+//! What time brings: deadlines, retention and silence, and handing over waiting requests. Each call does
+//! bounded work.
 
 use alloc::vec::Vec;
 
@@ -17,22 +18,22 @@ use crate::{
 
 use super::Decision;
 
-/// Whether there is more to do at the same time: accept, then ask again.
+/// Whether more is due at the same time. If so, accept the decision and ask again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "work is left where this says so"]
 #[non_exhaustive]
 pub enum More {
-    /// Nothing is left now.
+    /// Nothing more is due.
     Done,
-    /// The bound of one call was reached.
+    /// The bound of one call was reached, and more may be due.
     More,
 }
 
 impl DispatchState {
-    /// Ends requests whose deadline has passed, forgets those whose retention is over, and closes the streams of
-    /// silent devices: at most `max_per_call` transitions. Where nothing is due, the cost is O(1).
+    /// Ends requests whose deadline has passed, forgets requests whose retention has ended, and closes the
+    /// streams of silent devices: at most `max_per_call` transitions. If nothing is due, the cost is O(1).
     ///
-    /// Ask this first, until it is done, and then [`decide_sends`](Self::decide_sends) at the same time.
+    /// Call this until it is done, and then [`decide_sends`](Self::decide_sends) at the same time.
     pub fn decide_due(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
         let at = self.at(now);
         let most = self.policy.per_call();
@@ -54,13 +55,14 @@ impl DispatchState {
         self.decided(events, more)
     }
 
-    /// Hands waiting requests to devices that have credit and were heard in time, the oldest first: at most
-    /// `max_per_call`. A request whose deadline has passed is never handed over (it ends in
-    /// [`decide_due`](Self::decide_due)). Where nothing waits, the cost is O(1).
+    /// Hands waiting requests to devices that have credit and were heard in time, oldest first: at most
+    /// `max_per_call`. A request whose deadline has passed is never handed over;
+    /// [`decide_due`](Self::decide_due) ends it. If nothing waits, the cost is O(1).
     pub fn decide_sends(&self, live: &DispatchLiveness, now: Now) -> Decision<More> {
         let at = self.at(now);
         let most = self.policy.per_call();
-        // One pass after the other: what is in no cache is then fetched for several devices at once.
+        // Each pass visits all devices before the next begins, so that cache misses of several devices
+        // overlap.
         let mut senders: Vec<Slot> = Vec::with_capacity(self.senders.len().min(most));
         senders.extend(self.senders.iter().map(|(_, slot)| slot).take(most));
         senders.retain(|slot| live.is_fresh(self, *slot, at));
@@ -86,7 +88,7 @@ impl DispatchState {
         self.decided(events, more)
     }
 
-    /// The time at which something is due next, by the hard state and by silence.
+    /// The earliest instant at which something is due, by the requests' timers or by a device's silence.
     pub fn next_due(&self, live: &DispatchLiveness) -> Option<Mono> {
         match (self.next_deadline(), live.next_silence(self)) {
             (Some(deadline), Some(silence)) => Some(deadline.min(silence)),

@@ -1,4 +1,4 @@
-//! What devices say. The device is the one that the endpoint authenticated, never one that a message names.
+//! Messages of devices. The device is the one that the endpoint authenticated; no message names it.
 
 use alloc::{vec, vec::Vec};
 
@@ -19,7 +19,7 @@ use crate::{
 
 use super::Decision;
 
-/// Which delivery a message is about.
+/// The delivery that a message is about.
 struct About<'a> {
     incarnation: Incarnation,
     request: &'a RequestId,
@@ -27,12 +27,12 @@ struct About<'a> {
 }
 
 impl DispatchState {
-    /// Decides about a message of `device`, whose certificate was judged for this connection.
+    /// Decides a message of `device`, whose certificate was checked for this connection.
     ///
     /// # Errors
-    /// [`DispatchError`]: the device is unknown, revoked or not connected, the message comes from an older
-    /// incarnation, or it is about a request that is not in this device's hands in this delivery. Nothing changes,
-    /// and a request that has ended stays as it ended (invariant 14).
+    /// [`DispatchError`]: the device is unknown, revoked or not connected, the message is of an older
+    /// incarnation, or this device does not hold the request in this delivery. Nothing changes, and a request
+    /// that has ended keeps its final state (invariant 14).
     pub fn decide_device(
         &self,
         now: Now,
@@ -65,10 +65,11 @@ impl DispatchState {
         Ok(self.decided(events, ()).heard(device))
     }
 
-    /// The stream of `device` ended. What it has in hand stays in its hand until the deadline.
+    /// Notes that the stream of `device` ended. The device keeps the requests that it was given until their
+    /// deadline.
     ///
     /// # Errors
-    /// [`DispatchError::NotConnected`] where this incarnation has no stream open.
+    /// [`DispatchError::NotConnected`] if this incarnation has no open stream.
     pub fn disconnect(
         &self,
         device: &DeviceId,
@@ -110,8 +111,9 @@ impl DispatchState {
         Ok(vec![DispatchEvent::DeviceWindow { device: device.id.clone(), window }])
     }
 
-    /// A new stream. The same incarnation gets again what it has in hand, under the same ids; what an older one had
-    /// is lost, because only that agent could have known how far it got.
+    /// Opens a new stream. If the incarnation is the same, its requests are delivered again under the same
+    /// ids. Requests of an older incarnation are lost, because only that agent could have known how far it
+    /// got.
     fn connect(
         &self,
         at: Mono,
@@ -130,7 +132,7 @@ impl DispatchState {
         for record in device.open(&self.requests) {
             let in_hand = record.attempt > 0;
             let end = if record.deadline <= at {
-                // Its time is over; `decide_due` says so, and it is not delivered again.
+                // Its deadline has passed: it is not delivered again, and `decide_due` ends it.
                 continue;
             } else if in_hand && record.incarnation != incarnation {
                 RequestState::Failed(FailReason::Lost)
@@ -161,7 +163,7 @@ impl DispatchState {
         Ok(events)
     }
 
-    /// The open request that a message is about, if it is in this device's hands in this delivery.
+    /// The open request that a message is about, if this device holds it in this delivery.
     fn in_hand(
         &self,
         at: Mono,
@@ -200,7 +202,7 @@ impl DispatchState {
         let awaited = record.state == RequestState::AwaitingLocalMediation;
         let approved = record.mediation == Mediation::Approved;
         match step {
-            // Said again after a redelivery.
+            // The agent repeats this step after a redelivery.
             MediationStep::Awaiting if awaited || approved => Ok(Vec::new()),
             MediationStep::Approved if approved => Ok(Vec::new()),
             MediationStep::Awaiting => Ok(vec![DispatchEvent::MediationAwaited { request }]),

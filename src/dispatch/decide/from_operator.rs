@@ -1,4 +1,4 @@
-//! What operators order: grants, standing, removal.
+//! Orders of operators: grants, standing and removal of devices.
 
 use alloc::{vec, vec::Vec};
 
@@ -20,10 +20,11 @@ use crate::{
 use super::Decision;
 
 impl DispatchState {
-    /// Decides about an order of an operator. One that is already so changes nothing and is no error.
+    /// Decides an order of an operator. An order that changes nothing is accepted.
     ///
     /// # Errors
-    /// [`DispatchError`]: no such device or request, no room for another device, or a removal that would lose
+    /// [`DispatchError`]: there is no such device or request, there is no room for another device, or the
+    /// removal would lose open requests or end a quarantine or revocation.
     /// something.
     pub fn decide_operator(&self, now: Now, order: &DispatchCommand) -> Result<Decision<()>, DispatchError> {
         let at = self.at(now);
@@ -49,7 +50,8 @@ impl DispatchState {
         self.devices.get_by(device.as_str().as_bytes()).ok_or(DispatchError::DeviceUnknown)
     }
 
-    /// Ends the open requests of `device` but those for capabilities in `keep`. Bounded by its queue and its window.
+    /// Ends the open requests of `device`, except those for capabilities in `keep`. Its queue and its window
+    /// bound their number.
     fn reject(
         &self,
         device: &Device,
@@ -82,7 +84,7 @@ impl DispatchState {
         if known.grants == *capabilities {
             return Ok(Vec::new());
         }
-        // What was taken away ends at once, also where the device has it in hand.
+        // Requests for a withdrawn capability end at once, even if the device runs them.
         let mut events = self.reject(known, at, RejectReason::CapabilityWithdrawn, capabilities);
         events.push(granted);
         Ok(events)
@@ -110,7 +112,7 @@ impl DispatchState {
         Ok(events)
     }
 
-    /// Rejects everything that `device` has and closes its stream.
+    /// Rejects every open request of `device` and closes its stream.
     fn expelled(&self, device: &Device, at: Mono, reason: RejectReason) -> Vec<DispatchEvent> {
         let mut events = self.reject(device, at, reason, &CapabilitySet::default());
         if device.session.is_some() {
@@ -124,10 +126,11 @@ impl DispatchState {
         events
     }
 
-    /// What the device registry's acts mean for dispatch. An unknown device has nothing to lose here.
+    /// What an act of the device registry means for dispatch. A device that is unknown here has nothing to
+    /// lose.
     ///
     /// # Errors
-    /// [`DispatchError::Quarantined`] for the removal of a device that is not trusted.
+    /// [`DispatchError::Quarantined`] if a quarantined device would be removed.
     pub(crate) fn expel(
         &self,
         now: Now,
@@ -153,7 +156,7 @@ impl DispatchState {
 
     fn remove(&self, device: &DeviceId) -> Result<Vec<DispatchEvent>, DispatchError> {
         let known = self.known(device)?;
-        // Forgetting a device that is not trusted would be a way out of quarantine and revocation.
+        // Removing a device that is not trusted would end its quarantine or revocation.
         if known.standing.revoked {
             return Err(DispatchError::Revoked);
         }

@@ -1,4 +1,4 @@
-//! What clients ask: enqueue, cancel, collect.
+//! Requests of clients: enqueue, cancel, collect.
 
 use alloc::{vec, vec::Vec};
 
@@ -8,7 +8,7 @@ use crate::{
     capability::CapabilityName,
     digest::{FieldHasher, Sha256Digest},
     dispatch::{
-        error::DispatchError,
+        error::{DispatchError, Share},
         event::DispatchEvent,
         held::Held,
         liveness::DispatchLiveness,
@@ -24,7 +24,8 @@ use crate::{
 
 use super::Decision;
 
-/// How many devices a selection looks at before it gives up: stale and full ones cost a look each.
+/// How many devices a selection looks at before it gives up. Devices with full queues are not listed. A
+/// device that has just fallen silent, or on which the client has used its share, costs a look.
 const MAX_CANDIDATES: usize = 64;
 
 /// The answer to an accepted request.
@@ -32,13 +33,13 @@ const MAX_CANDIDATES: usize = 64;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Enqueued {
-    /// The device that it is bound to.
+    /// The device to which the request is bound.
     pub device: DeviceId,
-    /// Its number.
+    /// The number of the request.
     pub number: u64,
     /// The first instant at which a result is too late.
     pub deadline: Mono,
-    /// Whether it was there before: the same id with the same content.
+    /// Whether the request was there before, with the same id and the same content.
     pub repeated: bool,
 }
 
@@ -58,10 +59,10 @@ fn fingerprint(client: &ClientId, ask: &EnqueueRequest) -> Sha256Digest {
 }
 
 impl DispatchState {
-    /// Decides about anything that a client asks.
+    /// Decides any operation of a client.
     ///
     /// # Errors
-    /// Those of [`enqueue`](Self::enqueue), [`cancel`](Self::cancel) and [`collect`](Self::collect).
+    /// The errors of [`enqueue`](Self::enqueue), [`cancel`](Self::cancel) and [`collect`](Self::collect).
     pub fn decide_service(
         &self,
         live: &DispatchLiveness,
@@ -76,14 +77,15 @@ impl DispatchState {
         }
     }
 
-    /// Takes a request and binds it to a device. It is handed over by [`decide_sends`](Self::decide_sends).
+    /// Accepts a request and binds it to a device. [`decide_sends`](Self::decide_sends) hands it over.
     ///
-    /// An id that is remembered with the same content gives the same answer and changes nothing. Cost: O(1) and
-    /// one SHA-256 over the payload; O(log n) of the devices that came back and were not chosen since, for one of them.
+    /// A repeat with the same id and the same content gets the same answer and changes nothing. Cost: O(1)
+    /// and one SHA-256 over the payload. Choosing a device that came back and was not chosen since costs
+    /// O(log n) of such devices.
     ///
     /// # Errors
-    /// [`DispatchError`]: the id means something else, a limit of the request or of the whole is reached, the device
-    /// named is unknown, not granted, not trusted or has no room, or no device can be chosen.
+    /// [`DispatchError`]: the id belongs to other content, a limit is reached, the named device is unknown,
+    /// not granted, not trusted or has no room, or no device can be chosen.
     pub fn enqueue(
         &self,
         live: &DispatchLiveness,
@@ -102,7 +104,8 @@ impl DispatchState {
         if ask.ttl_ms.0 == 0 || ask.ttl_ms > bounds.longest_ttl_ms {
             return Err(DispatchError::Deadline);
         }
-        // The two look-ups do not depend on each other, nor on the digest: both are under way before either is waited for.
+        // The two look-ups depend neither on each other nor on the digest, so both are started before either
+        // is awaited.
         let request = self.requests.kept_hash(ask.request.as_str().as_bytes());
         self.requests.fetch(request);
         let target = match &ask.target {
@@ -126,15 +129,16 @@ impl DispatchState {
             };
             return Ok(self.decided(Vec::new(), answer));
         }
+        let needs = ask.payload.size().saturating_add(u64::from(ask.result_limit));
+        self.within_share(client, needs)?;
         let slot = match target {
-            Some((device, hash)) => self.named(device, hash, &ask.capability)?,
-            None => self.select(live, at, &ask.capability).ok_or(DispatchError::NoDevice)?,
+            Some((device, hash)) => self.named(client, device, hash, &ask.capability)?,
+            None => self.select(live, at, client, &ask.capability).ok_or(DispatchError::NoDevice)?,
         };
         let device = self.devices.get(slot).ok_or(DispatchError::DeviceUnknown)?;
         if self.requests.len() >= usize::try_from(bounds.max_requests).unwrap_or(usize::MAX) {
             return Err(DispatchError::Full);
         }
-        let needs = ask.payload.size().saturating_add(u64::from(ask.result_limit));
         if self.bytes.saturating_add(needs) > bounds.max_total_bytes {
             return Err(DispatchError::FullBytes);
         }
@@ -158,13 +162,38 @@ impl DispatchState {
     }
 
     fn has_room(&self, slot: Slot) -> bool {
-        let most = usize::try_from(self.policy.bounds().max_queue).unwrap_or(usize::MAX);
-        self.devices.get(slot).is_some_and(|device| device.waiting.len() < most)
+        self.devices.get(slot).is_some_and(|device| device.waiting.len() < self.policy.queue())
+    }
+
+    /// Checks whether `client` may hold another request of `needs` bytes.
+    fn within_share(&self, client: &ClientId, needs: u64) -> Result<(), DispatchError> {
+        let bounds = self.policy.bounds();
+        let used = self.clients.get_by(client.as_str().as_bytes());
+        let (requests, bytes) = used.map_or((0, 0), |used| (used.requests, used.bytes));
+        if requests >= bounds.max_client_requests {
+            return Err(DispatchError::ClientShare(Share::Requests));
+        }
+        if bytes.saturating_add(needs) > bounds.max_client_bytes {
+            return Err(DispatchError::ClientShare(Share::Bytes));
+        }
+        Ok(())
+    }
+
+    /// Whether `client` may have another request wait for the device. Only a queue that is longer than a
+    /// share is counted. Cost: O(length of the queue).
+    fn leaves_share(&self, slot: Slot, client: &ClientId) -> bool {
+        let share = usize::try_from(self.policy.bounds().max_client_queue).unwrap_or(usize::MAX);
+        let Some(device) = self.devices.get(slot).filter(|device| device.waiting.len() >= share) else {
+            return true;
+        };
+        let own = device.waiting.iter(&self.requests).filter(|record| record.client == *client);
+        own.take(share).count() < share
     }
 
     /// The device that the client named, if the request may wait for it.
     fn named(
         &self,
+        client: &ClientId,
         device: &DeviceId,
         hash: KeptHash,
         capability: &CapabilityName,
@@ -191,21 +220,30 @@ impl DispatchState {
         if !self.has_room(slot) {
             return Err(DispatchError::QueueFull);
         }
+        if !self.leaves_share(slot, client) {
+            return Err(DispatchError::ClientShare(Share::Queue));
+        }
         Ok(slot)
     }
 
     /// The least recently used device that holds `capability`, was heard in time and has room.
-    fn select(&self, live: &DispatchLiveness, at: Mono, capability: &CapabilityName) -> Option<Slot> {
+    fn select(
+        &self,
+        live: &DispatchLiveness,
+        at: Mono,
+        client: &ClientId,
+        capability: &CapabilityName,
+    ) -> Option<Slot> {
         let ready = self.ready.holders(capability).map(|(_, slot)| slot);
-        let usable = |slot: &Slot| live.is_fresh(self, *slot, at) && self.has_room(*slot);
+        let usable = |slot: &Slot| live.is_fresh(self, *slot, at) && self.leaves_share(*slot, client);
         ready.take(MAX_CANDIDATES).find(usable)
     }
 
     /// Stops a request of `client`.
     ///
     /// # Errors
-    /// [`DispatchError::RequestUnknown`] for none of the client's own, [`DispatchError::RequestFinal`] for one that
-    /// has ended.
+    /// [`DispatchError::RequestUnknown`] if the client has no such request, [`DispatchError::RequestFinal`]
+    /// if the request has ended.
     pub fn cancel(
         &self,
         now: Now,
@@ -227,11 +265,12 @@ impl DispatchState {
         Ok(self.decided(vec![self.ended(record, state, Payload::default(), self.at(now))], ()))
     }
 
-    /// Drops the result of an ended request of `client`; how it ended stays known until its retention is over.
+    /// Discards the result of an ended request of `client`. Its final state is remembered until its retention
+    /// ends.
     ///
     /// # Errors
-    /// [`DispatchError::RequestUnknown`] for none of the client's own, [`DispatchError::RequestNotFinal`] for one
-    /// that has not ended.
+    /// [`DispatchError::RequestUnknown`] if the client has no such request,
+    /// [`DispatchError::RequestNotFinal`] if the request has not ended.
     pub fn collect(&self, client: &ClientId, request: &RequestId) -> Result<Decision<()>, DispatchError> {
         let record = self.own(client, request)?;
         if !record.state.is_final() {

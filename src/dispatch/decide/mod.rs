@@ -25,9 +25,10 @@ mod from_service;
 
 pub use self::{due::More, from_service::Enqueued};
 
-/// What was decided and has not happened yet: events, the answer, and the version that they were decided on.
+/// A decision that has not been accepted: its events, its answer, and the version of the state that it was
+/// made on.
 ///
-/// It can be made here only, and it is of use once: [`DispatchState::accept`].
+/// Only this module creates one, and [`DispatchState::accept`] consumes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing has happened until the decision is accepted"]
 pub struct Decision<A> {
@@ -38,29 +39,29 @@ pub struct Decision<A> {
 }
 
 impl<A> Decision<A> {
-    /// What would happen.
+    /// The events that accepting the decision would fold.
     pub fn events(&self) -> &[DispatchEvent] {
         &self.events
     }
 
-    /// What would be answered.
+    /// The answer.
     pub fn answer(&self) -> &A {
         &self.answer
     }
 
-    /// The journal record of this decision: write it before [`DispatchEffect`]s are acted on. Its form is postcard,
-    /// and [`DispatchState::recover`] reads it.
+    /// The journal record of the decision, in postcard. Write it before acting on its [`DispatchEffect`]s.
+    /// [`DispatchState::recover`] reads it.
     pub fn to_journal(&self) -> Vec<u8> {
         #[derive(Serialize)]
         struct Record<'a> {
             version: u64,
             events: &'a [DispatchEvent],
         }
-        // Writing to memory fails for types only that postcard cannot write, and a test writes each event.
+        // Writing to memory fails only for types that postcard cannot write. A test writes every event.
         postcard::to_allocvec(&Record { version: self.version, events: &self.events }).unwrap_or_default()
     }
 
-    /// What would happen, for a journal that holds more than dispatch.
+    /// The events, for a journal that holds more than dispatch.
     pub(crate) fn into_events(self) -> Vec<DispatchEvent> {
         self.events
     }
@@ -80,22 +81,23 @@ impl<A> Decision<A> {
     }
 }
 
-/// What came of an accepted decision.
+/// The result of an accepted decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "effects are lost when they are not acted on"]
 #[non_exhaustive]
 pub struct Accepted<A> {
-    /// The answer to who asked.
+    /// The answer for the caller.
     pub answer: A,
-    /// What to do, in order, after the events last.
+    /// The effects, in order. Act on them once the events are durable.
     pub effects: Vec<DispatchEffect>,
 }
 
 impl DispatchState {
-    /// Lets `decision` happen: folds its events in and gives what follows from them.
+    /// Accepts `decision`: folds its events and returns its answer and its effects.
     ///
     /// # Errors
-    /// [`DispatchError::StaleDecision`] where the state is not the one that it was decided on; nothing changes.
+    /// [`DispatchError::StaleDecision`] if the state is not the one that the decision was made on. Nothing
+    /// changes then.
     pub fn accept<A>(
         &mut self,
         live: &mut DispatchLiveness,
@@ -105,7 +107,7 @@ impl DispatchState {
         if decision.version != self.version {
             return Err(DispatchError::StaleDecision);
         }
-        // Many events have an effect each, and a single one often none.
+        // Several events usually have an effect each; a single event often has none.
         let events = decision.events.len();
         let mut effects = Vec::with_capacity(if events > 1 { events } else { 0 });
         for event in &decision.events {
@@ -118,14 +120,14 @@ impl DispatchState {
         Ok(Accepted { answer: decision.answer, effects })
     }
 
-    /// Folds `event` in and keeps the soft state in step with it.
+    /// Folds `event` and keeps the soft state consistent with it.
     fn touch(&mut self, live: &mut DispatchLiveness, now: Now, event: &DispatchEvent) {
         live.before(self, event);
         self.evolve(event);
         live.after(self, event, now);
     }
 
-    /// What follows from `event`, which is about to be folded in.
+    /// The effects of `event`, which is about to be folded.
     pub(crate) fn effects_of(&self, event: &DispatchEvent, effects: &mut Vec<DispatchEffect>) {
         match event {
             DispatchEvent::RequestDispatched { request, incarnation, attempt, at } => {
@@ -164,7 +166,7 @@ impl DispatchState {
         }
     }
 
-    /// The time that decisions use: it never runs backwards (invariant 7).
+    /// The time that decisions use. It never goes back (invariant 7).
     pub(crate) fn at(&self, now: Now) -> Mono {
         self.clock.max(now.mono)
     }

@@ -7,105 +7,20 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::{self, Code};
+use crate::code::Code;
+use embedded::Hidden;
 
+mod class;
 mod embedded;
 mod literal;
 mod registry;
 mod segment;
+mod translator;
 
+pub use class::AddressClass;
 pub use literal::{LiteralError, parse_literal};
-pub use registry::{AddressBlock, METADATA, REGISTRY_DATE, blocks};
-
-use embedded::Hidden;
-
-macro_rules! classes {
-    ($($(#[$meta:meta])* $name:ident = $text:literal, $code:ident;)*) => {
-        /// What an address is for. The class of the longest matching block of the registries.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
-        pub enum AddressClass {
-            $($(#[$meta])* $name,)*
-        }
-
-        impl AddressClass {
-            /// The class's text, as `explain` prints it.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The class's stable code.
-            pub const fn code(self) -> Code {
-                match self { $(Self::$name => code::$code,)* }
-            }
-        }
-    };
-}
-
-classes! {
-    /// Globally reachable unicast.
-    Public = "public", EGRESS_ADDRESS_PUBLIC;
-    /// `0.0.0.0` and `::`.
-    Unspecified = "unspecified", EGRESS_ADDRESS_UNSPECIFIED;
-    /// The rest of `0.0.0.0/8`.
-    ThisNetwork = "this_network", EGRESS_ADDRESS_THIS_NETWORK;
-    /// Loopback.
-    Loopback = "loopback", EGRESS_ADDRESS_LOOPBACK;
-    /// RFC 1918.
-    Private = "private", EGRESS_ADDRESS_PRIVATE;
-    /// RFC 6598, between carrier and customer.
-    Shared = "shared", EGRESS_ADDRESS_SHARED;
-    /// Link-local unicast.
-    LinkLocal = "link_local", EGRESS_ADDRESS_LINK_LOCAL;
-    /// RFC 4193.
-    UniqueLocal = "unique_local", EGRESS_ADDRESS_UNIQUE_LOCAL;
-    /// RFC 3879, deprecated.
-    SiteLocal = "site_local", EGRESS_ADDRESS_SITE_LOCAL;
-    /// Cloud metadata services and host agents; see [`METADATA`].
-    Metadata = "metadata", EGRESS_ADDRESS_METADATA;
-    /// Multicast.
-    Multicast = "multicast", EGRESS_ADDRESS_MULTICAST;
-    /// `255.255.255.255`.
-    Broadcast = "broadcast", EGRESS_ADDRESS_BROADCAST;
-    /// Class E, and IPv6 outside global unicast.
-    Reserved = "reserved", EGRESS_ADDRESS_RESERVED;
-    /// IETF protocol assignments.
-    Protocol = "protocol_assignment", EGRESS_ADDRESS_PROTOCOL;
-    /// Globally reachable by the registries, and yet nothing that an HTTP client needs: PCP, TURN, AS112, AMT,
-    /// ORCHIDv2, DRIP, DNS-SD.
-    Service = "service", EGRESS_ADDRESS_SERVICE;
-    /// Documentation.
-    Documentation = "documentation", EGRESS_ADDRESS_DOCUMENTATION;
-    /// Benchmarks of network devices.
-    Benchmarking = "benchmarking", EGRESS_ADDRESS_BENCHMARKING;
-    /// Allocations that have ended.
-    Deprecated = "deprecated", EGRESS_ADDRESS_DEPRECATED;
-    /// Discard-only and dummy prefixes.
-    Discard = "discard", EGRESS_ADDRESS_DISCARD;
-    /// SRv6 segment identifiers.
-    SegmentRouting = "segment_routing", EGRESS_ADDRESS_SEGMENT_ROUTING;
-    /// `::/96`.
-    Ipv4Compatible = "ipv4_compatible", EGRESS_ADDRESS_IPV4_COMPATIBLE;
-    /// `::ffff:0:0:0/96`.
-    Ipv4Translated = "ipv4_translated", EGRESS_ADDRESS_IPV4_TRANSLATED;
-    /// `64:ff9b::/96` where the policy does not judge the inner address.
-    Nat64 = "nat64", EGRESS_ADDRESS_NAT64;
-    /// `64:ff9b:1::/48`.
-    Nat64Local = "nat64_local", EGRESS_ADDRESS_NAT64_LOCAL;
-    /// `2002::/16`.
-    SixToFour = "6to4", EGRESS_ADDRESS_SIX_TO_FOUR;
-    /// `2001::/32`.
-    Teredo = "teredo", EGRESS_ADDRESS_TEREDO;
-    /// A public prefix with an ISATAP interface id around a non-public IPv4 address.
-    Isatap = "isatap", EGRESS_ADDRESS_ISATAP;
-}
-
-impl AddressClass {
-    /// Whether this class is under the floor that no policy can declare reachable.
-    const fn is_floor(self) -> bool {
-        matches!(self, Self::Unspecified | Self::Multicast | Self::Broadcast | Self::Metadata)
-    }
-}
+pub use registry::{AddressBlock, METADATA, METADATA_DATE, MetadataAddress, REGISTRY_DATE, blocks};
+pub use translator::Nat64Prefix;
 
 /// How addresses of the NAT64 well-known prefix `64:ff9b::/96` (RFC 6052) are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,13 +49,25 @@ pub struct AddressVerdict {
     /// Under the floor: unspecified, multicast, broadcast or metadata, also when hidden inside. No policy can
     /// declare it reachable.
     pub floor: bool,
+    /// The class that puts it under the floor: its own, or that of an address inside.
+    pub floor_class: Option<AddressClass>,
     /// What a connector dials: the IPv4 address for a mapped one, else the address itself.
     pub pinned: IpAddr,
     /// What was judged: the address inside a mapped one, or inside a NAT64 one where the policy looks there.
     pub judged: IpAddr,
 }
 
-/// Judges `ip`, with NAT64 addresses refused. Cost: two searches of a table of about 60 rows at most.
+/// The translators that reach IPv4 for the own network, as a policy declares them.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Translators<'a> {
+    /// How `64:ff9b::/96` is judged.
+    pub well_known: Nat64,
+    /// Prefixes of its own, none within another.
+    pub prefixes: &'a [Nat64Prefix],
+}
+
+/// Judges `ip`, with NAT64 addresses refused. Cost: a few searches of a table of about 80 rows at most.
 ///
 /// ```
 /// use leasehold::egress::address::{AddressClass, classify};
@@ -150,15 +77,31 @@ pub struct AddressVerdict {
 /// # Ok::<(), core::net::AddrParseError>(())
 /// ```
 pub fn classify(ip: IpAddr) -> AddressVerdict {
-    classify_with(ip, Nat64::Refuse)
+    classify_with(ip, Translators::default())
 }
 
-/// Judges `ip`; `nat64` says what to do with `64:ff9b::/96`.
-pub fn classify_with(ip: IpAddr, nat64: Nat64) -> AddressVerdict {
+/// Judges `ip`. An address behind one of `translators` is judged as the IPv4 address that it reaches.
+pub fn classify_with(ip: IpAddr, translators: Translators<'_>) -> AddressVerdict {
     match ip {
         IpAddr::V4(v4) => of_v4(v4, None, ip),
-        IpAddr::V6(v6) => of_v6(v6, nat64),
+        IpAddr::V6(v6) => of_v6(v6, translators),
     }
+}
+
+/// Every IPv4 address that `ip` may lead to: itself, what it maps to, or what is hidden in it. Behind one of
+/// `translators` that is the one that it reaches; in translator prefixes that nobody declared, one for each layout of
+/// RFC 6052; of a Teredo address, client and server.
+pub fn leads_to(ip: IpAddr, translators: Translators<'_>) -> impl Iterator<Item = Ipv4Addr> {
+    let (own, hidden) = match ip {
+        IpAddr::V4(v4) => (Some(v4), Hidden::default()),
+        IpAddr::V6(v6) => match (v6.to_ipv4_mapped(), reached(v6, translators)) {
+            (Some(inner), _) | (None, Some(Some(inner))) => (Some(inner), Hidden::default()),
+            (None, Some(None)) => (None, Hidden::default()),
+            (None, None) if is_ordinary(v6) => (None, Hidden::default()),
+            (None, None) => (None, embedded::find(v6, segment::class_v6(v6))),
+        },
+    };
+    own.into_iter().chain(hidden.all())
 }
 
 fn of_v4(v4: Ipv4Addr, embedded: Option<Ipv4Addr>, pinned: IpAddr) -> AddressVerdict {
@@ -169,27 +112,46 @@ fn of_v4(v4: Ipv4Addr, embedded: Option<Ipv4Addr>, pinned: IpAddr) -> AddressVer
         public: matches!(class, AddressClass::Public),
         embedded,
         floor: class.is_floor(),
+        floor_class: class.is_floor().then_some(class),
         pinned,
         judged: IpAddr::V4(v4),
     }
 }
 
-fn of_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
-    if segment::is_plain_global(v6) && !embedded::has_isatap_mark(v6) {
-        let ip = IpAddr::V6(v6);
-        let class = AddressClass::Public;
-        let code = class.code();
-        return AddressVerdict {
-            class,
-            code,
-            public: true,
-            embedded: None,
-            floor: false,
-            pinned: ip,
-            judged: ip,
-        };
+/// Global unicast that hides nothing: most of what names lead to.
+fn is_ordinary(v6: Ipv6Addr) -> bool {
+    segment::is_plain_global(v6) && !embedded::has_isatap_mark(v6)
+}
+
+/// What a declared prefix of `translators` reaches for `v6`; see [`Nat64Prefix::reaches`].
+fn reached(v6: Ipv6Addr, translators: Translators<'_>) -> Option<Option<Ipv4Addr>> {
+    translators.prefixes.iter().find_map(|prefix| prefix.reaches(v6))
+}
+
+/// A verdict on `v6` itself.
+fn plain(v6: Ipv6Addr, class: AddressClass, embedded: Option<Ipv4Addr>) -> AddressVerdict {
+    let ip = IpAddr::V6(v6);
+    AddressVerdict {
+        class,
+        code: class.code(),
+        public: matches!(class, AddressClass::Public),
+        embedded,
+        floor: class.is_floor(),
+        floor_class: class.is_floor().then_some(class),
+        pinned: ip,
+        judged: ip,
     }
-    of_special_v6(v6, nat64)
+}
+
+fn of_v6(v6: Ipv6Addr, translators: Translators<'_>) -> AddressVerdict {
+    if translators.prefixes.is_empty() && is_ordinary(v6) {
+        return plain(v6, AddressClass::Public, None);
+    }
+    match (segment::class_v6(v6), reached(v6, translators)) {
+        (AddressClass::Metadata, _) | (_, None) => of_special_v6(v6, translators.well_known),
+        (_, Some(Some(inner))) => of_v4(inner, Some(inner), IpAddr::V6(v6)),
+        (_, Some(None)) => plain(v6, AddressClass::Nat64, None),
+    }
 }
 
 fn of_special_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
@@ -199,24 +161,21 @@ fn of_special_v6(v6: Ipv6Addr, nat64: Nat64) -> AddressVerdict {
     }
     let mut class = segment::class_v6(v6);
     let hidden = embedded::find(v6, class);
-    let shown = hidden.shown();
-    if let (AddressClass::Nat64, Nat64::JudgeInner, Some(inner)) = (class, nat64, shown) {
+    if let (AddressClass::Nat64, Nat64::JudgeInner, Some(inner)) = (class, nat64, hidden.shown) {
         return of_v4(inner, Some(inner), IpAddr::V6(v6));
     }
-    if let (Hidden::Isatap(inner), AddressClass::Public) = (hidden, class)
+    if let (true, AddressClass::Public, Some(inner)) = (hidden.isatap, class, hidden.shown)
         && !matches!(segment::class_v4(inner), AddressClass::Public)
     {
         class = AddressClass::Isatap;
     }
-    AddressVerdict {
-        class,
-        code: class.code(),
-        public: matches!(class, AddressClass::Public),
-        embedded: shown,
-        floor: class.is_floor() || hidden.all().any(|inner| segment::class_v4(inner).is_floor()),
-        pinned: IpAddr::V6(v6),
-        judged: IpAddr::V6(v6),
-    }
+    let mut verdict = plain(v6, class, hidden.shown);
+    // What is reached by declaration only may lie behind a translator that nobody declared.
+    let carried = (!verdict.public && translator::may_carry_metadata(v6)).then_some(AddressClass::Metadata);
+    let inside = || hidden.all().map(segment::class_v4).find(|inner| inner.is_floor());
+    verdict.floor_class = verdict.floor_class.or(carried).or_else(inside);
+    verdict.floor = verdict.floor_class.is_some();
+    verdict
 }
 
 #[cfg(test)]

@@ -116,26 +116,54 @@ pub(super) const V6: &[AddressBlock] = &[
     block(v6([0x2000, 0, 0, 0, 0, 0, 0, 0]), 3, Public, "Global Unicast", "RFC 4291, section 2.5.4", false),
 ];
 
-/// Cloud metadata services and host agents, with who serves them there. They give credentials to whoever asks.
+/// The date of the providers' documentation that [`METADATA`] follows.
+pub const METADATA_DATE: &str = "2026-11-30";
+
+/// One address of a cloud metadata service or host agent.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct MetadataAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Who serves what there.
+    pub service: &'static str,
+    /// Where that is documented.
+    pub source: &'static str,
+}
+
+const fn serves(address: IpAddr, service: &'static str, source: &'static str) -> MetadataAddress {
+    MetadataAddress { address, service, source }
+}
+
+/// Cloud metadata services and host agents. They give credentials, names or time to whoever asks.
 ///
 /// `168.63.129.16` lies in ordinary public space; the others are in non-public blocks, and their place here
 /// puts them under the floor.
 #[rustfmt::skip]
-pub const METADATA: &[(IpAddr, &str)] = &[
-    (v4(169, 254, 169, 254), "AWS, GCP, Azure, Oracle, OpenStack, DigitalOcean, Hetzner, IBM"),
-    (v4(169, 254, 170, 2), "AWS ECS task credentials"),
-    (v4(169, 254, 170, 23), "AWS EKS pod identity"),
-    (v4(169, 254, 169, 253), "AWS VPC resolver"),
-    (v4(169, 254, 169, 252), "GKE metadata server"),
-    (v4(169, 254, 42, 42), "Scaleway"),
-    (v4(169, 254, 0, 23), "Tencent"),
-    (v4(169, 254, 169, 250), "Rancher"),
-    (v4(100, 100, 100, 200), "Alibaba"),
-    (v4(192, 0, 0, 192), "Oracle classic"),
-    (v4(168, 63, 129, 16), "Azure WireServer"),
-    (v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]), "Scaleway"),
-    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]), "AWS"),
-    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]), "AWS EKS pod identity"),
-    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253]), "AWS VPC resolver"),
-    (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]), "GCP"),
+pub const METADATA: &[MetadataAddress] = &[
+    serves(v4(169, 254, 169, 254), "instance metadata: AWS, GCP, Azure, Oracle, OpenStack, DigitalOcean, Hetzner, IBM, Exoscale, Akamai, Vultr, Huawei, Yandex", "the providers' guides to instance metadata"),
+    serves(v4(169, 254, 170, 2), "AWS ECS task credentials", "Amazon ECS Developer Guide, task IAM role"),
+    serves(v4(169, 254, 170, 23), "AWS EKS pod identity", "Amazon EKS User Guide, EKS Pod Identity agent"),
+    serves(v4(169, 254, 169, 253), "AWS VPC resolver", "Amazon VPC User Guide, Amazon DNS server"),
+    serves(v4(169, 254, 169, 123), "AWS time service", "Amazon EC2 User Guide, Amazon Time Sync Service"),
+    serves(v4(169, 254, 169, 249), "AWS Windows activation", "Amazon EC2 User Guide, Windows activation"),
+    serves(v4(169, 254, 169, 250), "AWS Windows activation; Rancher metadata", "Amazon EC2 User Guide, Windows activation; Rancher 1.6 metadata service"),
+    serves(v4(169, 254, 169, 251), "AWS Windows activation", "Amazon EC2 User Guide, Windows activation"),
+    serves(v4(169, 254, 169, 252), "GKE metadata server", "GKE documentation, Workload Identity Federation"),
+    serves(v4(169, 254, 42, 42), "Scaleway metadata", "Scaleway documentation, instance metadata"),
+    serves(v4(169, 254, 0, 23), "Tencent Cloud metadata", "Tencent Cloud CVM documentation, viewing instance metadata"),
+    serves(v4(100, 100, 100, 200), "Alibaba Cloud metadata", "Alibaba Cloud ECS User Guide, instance metadata"),
+    serves(v4(100, 96, 0, 96), "Volcengine metadata", "Volcengine ECS documentation, instance metadata"),
+    serves(v4(192, 0, 0, 192), "Oracle Cloud Classic metadata", "Oracle Cloud Infrastructure Classic, instance metadata"),
+    serves(v4(168, 63, 129, 16), "Azure WireServer", "Azure documentation, What is IP address 168.63.129.16"),
+    serves(v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]), "Scaleway metadata", "Scaleway documentation, instance metadata"),
+    serves(v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]), "AWS instance metadata", "Amazon EC2 User Guide, Retrieve instance metadata"),
+    serves(v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]), "AWS EKS pod identity", "Amazon EKS User Guide, EKS Pod Identity agent"),
+    serves(v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253]), "AWS VPC resolver", "Amazon VPC User Guide, Amazon DNS server"),
+    serves(v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123]), "AWS time service", "Amazon EC2 User Guide, Amazon Time Sync Service"),
+    serves(v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]), "GCP metadata", "Compute Engine documentation, View and query VM metadata"),
+    serves(v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "Oracle Cloud metadata", "Oracle Cloud SDKs, instance principals"),
+    serves(v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]), "Akamai (Linode) metadata", "Akamai Cloud documentation, Use the Metadata service API"),
+    serves(v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200]), "Alibaba Cloud metadata", "cloud-init, data source AliYun"),
+    serves(v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "OpenStack and Akamai metadata", "OpenStack Neutron documentation, metadata over IPv6"),
 ];

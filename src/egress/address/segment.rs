@@ -84,7 +84,7 @@ const fn of_width(ip: IpAddr, width: u32) -> bool {
 const fn class_at(blocks: &[AddressBlock], point: u128, width: u32) -> AddressClass {
     let mut at = 0;
     while at < METADATA.len() {
-        if of_width(METADATA[at].0, width) && number(METADATA[at].0) == point {
+        if of_width(METADATA[at].address, width) && number(METADATA[at].address) == point {
             return AddressClass::Metadata;
         }
         at += 1;
@@ -133,7 +133,7 @@ const fn flatten<const N: usize>(blocks: &[AddressBlock], width: u32) -> Segment
         let (network, prefix) = if at < blocks.len() {
             (blocks[at].network, blocks[at].prefix_len)
         } else {
-            (METADATA[at - blocks.len()].0, width as u8)
+            (METADATA[at - blocks.len()].address, width as u8)
         };
         if of_width(network, width) {
             let first = number(network);
@@ -174,8 +174,11 @@ const fn special_octets() -> [bool; 256] {
     let mut special = [false; 256];
     let mut at = 0;
     while at < V4.len() + METADATA.len() {
-        let (network, prefix) =
-            if at < V4.len() { (V4[at].network, V4[at].prefix_len) } else { (METADATA[at - V4.len()].0, 32) };
+        let (network, prefix) = if at < V4.len() {
+            (V4[at].network, V4[at].prefix_len)
+        } else {
+            (METADATA[at - V4.len()].address, 32)
+        };
         if of_width(network, 32) {
             let last = last_of(number(network), prefix, 32) >> 24;
             let mut octet = number(network) >> 24;
@@ -206,7 +209,7 @@ const fn special_segments() -> [u64; 128] {
         let (network, prefix) = if at < V6.len() {
             (V6[at].network, V6[at].prefix_len)
         } else {
-            (METADATA[at - V6.len()].0, 128)
+            (METADATA[at - V6.len()].address, 128)
         };
         if is_within_global(network, prefix) {
             let segment = (number(network) >> 112) as usize & 0x1fff;

@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::code;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -26,7 +27,7 @@ fn from_bits(value: u128, width: u32) -> IpAddr {
 fn edges() -> Vec<IpAddr> {
     let ranges = blocks()
         .map(|block| (block.network, block.prefix_len))
-        .chain(METADATA.iter().map(|(ip, _)| (*ip, if ip.is_ipv4() { 32 } else { 128 })));
+        .chain(METADATA.iter().map(|own| (own.address, if own.address.is_ipv4() { 32 } else { 128 })));
     let mut edges = Vec::new();
     for (network, prefix) in ranges {
         let (first, width) = bits(network);
@@ -83,7 +84,7 @@ fn naive_public(ip: IpAddr) -> bool {
 
 /// The class by the longest block, found the slow way.
 fn naive_class(ip: IpAddr) -> AddressClass {
-    if METADATA.iter().any(|(known, _)| *known == ip) {
+    if METADATA.iter().any(|known| known.address == ip) {
         return AddressClass::Metadata;
     }
     let (point, width) = bits(ip);
@@ -135,7 +136,7 @@ fn e3_ipv4_is_found_in_every_hiding_place() {
 
         let nat64 = at("64:ff9b::", 0);
         assert_eq!((classify(nat64).public, classify(nat64).class), (false, AddressClass::Nat64));
-        let judged = classify_with(nat64, Nat64::JudgeInner);
+        let judged = classify_with(nat64, Translators { well_known: Nat64::JudgeInner, prefixes: &[] });
         assert_eq!((judged.public, judged.class, judged.pinned), (inner.public, inner.class, nat64));
 
         let teredo = IpAddr::V6(Ipv6Addr::from_bits(bits(ip("2001:0:4136:e378::")).0 | (!n & 0xffff_ffff)));
@@ -170,6 +171,94 @@ fn e3_ipv4_is_found_in_every_hiding_place() {
     }
 }
 
+/// RFC 6052 section 2.4 has these examples, of `192.0.2.33` behind prefixes of each length.
+#[test]
+fn every_layout_of_rfc_6052_is_read() {
+    for (net, address) in [
+        ("2001:db8::/32", "2001:db8:c000:221::"),
+        ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+        ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"),
+        ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+        ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
+        ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+    ] {
+        let net: ipnet::Ipv6Net = net.parse().unwrap();
+        let IpAddr::V6(v6) = ip(address) else { panic!("{address} is no IPv6 address") };
+        assert_eq!(translator::inner(v6, net.prefix_len()), Ipv4Addr::new(192, 0, 2, 33), "{address}");
+    }
+}
+
+/// Behind a declared prefix an address is what the translator reaches, and nothing else.
+#[test]
+fn a_declared_translator_is_looked_through() {
+    let prefix = |text: &str| Nat64Prefix::new(text.parse().unwrap());
+    let declared = [prefix("2a00:1098:2b::/96").unwrap(), prefix("fd00:64:1::/48").unwrap()];
+    let judge =
+        |text| classify_with(ip(text), Translators { well_known: Nat64::Refuse, prefixes: &declared });
+    for (text, class, public, floor) in [
+        ("2a00:1098:2b::8.8.8.8", "public", true, false),
+        ("2a00:1098:2b::10.0.0.1", "private", false, false),
+        ("2a00:1098:2b::169.254.169.254", "metadata", false, true),
+        ("2a00:1098:2b:0:100::8.8.8.8", "public", true, false),
+        ("fd00:64:1:808:8:800::", "public", true, false),
+        ("fd00:64:1:808:8:800:1:1", "public", true, false),
+        ("fd00:64:1:a00:0:100::", "private", false, false),
+        ("fd00:64:1:a9fe:a9:fe00::", "metadata", false, true),
+        // The octet that every layout skips is not zero: no translator wrote that.
+        ("fd00:64:1:808:108:800::", "nat64", false, false),
+        ("2606:4700::1", "public", true, false),
+        ("fd00:64:2::8.8.8.8", "unique_local", false, false),
+        ("::ffff:10.0.0.1", "private", false, false),
+        ("64:ff9b::8.8.8.8", "nat64", false, false),
+    ] {
+        let verdict = judge(text);
+        assert_eq!((verdict.class.as_str(), verdict.public, verdict.floor), (class, public, floor), "{text}");
+    }
+    for text in [
+        "::/96",
+        "::ffff:0:0/96",
+        "2002::/32",
+        "2001::/32",
+        "ff00::/32",
+        "fe80::/64",
+        "2001:db8::/33",
+        "2001:db8::/128",
+        "2a00:1098:2b:0:100::/96",
+    ] {
+        assert_eq!(prefix(text), None, "{text}");
+    }
+}
+
+/// In prefixes that nobody declared every layout counts, to refuse and not to allow.
+#[test]
+fn an_undeclared_translator_is_read_in_every_layout() {
+    let leads = |text| leads_to(ip(text), Translators::default()).collect::<Vec<_>>();
+    let private = Ipv4Addr::new(10, 0, 0, 1);
+    for text in
+        ["64:ff9b:1:a00:0:100:0:1", "64:ff9b:1:0:0a:0:100::", "64:ff9b:1:a:0:1::", "64:ff9b:1::10.0.0.1"]
+    {
+        assert!(leads(text).contains(&private), "{text}: {:?}", leads(text));
+        assert!(!classify(ip(text)).public, "{text}");
+    }
+    for text in [
+        "64:ff9b:1:a9fe:a9:fe00:0:1",
+        "64:ff9b:1:0:a9:fea9:fe00:0",
+        "64:ff9b:1:a9:fe:a9fe::",
+        "64:ff9b:1::169.254.169.254",
+        "fd12:3456::169.254.169.254",
+        "fd12:3456:789a:a9fe:a9:fe00::",
+        "fe80::100.100.100.200",
+    ] {
+        assert_eq!(classify(ip(text)).floor_class, Some(AddressClass::Metadata), "{text}");
+    }
+    assert!(!classify(ip("64:ff9b:1::10.0.0.1")).floor);
+    assert!(classify(ip("64:ff9b:1::")).floor);
+    assert_eq!(
+        leads("2001:0:a9fe:a9fe::f7f7:f7f7"),
+        [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(169, 254, 169, 254)]
+    );
+}
+
 #[test]
 fn a_teredo_server_under_the_floor_counts_too() {
     assert!(classify(ip("2001:0:a9fe:a9fe::f7f7:f7f7")).floor);
@@ -184,7 +273,7 @@ fn the_floor_is_exactly_unspecified_multicast_broadcast_and_metadata() {
         ["0.0.0.1", "::1", "10.0.0.1", "127.0.0.1", "169.254.1.1", "240.0.0.1", "fd00::1", "100.100.100.201"];
     assert!(under.iter().all(|text| classify(ip(text)).floor));
     assert!(above.iter().all(|text| !classify(ip(text)).floor && !classify(ip(text)).public));
-    assert!(METADATA.iter().all(|(ip, _)| classify(*ip).floor));
+    assert!(METADATA.iter().all(|own| classify(own.address).floor));
 }
 
 #[test]

@@ -23,6 +23,13 @@ pub(in crate::egress) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(tchar)
 }
 
+/// Whether an upstream may take one field name for the other: case never counts, and CGI turns hyphens into
+/// underscores.
+pub(in crate::egress) fn is_same_field(one: &str, two: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.bytes().map(fold).eq(two.bytes().map(fold))
+}
+
 /// The name of a credential's header, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::egress) struct HeaderName(Box<str>);
@@ -45,12 +52,12 @@ impl HeaderName {
 }
 
 /// Fields that say where a message ends or where it goes. `name` in lower case.
-pub(super) fn is_framing(name: &str) -> bool {
+pub(in crate::egress) fn is_framing(name: &str) -> bool {
     matches!(name, "host" | "content-length" | "transfer-encoding")
 }
 
 /// Fields that mean one connection only (RFC 9110 section 7.6.1), and all of `Proxy-*`. `name` in lower case.
-pub(super) fn is_hop_by_hop(name: &str) -> bool {
+pub(in crate::egress) fn is_hop_by_hop(name: &str) -> bool {
     name.starts_with("proxy-")
         || matches!(
             name,

@@ -1,15 +1,22 @@
 //! From the worker's header fields to those that the upstream gets: cleaned, then each credential put in once.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::fmt;
 
-use super::name::{is_framing, is_hop_by_hop, is_token};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
+
+use super::{
+    field::{OutgoingHeader, OutgoingHeaders},
+    name::{HeaderName, is_framing, is_hop_by_hop, is_same_field, is_token},
+    overrides::overrides,
+    received::HeaderField,
+};
 use crate::{
     code::{self, Code, Coded},
     egress::{
-        HeaderField,
         credentials::{Secret, SecretError, SecretStore},
-        policy::Credential,
+        echo::{self, Echoes},
+        policy::{Credential, Place},
     },
 };
 
@@ -31,6 +38,9 @@ pub enum HeaderError {
     /// Content-Length, Transfer-Encoding and Host that repeat, contradict each other, or contradict the body.
     #[error("the framing fields repeat or contradict each other or the body")]
     Framing,
+    /// A field by which a server may take another method or path than the one that was judged.
+    #[error("header field {0} overrides the method or path; the rule may list it in override_headers")]
+    Override(usize),
     /// Connection names a framing field or one that a credential goes into (RFC 9110 section 7.6.1).
     #[error("Connection names a field that may not be removed")]
     Nominated,
@@ -42,16 +52,10 @@ impl Coded for HeaderError {
             Self::Malformed(_) => code::EGRESS_HEADERS_MALFORMED,
             Self::TooMany => code::EGRESS_HEADERS_TOO_MANY,
             Self::Framing => code::EGRESS_HEADERS_FRAMING,
+            Self::Override(_) => code::EGRESS_HEADERS_OVERRIDE,
             Self::Nominated => code::EGRESS_HEADERS_NOMINATED,
         }
     }
-}
-
-/// Whether an upstream may take one field name for the other: case never counts, and CGI turns hyphens into
-/// underscores.
-pub(in crate::egress) fn is_same_field(one: &str, two: &str) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.bytes().map(fold).eq(two.bytes().map(fold))
 }
 
 fn is_named(field: &HeaderField<'_>, name: &str) -> bool {
@@ -64,10 +68,12 @@ fn nominated<'a>(headers: &'a [HeaderField<'a>]) -> impl Iterator<Item = &'a [u8
     values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// Checks the worker's fields. The answer is the body's size by Content-Length.
+/// Checks the worker's fields. The answer is the body's size by Content-Length. `overrides_allowed` are the override
+/// headers that may pass; `None` where no rule restricts the request.
 pub(in crate::egress) fn check(
     headers: &[HeaderField<'_>],
     credentials: &[Credential],
+    overrides_allowed: Option<&[HeaderName]>,
 ) -> Result<Option<u64>, HeaderError> {
     if headers.is_empty() {
         return Ok(None);
@@ -82,9 +88,14 @@ pub(in crate::egress) fn check(
     {
         return Err(HeaderError::Malformed(at));
     }
+    if let Some(allowed) = overrides_allowed
+        && let Some(at) = headers.iter().position(|field| overrides(field.name, allowed))
+    {
+        return Err(HeaderError::Override(at));
+    }
     for name in nominated(headers) {
         let name = core::str::from_utf8(name).unwrap_or_default();
-        let bound = credentials.iter().any(|credential| is_same_field(credential.header.as_str(), name));
+        let bound = credentials.iter().flat_map(Credential::headers).any(|own| is_same_field(own, name));
         if bound || is_framing(&name.to_ascii_lowercase()) {
             return Err(HeaderError::Nominated);
         }
@@ -112,86 +123,14 @@ fn framing(headers: &[HeaderField<'_>]) -> Result<Option<u64>, HeaderError> {
             chunked = true;
         } else if is_named(field, "host") {
             hosts = hosts.saturating_add(1);
+        } else if is_same_field(field.name, "content-length")
+            || is_same_field(field.name, "transfer-encoding")
+        {
+            // Hosts that read underscores as hyphens would frame the message by it.
+            return Err(HeaderError::Framing);
         }
     }
     if chunked && length.is_some() || hosts > 1 { Err(HeaderError::Framing) } else { Ok(length) }
-}
-
-/// One header field as the upstream gets it. A secret in it prints as `***`.
-pub struct OutgoingHeader {
-    name: Box<str>,
-    value: Value,
-}
-
-enum Value {
-    Plain(Box<[u8]>),
-    Secret { prefix: Box<str>, secret: Secret },
-}
-
-impl OutgoingHeader {
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether a secret was put in.
-    pub fn is_injected(&self) -> bool {
-        matches!(self.value, Value::Secret { .. })
-    }
-
-    /// The value in two parts, to write one after the other to the upstream and to nothing else.
-    pub fn expose_value(&self) -> [&[u8]; 2] {
-        match &self.value {
-            Value::Plain(value) => [value, b""],
-            Value::Secret { prefix, secret } => [prefix.as_bytes(), secret.expose()],
-        }
-    }
-}
-
-/// `name: value`, the secret as `***` and what is not ASCII escaped.
-impl fmt::Display for OutgoingHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.shown())
-    }
-}
-
-impl fmt::Debug for OutgoingHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-struct Shown<'a>(&'a Value);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Value::Plain(value) => match core::str::from_utf8(value) {
-                Ok(text) if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => f.write_str(text),
-                _ => fmt::Display::fmt(&value.escape_ascii(), f),
-            },
-            Value::Secret { prefix, .. } => write!(f, "{prefix}***"),
-        }
-    }
-}
-
-impl OutgoingHeader {
-    /// The value as it may be shown: the secret as `***`.
-    pub fn shown(&self) -> impl fmt::Display + '_ {
-        Shown(&self.value)
-    }
-}
-
-/// The header fields of a request as the upstream gets them. Host and framing are the connector's to write; the
-/// secrets wipe themselves when this is dropped.
-#[derive(Debug, Default)]
-pub struct OutgoingHeaders(Vec<OutgoingHeader>);
-
-impl OutgoingHeaders {
-    /// The fields, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &OutgoingHeader> {
-        self.0.iter()
-    }
 }
 
 /// Cleans `headers`, which [`check`] accepted, and puts `credentials` in. `tls` is whether any may go in at all: where
@@ -201,29 +140,65 @@ pub(in crate::egress) fn build(
     credentials: &[Credential],
     tls: bool,
     store: &dyn SecretStore,
+    echoes: &mut Echoes,
 ) -> Result<OutgoingHeaders, SecretError> {
     let mut out = Vec::with_capacity(headers.len().saturating_add(credentials.len()));
+    let masks = tls && credentials.iter().any(|own| own.mask_echoes);
     let is_nominated =
         |name: &str| nominated(headers).any(|nominee| nominee.eq_ignore_ascii_case(name.as_bytes()));
     for field in headers {
         let name = field.name.to_ascii_lowercase();
-        let bound = credentials.iter().any(|credential| is_same_field(credential.header.as_str(), &name));
-        if !bound && !is_hop_by_hop(&name) && name != "host" && !is_nominated(&name) {
-            let value = Value::Plain(field.value.into());
-            out.push(OutgoingHeader { name: field.name.into(), value });
+        let bound = credentials.iter().flat_map(Credential::headers).any(|own| is_same_field(own, &name));
+        let hinders = masks && echo::hinders(&name);
+        if !bound
+            && !hinders
+            && !is_hop_by_hop(&name.replace('_', "-"))
+            && name != "host"
+            && !is_nominated(&name)
+        {
+            out.push(OutgoingHeader::plain(field.name, field.value));
         }
     }
+    if masks {
+        out.push(OutgoingHeader::plain("accept-encoding", b"identity"));
+    }
     for credential in credentials.iter().filter(|_| tls) {
+        let (name, user) = match &credential.place {
+            Place::Header(name) => (name, None),
+            Place::Basic { header, user } => (header, Some(user)),
+            Place::Query(_) | Place::PathSegment(_) | Place::Sign(_) => continue,
+        };
         match store.secret(&credential.secret)? {
-            Some(secret) => out.push(OutgoingHeader {
-                name: credential.header.as_str().into(),
-                value: Value::Secret { prefix: credential.prefix.clone(), secret },
-            }),
+            Some(secret) => {
+                if credential.mask_echoes {
+                    echoes.secret(&secret);
+                }
+                let value = match user {
+                    Some(user) => basic(user, &credential.prefix, &secret)?,
+                    None => (credential.prefix.clone(), secret),
+                };
+                if credential.mask_echoes {
+                    echoes.written(value.1.expose());
+                }
+                out.push(OutgoingHeader::secret(name.as_str(), value.0, value.1));
+            }
             None if credential.required => return Err(SecretError::Missing),
             None => {}
         }
     }
-    Ok(OutgoingHeaders(out))
+    Ok(OutgoingHeaders::new(out))
+}
+
+/// `Basic` and the pair in base64 (RFC 7617): as secret as the password in it.
+fn basic(user: &str, prefix: &str, secret: &Secret) -> Result<(Box<str>, Secret), SecretError> {
+    let room =
+        [user.len(), 1, prefix.len(), secret.expose().len()].into_iter().fold(0, usize::saturating_add);
+    let mut pair = Zeroizing::new(Vec::with_capacity(room));
+    for part in [user.as_bytes(), b":", prefix.as_bytes(), secret.expose()] {
+        pair.extend_from_slice(part);
+    }
+    let secret = Secret::new(STANDARD.encode(&*pair).into_bytes())?;
+    Ok(("Basic ".into(), secret))
 }
 
 #[cfg(test)]
@@ -249,10 +224,11 @@ mod tests {
 
     fn credential(header: &str, secret: &str, required: bool) -> Credential {
         Credential {
-            header: HeaderName::new(header).unwrap(),
+            place: Place::Header(HeaderName::new(header).unwrap()),
             secret: SecretRef::new(secret).unwrap(),
             prefix: "Bearer ".into(),
             required,
+            mask_echoes: false,
         }
     }
 
@@ -260,8 +236,17 @@ mod tests {
         pairs.iter().map(|(name, value)| HeaderField { name, value: value.as_bytes() }).collect()
     }
 
+    fn built(
+        headers: &[HeaderField<'_>],
+        credentials: &[Credential],
+        tls: bool,
+        store: &dyn SecretStore,
+    ) -> Result<OutgoingHeaders, SecretError> {
+        build(headers, credentials, tls, store, &mut Echoes::default())
+    }
+
     fn sent(pairs: &[(&str, &str)], credentials: &[Credential]) -> Vec<String> {
-        let out = build(&fields(pairs), credentials, true, &One).unwrap();
+        let out = built(&fields(pairs), credentials, true, &One).unwrap();
         out.iter().map(|header| format!("{header}")).collect()
     }
 
@@ -301,23 +286,35 @@ mod tests {
     #[test]
     fn a_missing_secret_refuses_where_it_is_required_and_is_left_out_where_not() {
         let gone = |required| [credential("authorization", "vault:gone", required)];
-        assert_eq!(build(&[], &gone(true), true, &One).unwrap_err(), SecretError::Missing);
+        assert_eq!(built(&[], &gone(true), true, &One).unwrap_err(), SecretError::Missing);
         let worker = [("authorization", "mine")];
-        assert_eq!(build(&fields(&worker), &gone(false), true, &One).unwrap().iter().len(), 0);
+        assert_eq!(built(&fields(&worker), &gone(false), true, &One).unwrap().iter().len(), 0);
     }
 
     /// ATTACKS E8: without TLS nothing goes in, and the worker's copy does not go either.
     #[test]
     fn e8_nothing_is_put_in_without_tls() {
         let bound = [credential("authorization", "vault:a", false)];
-        let out = build(&fields(&[("Authorization", "mine"), ("a", "b")]), &bound, false, &One).unwrap();
+        let out = built(&fields(&[("Authorization", "mine"), ("a", "b")]), &bound, false, &One).unwrap();
         assert_eq!(format!("{out:?}"), "OutgoingHeaders([a: b])");
+    }
+
+    /// RFC 7617 section 2: the pair of `Aladdin` and `open sesame` is in base64 behind the scheme.
+    #[test]
+    fn a_basic_pair_goes_into_authorization() {
+        let header = HeaderName::new("authorization").unwrap();
+        let place = Place::Basic { header, user: "Aladdin".into() };
+        let bound = [Credential { place, prefix: "".into(), ..credential("x", "vault:a", true) }];
+        let out = built(&fields(&[("Authorization", "mine")]), &bound, true, &One).unwrap();
+        let only = out.iter().next().unwrap();
+        assert_eq!(only.expose_value().concat(), b"Basic QWxhZGRpbjpzM2NyZXQ=");
+        assert_eq!((out.iter().len(), format!("{only}").as_str()), (1, "authorization: Basic ***"));
     }
 
     /// ATTACKS E14.
     #[test]
     fn e14_a_header_with_a_secret_prints_as_stars() {
-        let out = build(&[], &[credential("authorization", "vault:a", true)], true, &One).unwrap();
+        let out = built(&[], &[credential("authorization", "vault:a", true)], true, &One).unwrap();
         assert!(!format!("{out:?} {out:#?}").contains("s3cret"));
         let only = out.iter().next().unwrap();
         assert_eq!(only.expose_value(), [&b"Bearer "[..], b"s3cret"]);
@@ -337,11 +334,28 @@ mod tests {
             &[("Transfer-Encoding", "xchunked")],
             &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
             &[("Host", "a"), ("host", "a")],
+            &[("Transfer_Encoding", "chunked")],
+            &[("Content_Length", "5")],
+            &[("content_length", "5"), ("content-length", "5")],
         ];
         for pairs in refused {
-            assert_eq!(check(&fields(pairs), &[]), Err(HeaderError::Framing), "{pairs:?}");
+            assert_eq!(check(&fields(pairs), &[], Some(&[])), Err(HeaderError::Framing), "{pairs:?}");
         }
-        assert_eq!(check(&fields(&[("content-length", "5")]), &[]), Ok(Some(5)));
+        assert_eq!(check(&fields(&[("content-length", "5")]), &[], Some(&[])), Ok(Some(5)));
+    }
+
+    /// What undoes a rule's methods or paths does not pass, in any spelling, unless the rule lists it.
+    #[test]
+    fn override_headers_are_refused_unless_they_are_listed() {
+        let listed = [HeaderName::new("X-HTTP-Method-Override").unwrap()];
+        for name in ["X-HTTP-Method-Override", "x_http_method_override", "X-Original-URL", "X-REWRITE-URL"] {
+            let worker = [("a", "b"), (name, "DELETE")];
+            assert_eq!(check(&fields(&worker), &[], Some(&[])), Err(HeaderError::Override(1)), "{name}");
+            assert_eq!(check(&fields(&worker), &[], None), Ok(None), "{name}");
+            let passes = name.to_ascii_lowercase().contains("method");
+            assert_eq!(check(&fields(&worker), &[], Some(&listed)).is_ok(), passes, "{name}");
+        }
+        assert_eq!(check(&fields(&[("X-Original-Thing", "a")]), &[], Some(&[])), Ok(None));
     }
 
     #[test]
@@ -349,7 +363,10 @@ mod tests {
         let bound = [credential("x-api-key", "vault:a", true)];
         for name in ["Host", "content-length", "Transfer-Encoding", "X-API-KEY", "x_api_key"] {
             let value = format!("close, {name}");
-            assert_eq!(check(&fields(&[("Connection", &value)]), &bound), Err(HeaderError::Nominated));
+            assert_eq!(
+                check(&fields(&[("Connection", &value)]), &bound, Some(&[])),
+                Err(HeaderError::Nominated)
+            );
         }
     }
 
@@ -358,12 +375,16 @@ mod tests {
         for (name, value) in
             [("a b", ""), ("", ""), ("a:", ""), ("a", "b\r\nc: d"), ("a", "\0"), ("a\n", "b")]
         {
-            assert_eq!(check(&fields(&[(name, value)]), &[]), Err(HeaderError::Malformed(0)), "{name:?}");
+            assert_eq!(
+                check(&fields(&[(name, value)]), &[], Some(&[])),
+                Err(HeaderError::Malformed(0)),
+                "{name:?}"
+            );
         }
         let many = vec![("a", "b"); MAX_HEADERS + 1];
-        assert_eq!(check(&fields(&many), &[]), Err(HeaderError::TooMany));
+        assert_eq!(check(&fields(&many), &[], Some(&[])), Err(HeaderError::TooMany));
         let long = "x".repeat(MAX_HEADER_BYTES);
-        assert_eq!(check(&fields(&[("a", &long)]), &[]), Err(HeaderError::TooMany));
+        assert_eq!(check(&fields(&[("a", &long)]), &[], Some(&[])), Err(HeaderError::TooMany));
     }
 
     proptest! {
@@ -385,8 +406,8 @@ mod tests {
         ) {
             let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let bound = [credential("authorization", "vault:a", true)];
-            if check(&fields(&pairs), &bound).is_ok() {
-                let out = build(&fields(&pairs), &bound, true, &One).unwrap();
+            if check(&fields(&pairs), &bound, Some(&[])).is_ok() {
+                let out = built(&fields(&pairs), &bound, true, &One).unwrap();
                 let named = out.iter().filter(|h| is_same_field(h.name(), "authorization")).count();
                 prop_assert_eq!(named, 1);
                 for header in out.iter() {

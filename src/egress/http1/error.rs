@@ -18,6 +18,14 @@ pub enum HttpError {
     /// A line that continues the one before (obs-fold, RFC 9112 section 5.2).
     #[error("a field of the head goes on in a second line")]
     Fold,
+    /// A TLS record where a request in plain text is due.
+    #[error(
+        "this port speaks HTTP without TLS: give the client the proxy as `http://HOST:PORT`, or let the proxy listen with TLS"
+    )]
+    Tls,
+    /// SOCKS, of this version.
+    #[error("this is an HTTP proxy and not a SOCKS{0} one: give the client the proxy as `http://HOST:PORT`")]
+    Socks(u8),
     /// Not the grammar of RFC 9112.
     #[error("the head is not one of HTTP/1.0 or HTTP/1.1")]
     Malformed,
@@ -31,7 +39,7 @@ pub enum HttpError {
     #[error("the request target is of no form that a proxy takes")]
     Target,
     /// A chunk size, an extension or a trailer outside of what is taken.
-    #[error("the chunks of the body are malformed, or have trailers or long extensions")]
+    #[error("the chunks of the body are malformed, or have long extensions or trailers")]
     Chunk,
 }
 
@@ -42,6 +50,8 @@ impl Coded for HttpError {
             Self::TooManyFields(_) => code::EGRESS_HTTP_TOO_MANY_FIELDS,
             Self::LineEnd(_) => code::EGRESS_HTTP_LINE_END,
             Self::Fold => code::EGRESS_HTTP_FOLD,
+            Self::Tls => code::EGRESS_HTTP_TLS,
+            Self::Socks(_) => code::EGRESS_HTTP_SOCKS,
             Self::Malformed => code::EGRESS_HTTP_MALFORMED,
             Self::Framing => code::EGRESS_HTTP_FRAMING,
             Self::Host => code::EGRESS_HTTP_HOST,

@@ -127,7 +127,7 @@ mod tests {
         let framing = |method: &str, status, fields: &[(&str, &str)]| {
             let fields: Vec<Field> =
                 fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
-            ResponseHead { status, minor: 1, fields }.framing(method)
+            ResponseHead { status, reason: "".into(), minor: 1, fields }.framing(method)
         };
         assert_eq!(framing("GET", 200, &[]), Ok(Framing::UntilClose));
         assert_eq!(framing("GET", 200, &[("content-length", "3")]), Ok(Framing::Length(3)));

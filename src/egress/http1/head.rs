@@ -47,6 +47,8 @@ pub struct RequestHead {
 pub struct ResponseHead {
     /// The status, from 100 to 999.
     pub status: u16,
+    /// The reason phrase, where it is visible ASCII and blanks; empty otherwise.
+    pub reason: String,
     /// The minor version of HTTP/1: 0 or 1.
     pub minor: u8,
     /// The fields, in order.
@@ -81,12 +83,14 @@ struct Scan {
     /// Bytes of the line so far, its end not counted.
     line: usize,
     first_line: bool,
+    /// Where the head begins: behind one empty line, where there is one.
+    start: usize,
 }
 
 impl HeadReader {
     /// A reader without a byte.
     pub const fn new(limits: HeadLimits) -> Self {
-        let scan = Scan { at: 0, before: 0, line: 0, first_line: true };
+        let scan = Scan { at: 0, before: 0, line: 0, first_line: true, start: 0 };
         Self { limits, bytes: Vec::new(), scan, end: None }
     }
 
@@ -95,7 +99,8 @@ impl HeadReader {
         self.bytes.is_empty()
     }
 
-    /// Takes the next bytes. True once the head is whole; what comes behind it is kept for the body.
+    /// Takes the next bytes. One empty line before the head is skipped (RFC 9112 section 2.2: some clients end a body with
+    /// a line end that its length does not count); a response has none. True once the head is whole; what comes behind it is kept for the body.
     ///
     /// # Errors
     /// [`HttpError`] as soon as the bytes cannot become a head.
@@ -132,6 +137,9 @@ impl HeadReader {
     /// # Errors
     /// As [`HeadReader::request`].
     pub fn response(self) -> Result<(ResponseHead, Vec<u8>), HttpError> {
+        if self.scan.start > 0 {
+            return Err(HttpError::Malformed);
+        }
         let (head, rest) = self.split()?;
         let mut space = [httparse::EMPTY_HEADER; FIELDS];
         let mut parsed = httparse::Response::new(&mut space);
@@ -140,12 +148,15 @@ impl HeadReader {
             return Err(HttpError::Malformed);
         };
         let fields = fields(parsed.headers, self.limits.fields)?;
-        Ok((ResponseHead { status, minor, fields }, rest))
+        let plain = |reason: &&str| reason.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let reason = parsed.reason.filter(plain).unwrap_or_default().into();
+        Ok((ResponseHead { status, reason, minor, fields }, rest))
     }
 
     fn split(&self) -> Result<(Vec<u8>, Vec<u8>), HttpError> {
         let end = self.end.ok_or(HttpError::Malformed)?;
         let (head, rest) = self.bytes.split_at_checked(end).ok_or(HttpError::Malformed)?;
+        let head = head.get(self.scan.start..).ok_or(HttpError::Malformed)?;
         Ok((head.to_vec(), rest.to_vec()))
     }
 }
@@ -160,10 +171,16 @@ impl Scan {
                 return Err(HttpError::HeadTooLarge(limit));
             }
             self.at = at.saturating_add(1);
+            if at == 0
+                && let Some(other) = other_protocol(byte)
+            {
+                return Err(other);
+            }
             if byte == 0 || (byte == b'\n') != (self.before == b'\r') {
                 return Err(HttpError::LineEnd(at));
             }
             match byte {
+                b'\n' if self.line == 0 && self.first_line && self.start == 0 => self.start = self.at,
                 b'\n' if self.line == 0 && self.first_line => return Err(HttpError::Malformed),
                 b'\n' if self.line == 0 => return Ok(Some(self.at)),
                 b'\n' => (self.line, self.first_line) = (0, false),
@@ -174,6 +191,26 @@ impl Scan {
             self.before = byte;
         }
         Ok(None)
+    }
+}
+
+/// What the first byte says where it begins another protocol: clients that were given the wrong scheme for this port.
+const fn other_protocol(first: u8) -> Option<HttpError> {
+    match first {
+        0x16 => Some(HttpError::Tls),
+        4 | 5 => Some(HttpError::Socks(first)),
+        _ => None,
+    }
+}
+
+/// The fields of a trailer section, which ends with its empty line. Line ends were looked at before.
+pub(super) fn trailer_fields(bytes: &[u8], limit: usize) -> Result<Vec<Field>, HttpError> {
+    let mut space = [httparse::EMPTY_HEADER; FIELDS];
+    match httparse::parse_headers(bytes, &mut space) {
+        Ok(httparse::Status::Complete((end, parsed))) if end == bytes.len() => {
+            fields(parsed, limit).map_err(|_| HttpError::Chunk)
+        }
+        _ => Err(HttpError::Chunk),
     }
 }
 
@@ -217,6 +254,8 @@ mod tests {
         let good = parse("GET http://a/ HTTP/1.1\r\nHost: a\r\nX-A:  1\t\r\n\r\n").unwrap();
         assert_eq!((good.method.as_str(), good.target.as_str(), good.minor), ("GET", "http://a/", 1));
         assert_eq!(good.fields[1], ("x-a".into(), b"1".to_vec()));
+        // RFC 9112 section 2.2: one empty line before a request, and only before a request.
+        assert_eq!(parse("\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\nX-A:  1\t\r\n\r\n").unwrap(), good);
         for (bad, why) in [
             ("GET / HTTP/1.1\nHost: a\r\n\r\n", HttpError::LineEnd(14)),
             ("GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", HttpError::LineEnd(24)),
@@ -226,7 +265,10 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n b: c\r\n\r\n", HttpError::Fold),
             ("GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n", HttpError::Fold),
             ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", HttpError::Fold),
-            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", HttpError::Malformed),
+            ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", HttpError::Malformed),
+            ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", HttpError::LineEnd(0)),
+            ("\x16\x03\x01\x02", HttpError::Tls),
+            ("\x05\x01\0", HttpError::Socks(5)),
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", HttpError::Malformed),
             ("GET / HTTP/1.1\r\n: a\r\n\r\n", HttpError::Malformed),
             ("GET / HTTP/1.1\r\nno colon\r\n\r\n", HttpError::Malformed),
@@ -268,7 +310,16 @@ mod tests {
         };
         assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n"), Ok(204));
         assert_eq!(parse("HTTP/1.0 200\r\nServer: x\r\n\r\n"), Ok(200));
-        for bad in ["HTTP/1.1 99 x\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/3 200\r\n\r\n", "200 OK\r\n\r\n"] {
+        let mut reader = HeadReader::new(HeadLimits::default());
+        assert_eq!(reader.push(b"HTTP/1.1 404 Not here\r\n\r\n"), Ok(true));
+        assert_eq!(reader.response().unwrap().0.reason, "Not here");
+        for bad in [
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 99 x\r\n\r\n",
+            "HTTP/1.1 abc\r\n\r\n",
+            "HTTP/3 200\r\n\r\n",
+            "200 OK\r\n\r\n",
+        ] {
             assert_eq!(parse(bad), Err(HttpError::Malformed), "{bad:?}");
         }
     }

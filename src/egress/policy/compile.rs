@@ -2,17 +2,21 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
+use ipnet::IpNet;
+
 use super::{
-    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_REDIRECTS, MAX_RULE_HOSTS, MAX_RULE_LIST,
-    MAX_RULES, Mode,
+    CredentialBinding, EgressPolicy, EgressRule, MAX_DENY_LIST, MAX_NAT64_PREFIXES, MAX_REDIRECTS,
+    MAX_RULE_HOSTS, MAX_RULE_LIST, MAX_RULES, Mode, SignBinding, SignedPayload, Tunnel,
     error::{PolicyError, PolicyReason},
-    path,
+    path::Prefix,
+    place::Place,
     ranges::{AddressRanges, parse_net},
     rule::{Credential, EgressLimits, Methods, Rule, Scheme, Schemes},
 };
 use crate::{
     digest::{FieldHasher, Sha256Digest},
     egress::{
+        address::Nat64Prefix,
         header::{HeaderName, is_token},
         host_rule::HostRule,
     },
@@ -62,9 +66,11 @@ fn build(rule: &EgressRule, patterns: &mut Vec<HostRule>) -> Result<Rule, Fault>
     let id = RuleId::new(&rule.id).map_err(|error| ("id", error.into()))?;
     add_hosts("hosts", &rule.hosts, HostRule::exact, patterns)?;
     add_hosts("suffixes", &rule.suffixes, HostRule::suffix, patterns)?;
-    let private = ranges("private_addresses", &rule.private_addresses, MAX_RULE_LIST)?;
+    add_hosts("patterns", &rule.patterns, HostRule::pattern, patterns)?;
+    let private = ranges("private_addresses", &rule.private_addresses, None, MAX_RULE_LIST)?;
     if !rule.private_addresses.is_empty() {
-        let exact = !rule.hosts.is_empty() && rule.suffixes.is_empty() && !rule.any_host;
+        let exact =
+            !rule.hosts.is_empty() && rule.suffixes.is_empty() && rule.patterns.is_empty() && !rule.any_host;
         if !exact || rule.ports.is_none() {
             return Err(("private_addresses", PolicyReason::PrivateRule));
         }
@@ -84,13 +90,31 @@ fn build(rule: &EgressRule, patterns: &mut Vec<HostRule>) -> Result<Rule, Fault>
             max_response_bytes: rule.max_response_bytes,
         },
         hidden_server_name: rule.hidden_server_name,
+        tunnel: rule.tunnel,
         credentials: credentials(&rule.credentials)?,
+        override_headers: override_headers(&rule.override_headers)?,
         only_name: None,
     })
 }
 
 fn bounded<T>(field: &'static str, list: &[T], most: usize) -> Result<(), Fault> {
     if list.len() > most { Err((field, PolicyReason::TooMany(most))) } else { Ok(()) }
+}
+
+/// The prefixes of translators: each with a layout, none within another.
+pub(super) fn nat64_prefixes(texts: &[String]) -> Result<Box<[Nat64Prefix]>, Fault> {
+    const FIELD: &str = "nat64_prefixes";
+    bounded(FIELD, texts, MAX_NAT64_PREFIXES)?;
+    let mut prefixes: Vec<Nat64Prefix> = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        let net = match parse_net(text) {
+            Some(IpNet::V6(net)) => Nat64Prefix::new(net),
+            _ => None,
+        };
+        let prefix = net.filter(|own| !prefixes.iter().any(|held| held.overlaps(*own)));
+        prefixes.push(prefix.ok_or((FIELD, PolicyReason::Nat64Prefix(at)))?);
+    }
+    Ok(prefixes.into_boxed_slice())
 }
 
 /// An allow list that is written: bounded, and not empty.
@@ -115,9 +139,14 @@ pub(super) fn add_hosts(
     Ok(())
 }
 
-pub(super) fn ranges(field: &'static str, texts: &[String], most: usize) -> Result<AddressRanges, Fault> {
+pub(super) fn ranges(
+    field: &'static str,
+    texts: &[String],
+    more: impl IntoIterator<Item = IpNet>,
+    most: usize,
+) -> Result<AddressRanges, Fault> {
     bounded(field, texts, most)?;
-    let mut nets = Vec::with_capacity(texts.len());
+    let mut nets: Vec<IpNet> = more.into_iter().collect();
     for (at, text) in texts.iter().enumerate() {
         nets.push(parse_net(text).ok_or((field, PolicyReason::Address(at)))?);
     }
@@ -158,36 +187,73 @@ fn methods(texts: Option<&[String]>) -> Result<Methods, Fault> {
     }
 }
 
-fn paths(texts: Option<&[String]>) -> Result<Box<[Box<str>]>, Fault> {
+fn paths(texts: Option<&[String]>) -> Result<Box<[Prefix]>, Fault> {
     let Some(texts) = texts else { return Ok(Box::default()) };
     written("paths", texts)?;
-    if let Some(at) = texts.iter().position(|text| text.len() > MAX_PATH_BYTES || !path::is_prefix(text)) {
-        return Err(("paths", PolicyReason::Path(at)));
+    let mut sorted = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        let prefix =
+            Some(text).filter(|text| text.len() <= MAX_PATH_BYTES).and_then(|text| Prefix::new(text));
+        sorted.push(prefix.ok_or(("paths", PolicyReason::Path(at)))?);
     }
-    let mut sorted: Vec<Box<str>> = texts.iter().map(|text| Box::from(text.as_str())).collect();
     sorted.sort_unstable();
     sorted.dedup();
     Ok(sorted.into_boxed_slice())
+}
+
+fn override_headers(texts: &[String]) -> Result<Box<[HeaderName]>, Fault> {
+    bounded("override_headers", texts, MAX_RULE_LIST)?;
+    let names =
+        texts.iter().map(|text| HeaderName::new(text).map_err(|error| ("override_headers", error.into())));
+    names.collect()
 }
 
 fn credentials(bindings: &[CredentialBinding]) -> Result<Box<[Credential]>, Fault> {
     bounded("credentials", bindings, MAX_RULE_LIST)?;
     let mut credentials: Vec<Credential> = Vec::with_capacity(bindings.len());
     for binding in bindings {
-        let header =
-            HeaderName::new(&binding.header).map_err(|error| ("credentials.header", error.into()))?;
+        let place = Place::of(binding)?;
         let secret = SecretRef::new(&binding.secret).map_err(|error| ("credentials.secret", error.into()))?;
         let visible = binding.prefix.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         if !visible || binding.prefix.len() > MAX_PREFIX_BYTES {
             return Err(("credentials.prefix", PolicyReason::Prefix));
         }
-        if credentials.iter().any(|held| held.header == header) {
-            return Err(("credentials", PolicyReason::CredentialConflict(String::from(header.as_str()))));
+        if credentials.iter().any(|held| held.place.is_same(&place)) {
+            return Err(("credentials", PolicyReason::CredentialConflict(place.named())));
         }
         let prefix = Box::from(binding.prefix.as_str());
-        credentials.push(Credential { header, secret, prefix, required: binding.required });
+        credentials.push(Credential {
+            place,
+            secret,
+            prefix,
+            required: binding.required,
+            mask_echoes: binding.mask_echoes,
+        });
     }
     Ok(credentials.into_boxed_slice())
+}
+
+impl SignBinding {
+    fn digest(&self, into: &mut Canonical) {
+        match self {
+            Self::AwsSigv4(aws) => {
+                into.0.push(0);
+                for text in [&aws.region, &aws.service, &aws.access_key] {
+                    into.text(text);
+                }
+                into.maybe(aws.session_token.as_deref(), |own, text| own.text(text));
+                into.0.push(u8::from(aws.payload == SignedPayload::Unsigned));
+            }
+            Self::Hmac(hmac) => {
+                into.0.push(1);
+                into.text(&hmac.header);
+                into.text(&hmac.template);
+                let choices = [hmac.hash as u8, hmac.encoding as u8, hmac.key as u8, hmac.timestamp as u8];
+                into.0.extend_from_slice(&choices);
+                into.maybe(hmac.timestamp_header.as_deref(), |own, text| own.text(text));
+            }
+        }
+    }
 }
 
 /// One policy's bytes, each field with its length before it. A list that is left out differs from every list.
@@ -237,14 +303,17 @@ pub(super) fn digest(policy: &EgressPolicy) -> Sha256Digest {
     bytes.texts(&policy.deny.hosts);
     bytes.texts(&policy.deny.suffixes);
     bytes.texts(&policy.deny.addresses);
+    bytes.texts(&policy.nat64_prefixes);
     hasher = hasher.field(&bytes.0);
     for rule in &policy.rules {
         bytes.0.clear();
         bytes.text(&rule.id);
         bytes.texts(&rule.hosts);
         bytes.texts(&rule.suffixes);
+        bytes.texts(&rule.patterns);
         bytes.0.push(u8::from(rule.any_host));
         bytes.0.push(u8::from(rule.hidden_server_name));
+        bytes.0.push(u8::from(rule.tunnel == Tunnel::Any));
         bytes.maybe(rule.schemes.as_deref(), |own, list| own.texts(list));
         bytes
             .maybe(rule.ports.as_deref(), |own, list| own.list(list, |own, port| own.number((*port).into())));
@@ -253,11 +322,15 @@ pub(super) fn digest(policy: &EgressPolicy) -> Sha256Digest {
         bytes.texts(&rule.private_addresses);
         bytes.maybe(rule.max_request_bytes.as_ref(), |own, limit| own.number(*limit));
         bytes.maybe(rule.max_response_bytes.as_ref(), |own, limit| own.number(*limit));
+        bytes.texts(&rule.override_headers);
         bytes.list(&rule.credentials, |own, binding| {
-            own.text(&binding.header);
+            for place in [&binding.header, &binding.basic, &binding.query, &binding.path_segment] {
+                own.maybe(place.as_deref(), |own, text| own.text(text));
+            }
+            own.maybe(binding.sign.as_ref(), |own, sign| sign.digest(own));
             own.text(&binding.secret);
             own.text(&binding.prefix);
-            own.0.push(u8::from(binding.required));
+            own.0.push(u8::from(binding.required) | u8::from(binding.mask_echoes) << 1);
         });
         hasher = hasher.field(&bytes.0);
     }

@@ -1,6 +1,6 @@
 //! What rules that name one host may not do together.
 
-use alloc::string::ToString;
+use alloc::string::String;
 
 use super::{
     MAX_RULES_PER_HOST,
@@ -8,7 +8,7 @@ use super::{
     rule::Rule,
 };
 
-/// Checks the rules of one host: not too many, and no header of one request bound twice.
+/// Checks the rules of one host: not too many, and no place of one request bound twice.
 pub(super) fn check_group(group: &[u32], rules: &[Rule]) -> Result<(), PolicyError> {
     if group.len() < 2 {
         return Ok(());
@@ -25,8 +25,8 @@ pub(super) fn check_group(group: &[u32], rules: &[Rule]) -> Result<(), PolicyErr
     let bound = || group.iter().filter_map(|slot| at(*slot)).filter(|(_, rule)| !rule.credentials.is_empty());
     for (nth, (_, one)) in bound().enumerate() {
         for (index, two) in bound().skip(nth.saturating_add(1)) {
-            if let Some(header) = twice(one, two) {
-                let reason = PolicyReason::CredentialConflict(header.to_string());
+            if let Some(place) = twice(one, two) {
+                let reason = PolicyReason::CredentialConflict(place);
                 return Err(PolicyError::of_rule(index, two.id.as_str(), "credentials", reason));
             }
         }
@@ -34,11 +34,11 @@ pub(super) fn check_group(group: &[u32], rules: &[Rule]) -> Result<(), PolicyErr
     Ok(())
 }
 
-/// The header that both rules bind, differently, for a request that both match equally well.
-fn twice<'a>(one: &'a Rule, two: &Rule) -> Option<&'a str> {
+/// The place that both rules bind, differently, for a request that both match equally well.
+fn twice(one: &Rule, two: &Rule) -> Option<String> {
     let differ = one.credentials.iter().find(|own| {
-        let same_header = two.credentials.iter().find(|theirs| theirs.header == own.header);
-        same_header.is_some_and(|theirs| theirs != *own)
+        let same_place = two.credentials.iter().find(|theirs| theirs.place.is_same(&own.place));
+        same_place.is_some_and(|theirs| theirs != *own)
     });
-    differ.filter(|_| one.overlaps(two)).map(|own| own.header.as_str())
+    differ.filter(|_| one.overlaps(two)).map(|own| own.place.named())
 }

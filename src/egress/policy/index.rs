@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use super::rule::{NoRule, Rule, Wanted};
 use crate::{
     egress::{
-        host::HostView,
+        host::{HostView, MAX_NAME_BYTES},
         host_rule::{HostRule, Pattern},
     },
     index::KeyedIndex,
@@ -34,6 +34,7 @@ struct Entry {
     len: u8,
     denied: bool,
     denied_below: bool,
+    /// The rules that name it exactly, or as a pattern where there is a star in it.
     exact: Span,
     suffix: Span,
 }
@@ -42,6 +43,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum By {
     Exact,
+    Starred,
     Suffix,
     Address,
     Any,
@@ -53,6 +55,7 @@ pub(super) struct Builder {
     addresses: Vec<IpAddr>,
     denied_addresses: Vec<IpAddr>,
     postings: Vec<(By, u32, u32)>,
+    key: [u8; 16],
 }
 
 /// Every name once, found by a keyed hash: request hosts are chosen by strangers.
@@ -172,13 +175,14 @@ impl Builder {
         let text = String::with_capacity(names.saturating_mul(32));
         let names = Names { text, entries: Vec::with_capacity(names), table };
         let postings = Vec::with_capacity(names.entries.capacity());
-        Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings }
+        Self { names, addresses: Vec::new(), denied_addresses: Vec::new(), postings, key }
     }
 
     /// `rule` names a host. The answer is the slot of the name, for an exact one. `None` when the index is full.
     pub(super) fn add(&mut self, pattern: &HostRule, rule: u32) -> Option<Option<u32>> {
         let posting = match &pattern.0 {
             Pattern::Suffix(name) => (By::Suffix, self.names.add(name)?, rule),
+            Pattern::Starred(name) => (By::Starred, self.names.add(name)?, rule),
             Pattern::Exact(host) => match host.view() {
                 HostView::Name(name) => (By::Exact, self.names.add(name)?, rule),
                 HostView::Ip(ip) => {
@@ -203,6 +207,8 @@ impl Builder {
                 let slot = self.names.add(name)?;
                 self.names.entry_mut(slot)?.denied_below = true;
             }
+            // The deny list has no patterns.
+            Pattern::Starred(_) => return None,
             Pattern::Exact(host) => match host.view() {
                 HostView::Name(name) => {
                     let slot = self.names.add(name)?;
@@ -245,6 +251,8 @@ impl Builder {
         let mut index = HostIndex {
             names: FoundNames::default(),
             addresses: Vec::new(),
+            found: KeyedIndex::new(self.key),
+            stars: Vec::new(),
             denied_addresses: self.denied_addresses,
             postings: Vec::with_capacity(self.postings.len()),
             any: Span::default(),
@@ -275,7 +283,7 @@ impl Builder {
                     let ip = usize::try_from(*slot).ok().and_then(|at| self.addresses.get(at));
                     index.addresses.extend(ip.map(|ip| (*ip, span)));
                 }
-                Some((By::Exact, slot, _)) => {
+                Some((By::Exact | By::Starred, slot, _)) => {
                     if let Some(entry) = names.entry_mut(*slot) {
                         entry.exact = span;
                     }
@@ -288,7 +296,11 @@ impl Builder {
                 None => {}
             }
         }
-        index.addresses.sort_unstable_by_key(|(ip, _)| *ip);
+        index.found = KeyedIndex::with_capacity(self.key, index.addresses.len());
+        for (slot, (ip, _)) in (0_u32..).zip(&index.addresses) {
+            let hash = index.found.hash(&octets(*ip));
+            index.found.insert_hashed(hash, slot);
+        }
         index.denied_addresses.sort_unstable();
         index.note_depths(&names);
         index.names = FoundNames::new(names);
@@ -300,8 +312,11 @@ impl Builder {
 #[derive(Clone, Debug)]
 pub(super) struct HostIndex {
     names: FoundNames,
-    /// Sorted.
     addresses: Vec<(IpAddr, Span)>,
+    /// The place of each among `addresses`, by a keyed hash.
+    found: KeyedIndex,
+    /// Number of labels and place of the star of each shape of pattern, in the order in which they are asked.
+    stars: Vec<(usize, usize)>,
     /// Sorted.
     denied_addresses: Vec<IpAddr>,
     postings: Vec<u32>,
@@ -340,13 +355,58 @@ impl Search<'_> {
     }
 }
 
+/// An address as it is hashed: mapped, so that both families have one form.
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
 impl HostIndex {
+    /// The rules that name `ip`.
+    fn at_address(&self, ip: IpAddr) -> Option<&Span> {
+        let held = |slot: u32| usize::try_from(slot).ok().and_then(|at| self.addresses.get(at));
+        let is_it = |slot: u32| held(slot).is_some_and(|(own, _)| *own == ip);
+        held(self.found.get_hashed(self.found.hash(&octets(ip)), is_it)?).map(|(_, span)| span)
+    }
+
+    /// Asks the patterns that `name` may match: one probe for each place of a star that patterns of as many labels have.
+    fn ask_patterns(&self, name: &str, depth: usize, search: &mut Search<'_>) {
+        let mut text = [0; MAX_NAME_BYTES];
+        for (_, place) in self.stars.iter().filter(|(labels, _)| *labels == depth) {
+            let mut at = 0_usize;
+            for (nth, label) in name.split('.').enumerate() {
+                let label = if nth == *place { "*" } else { label };
+                let parts = [if nth == 0 { "" } else { "." }, label];
+                for byte in parts.iter().flat_map(|part| part.bytes()) {
+                    // A star is no longer than the label in whose place it stands.
+                    if let Some(held) = text.get_mut(at) {
+                        *held = byte;
+                    }
+                    at = at.saturating_add(1);
+                }
+            }
+            let starred = text.get(..at).and_then(|text| core::str::from_utf8(text).ok());
+            if let Some(entry) = starred.and_then(|starred| self.names.get(starred)) {
+                search.ask(self.group(&entry.exact));
+            }
+            if search.found.is_some() {
+                return;
+            }
+        }
+    }
+
     fn note_depths(&mut self, names: &Names) {
         for entry in &names.entries {
             let Some(name) = name_of(&names.text, entry).and_then(|b| core::str::from_utf8(b).ok()) else {
                 continue;
             };
             let bit = depth_bit(labels(name));
+            if let Some(place) = name.split('.').position(|label| label == "*") {
+                self.stars.push((labels(name), place));
+                continue;
+            }
             if entry.denied || entry.exact.len > 0 {
                 self.named |= bit;
             }
@@ -357,6 +417,8 @@ impl HostIndex {
                 self.denied_below |= bit;
             }
         }
+        self.stars.sort_unstable();
+        self.stars.dedup();
     }
 
     /// `span` is borrowed, because the rule of a group of one stands in it.
@@ -369,7 +431,7 @@ impl HostIndex {
         range.and_then(|range| self.postings.get(range)).unwrap_or_default()
     }
 
-    /// The winner among `rules` for a request to `host`: exact before suffix, longer suffix before shorter, any host
+    /// The winner among `rules` for a request to `host`: exact before pattern, pattern before suffix, longer suffix before shorter, any host
     /// last. The deny list beats them all.
     pub(super) fn search(
         &self,
@@ -383,8 +445,8 @@ impl HostIndex {
                 if self.denied_addresses.binary_search(&ip).is_ok() {
                     return Err(Denied);
                 }
-                if let Ok(at) = self.addresses.binary_search_by_key(&ip, |(held, _)| *held) {
-                    search.ask(self.addresses.get(at).map(|(_, span)| self.group(span)).unwrap_or_default());
+                if let Some(span) = self.at_address(ip) {
+                    search.ask(self.group(span));
                 }
             }
             HostView::Name(name) => self.walk(name, &mut search)?,
@@ -405,18 +467,18 @@ impl HostIndex {
             if whole {
                 asked |= self.named;
             }
-            if asked & bit != 0
-                && let Some(entry) = self.names.get(suffix)
-            {
-                if entry.denied_below || whole && entry.denied {
-                    return Err(Denied);
+            let entry = if asked & bit == 0 { None } else { self.names.get(suffix) };
+            if entry.is_some_and(|entry| entry.denied_below || whole && entry.denied) {
+                return Err(Denied);
+            }
+            if whole {
+                search.ask(entry.map(|entry| self.group(&entry.exact)).unwrap_or_default());
+                if search.found.is_none() && !self.stars.is_empty() {
+                    self.ask_patterns(name, depth, search);
                 }
-                if whole {
-                    search.ask(self.group(&entry.exact));
-                }
-                if search.found.is_none() {
-                    search.ask(self.group(&entry.suffix));
-                }
+            }
+            if let Some(entry) = entry.filter(|_| search.found.is_none()) {
+                search.ask(self.group(&entry.suffix));
             }
             depth = depth.saturating_sub(1);
             rest = suffix.split_once('.').map(|(_, below)| below);
@@ -431,6 +493,7 @@ impl HostIndex {
     pub(super) fn denies_all_of(&self, pattern: &HostRule) -> bool {
         let name = match &pattern.0 {
             Pattern::Suffix(name) => name,
+            Pattern::Starred(name) => name,
             Pattern::Exact(host) => match host.view() {
                 HostView::Ip(ip) => return self.denied_addresses.binary_search(&ip).is_ok(),
                 HostView::Name(name) if self.names.get(name).is_some_and(|entry| entry.denied) => {
@@ -453,12 +516,10 @@ impl HostIndex {
     pub(super) fn group_of(&self, pattern: &HostRule) -> &[u32] {
         let span = match &pattern.0 {
             Pattern::Suffix(name) => self.names.get(name).map(|entry| &entry.suffix),
+            Pattern::Starred(name) => self.names.get(name).map(|entry| &entry.exact),
             Pattern::Exact(host) => match host.view() {
                 HostView::Name(name) => self.names.get(name).map(|entry| &entry.exact),
-                HostView::Ip(ip) => {
-                    let at = self.addresses.binary_search_by_key(&ip, |(held, _)| *held).ok();
-                    at.and_then(|at| self.addresses.get(at)).map(|(_, span)| span)
-                }
+                HostView::Ip(ip) => self.at_address(ip),
             },
         };
         span.map(|span| self.group(span)).unwrap_or_default()

@@ -64,6 +64,10 @@ impl AddressRanges {
         Self { v4: merged(v4), v6: merged(v6) }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
     pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(v4) => holds(&self.v4, v4.to_bits()),

@@ -5,8 +5,12 @@ use core::{cmp::Ordering, fmt};
 
 use serde::Serialize;
 
-use super::{path, ranges::AddressRanges};
-use crate::{egress::header::HeaderName, id::RuleId, lease::SecretRef};
+use super::{Tunnel, path::Prefix, place::Place, ranges::AddressRanges};
+use crate::{
+    egress::{header::HeaderName, sign::Signer},
+    id::RuleId,
+    lease::SecretRef,
+};
 
 /// The schemes that this crate judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -127,10 +131,41 @@ impl Methods {
 /// A credential, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::egress) struct Credential {
-    pub(in crate::egress) header: HeaderName,
+    pub(in crate::egress) place: Place,
     pub(in crate::egress) secret: SecretRef,
     pub(in crate::egress) prefix: Box<str>,
     pub(in crate::egress) required: bool,
+    pub(in crate::egress) mask_echoes: bool,
+}
+
+impl Credential {
+    /// The header fields that are written for it, in place of the worker's own.
+    pub(in crate::egress) fn headers(&self) -> impl Iterator<Item = &str> {
+        self.place.headers().iter().map(HeaderName::as_str)
+    }
+
+    /// The parameters of the query that are the credential's to say.
+    pub(in crate::egress) fn parameters(&self) -> impl Iterator<Item = &str> {
+        let (own, presigned): (_, &[&str]) = match &self.place {
+            Place::Query(name) => (Some(&**name), &[]),
+            Place::Sign(signer) => (None, signer.parameters()),
+            _ => (None, &[]),
+        };
+        own.into_iter().chain(presigned.iter().copied())
+    }
+
+    /// Every secret that it needs.
+    pub(in crate::egress) fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        core::iter::once(&self.secret).chain(self.signer().into_iter().flat_map(Signer::more_secrets))
+    }
+
+    /// The signer, where the secret is the key of a signature.
+    pub(in crate::egress) fn signer(&self) -> Option<&Signer> {
+        match &self.place {
+            Place::Sign(signer) => Some(signer),
+            _ => None,
+        }
+    }
 }
 
 /// What a rule is asked.
@@ -162,11 +197,14 @@ pub(in crate::egress) struct Rule {
     pub(super) ports: Option<Box<[u16]>>,
     pub(super) methods: Methods,
     /// Empty: every path.
-    pub(super) paths: Box<[Box<str>]>,
+    pub(super) paths: Box<[Prefix]>,
     pub(super) private: Option<Box<AddressRanges>>,
     pub(in crate::egress) limits: EgressLimits,
     pub(in crate::egress) hidden_server_name: bool,
+    pub(in crate::egress) tunnel: Tunnel,
     pub(in crate::egress) credentials: Box<[Credential]>,
+    /// The override headers that may pass.
+    pub(in crate::egress) override_headers: Box<[HeaderName]>,
     /// The slot of the one name that the rule has, where it has exactly one host and nothing else.
     pub(super) only_name: Option<u32>,
 }
@@ -187,8 +225,8 @@ impl Rule {
             return Ok(0);
         }
         let path = wanted.path.ok_or(NoRule::Path)?;
-        let under = self.paths.iter().filter(|prefix| path::is_under(path, prefix));
-        under.map(|prefix| prefix.len()).max().ok_or(NoRule::Path)
+        let under = self.paths.iter().filter(|prefix| prefix.holds(path));
+        under.map(Prefix::len).max().ok_or(NoRule::Path)
     }
 
     fn has_port(&self, scheme: Scheme, port: u16) -> bool {

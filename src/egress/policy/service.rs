@@ -1,9 +1,14 @@
 //! The compiled policy.
 
-use alloc::{sync::Arc, vec::Vec};
-use core::net::IpAddr;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 pub(in crate::egress) use super::rule::{NoRule, Wanted};
+use ipnet::IpNet;
+
 use super::{
     EgressPolicy, MAX_DENY_LIST, Mode, compile,
     conflict::check_group,
@@ -15,7 +20,7 @@ use super::{
 use crate::{
     digest::Sha256Digest,
     egress::{
-        address::{AddressVerdict, Nat64, classify_with},
+        address::{AddressVerdict, Nat64, Nat64Prefix, Translators, classify_with, leads_to},
         host::HostView,
         host_rule::HostRule,
     },
@@ -23,7 +28,8 @@ use crate::{
     index::KeyedIndex,
 };
 
-/// A compiled [`EgressPolicy`]: an immutable value with a digest, cheap to clone, that a host swaps while it runs.
+/// A compiled [`EgressPolicy`]: an immutable value with a digest, cheap to clone, that a host
+/// [replaces](EgressProxyPolicyService::replace) while it runs.
 ///
 /// ```
 /// use leasehold::egress::{EgressPolicy, EgressProxyPolicyService};
@@ -44,8 +50,11 @@ struct Compiled {
     denied: AddressRanges,
     mode: Mode,
     nat64: Nat64,
+    nat64_prefixes: Box<[Nat64Prefix]>,
     max_redirects: u8,
     digest: Sha256Digest,
+    /// Whether another policy has taken its place.
+    superseded: AtomicBool,
 }
 
 fn id_in(rules: &[Rule], slot: u32) -> Option<&[u8]> {
@@ -98,8 +107,10 @@ impl EgressProxyPolicyService {
         for pattern in &denied {
             hosts.deny(pattern).ok_or_else(full)?;
         }
-        let denied =
-            compile::ranges("deny.addresses", &policy.deny.addresses, MAX_DENY_LIST).map_err(fault)?;
+        // An address among the hosts is denied to names that lead to it, too.
+        let hosts_denied = denied.iter().filter_map(HostRule::address).map(IpNet::from);
+        let denied = compile::ranges("deny.addresses", &policy.deny.addresses, hosts_denied, MAX_DENY_LIST)
+            .map_err(fault)?;
 
         let hosts = hosts.finish(&rules, |group| check_group(group, &rules))?;
         Ok(Self(Arc::new(Compiled {
@@ -109,9 +120,25 @@ impl EgressProxyPolicyService {
             denied,
             mode: policy.mode,
             nat64: policy.nat64,
+            nat64_prefixes: compile::nat64_prefixes(&policy.nat64_prefixes).map_err(fault)?,
             max_redirects: policy.max_redirects,
             digest,
+            superseded: AtomicBool::new(false),
         })))
+    }
+
+    /// Puts `next` in this policy's place, from this moment on and for every clone of this one: permits that it made are
+    /// refused when they are redeemed, and plans say that it is no longer in force. Where both say the same, this one stays.
+    pub fn replace(&mut self, next: Self) {
+        if self.digest() != next.digest() {
+            self.0.superseded.store(true, Ordering::Release);
+            *self = next;
+        }
+    }
+
+    /// Whether no other policy has taken the place of this one.
+    pub fn is_in_force(&self) -> bool {
+        !self.0.superseded.load(Ordering::Acquire)
     }
 
     /// The digest of the policy's content; permits name it.
@@ -172,10 +199,11 @@ impl EgressProxyPolicyService {
 
     /// What this policy knows of `ip`, and whether its deny list has the address or one hidden in it.
     pub(in crate::egress) fn address(&self, ip: IpAddr) -> (AddressVerdict, bool) {
-        let verdict = classify_with(ip, self.0.nat64);
-        let hidden = verdict.embedded.map(IpAddr::V4);
-        let denied = self.0.denied.contains(verdict.pinned)
-            || hidden.is_some_and(|inner| self.0.denied.contains(inner));
+        let translators = Translators { well_known: self.0.nat64, prefixes: &self.0.nat64_prefixes };
+        let verdict = classify_with(ip, translators);
+        let denied = !self.0.denied.is_empty()
+            && (self.0.denied.contains(verdict.pinned)
+                || leads_to(ip, translators).any(|inner| self.0.denied.contains(IpAddr::V4(inner))));
         (verdict, denied)
     }
 }

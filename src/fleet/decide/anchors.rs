@@ -22,7 +22,8 @@ impl Decide for ManageAnchors {
     }
 
     fn decide(&self, context: &Context<'_>) -> Result<Draft<Managed>, ManageError> {
-        // Devices believe an announcement over no other channel than the one that this certificate authenticates.
+        // A device accepts an announcement only over the channel that this coordinator's certificate
+        // authenticates.
         if let AnchorCommand::Announce { by, .. } | AnchorCommand::Withdraw { by, .. } = &self.command
             && *by != context.setup.coordinator_certificate
         {
@@ -34,7 +35,7 @@ impl Decide for ManageAnchors {
         if !changes.is_empty() {
             steps.effects.push(Effect::AnchorsChanged(Box::new(anchors)));
         }
-        steps.events.extend(changes.into_iter().map(|change| FleetEvent::AnchorChanged { change }));
+        steps.events.extend(changes.into_iter().map(FleetEvent::from));
         Ok(steps.with_answer(Managed { state: None }))
     }
 }

@@ -1,10 +1,10 @@
-//! May this worker join, and may it go on?
+//! Decides whether a worker may join the fleet, and whether it may go on.
 
-use alloc::{string::ToString, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 
 use crate::{
     attestation::{
-        self, Appraisal, EvidenceContext, Submission,
+        Appraisal, Appraiser, EvidenceContext, NonceError, Submission,
         challenge::{self, NonceBinding, NonceRole, OpenedNonce},
     },
     code::{Code, Coded},
@@ -13,10 +13,10 @@ use crate::{
         condition::{Activity, LossReason, QuarantineReason},
         context::{Context, Draft, Steps, sealed::Decide},
         event::{EvidenceRecord, FleetEvent},
-        operation::{Attest, Attested, Challenge, Challenged, WorkerHandle},
+        operation::{Attest, Attested, Challenge, Challenged, Displaced, WorkerHandle},
         principal::Principal,
-        rejection::{AttestError, ChallengeError, WorkerError},
-        roster::{WorkerRecord, holds_lease},
+        rejection::{AttestError, ChallengeError, HeartbeatError, WorkerError},
+        roster::WorkerRecord,
         state::{self, FleetState},
         table::Act,
     },
@@ -25,7 +25,7 @@ use crate::{
     time::{Mono, Wall},
 };
 
-/// What nonces of this coordinator are bound to, for this device.
+/// What this coordinator binds a nonce for `device` to.
 fn nonce_binding<'a>(
     context: &Context<'a>,
     device: &'a DeviceId,
@@ -41,6 +41,17 @@ fn nonce_binding<'a>(
     }
 }
 
+impl<'a> Context<'a> {
+    /// An appraiser for the policy in force. It reuses what earlier accepted evidence taught about builders'
+    /// statements.
+    fn appraiser(&self) -> Appraiser<'a> {
+        let mut appraiser = Appraiser::new(&self.state.policy.attestation, &*self.setup.verifier);
+        appraiser.identities = self.setup.identities.as_deref().map(|verifier| verifier as _);
+        appraiser.memory = Some(&self.liveness.statements);
+        appraiser
+    }
+}
+
 impl Decide for Challenge {
     const NAME: &'static str = "challenge";
 
@@ -51,7 +62,8 @@ impl Decide for Challenge {
     fn decide(&self, context: &Context<'_>) -> Result<Draft<Challenged>, ChallengeError> {
         let (device, authenticated) = context.device()?;
         let binding = nonce_binding(context, device, authenticated.certificate().fingerprint());
-        // Equal nonces of one device in one millisecond are one nonce, which is spent once: no salt is needed.
+        // Two nonces of one device in the same millisecond are equal and can be spent once. They need no
+        // salt.
         let (key, version) = (&context.setup.nonce_key, context.state.version);
         let nonce = challenge::issue(key, &binding, version, context.now, [0; 8]);
         let answer =
@@ -78,10 +90,9 @@ impl Decide for Attest {
         let nonce = self.open_nonce(context, device, &authenticated)?;
         let certificate = authenticated.certificate().fingerprint();
         let attachments: Vec<&[u8]> = self.attachments.iter().map(Vec::as_slice).collect();
-        let appraisal = attestation::appraise_submission(
-            &Submission { form: self.form, bytes: &self.evidence, attachments: &attachments },
-            &state.policy.attestation,
-            &[],
+        let submission = Submission { form: self.form, bytes: &self.evidence, attachments: &attachments };
+        let (appraisal, learned) = context.appraiser().appraise(
+            &submission,
             &EvidenceContext {
                 now: context.now.wall,
                 nonce: &self.nonce,
@@ -90,7 +101,6 @@ impl Decide for Attest {
                 device,
                 certificate,
             },
-            &*context.setup.verifier,
         );
         let accepted = match (appraisal.accepted(), known) {
             (Some(accepted), _) => accepted,
@@ -98,8 +108,9 @@ impl Decide for Attest {
             (None, None) => return Err(AttestError::Refused { failures: codes(&appraisal) }),
         };
         let slot = self.find_place(context, accepted.worker(), device, known)?;
-        // Only the incarnation that the evidence is about can go on; a new worker begins with one of its own.
-        if self.resume.is_some_and(|handle| handle.slot != slot) {
+        // Only the incarnation that the evidence is about can go on. A new worker begins with an incarnation
+        // of its own, and a retired one never goes on, least of all in the worker that reuses its slot.
+        if self.resume.is_some_and(|handle| handle.slot != slot || known.is_none()) {
             return Err(WorkerError::StaleHandle.into());
         }
         let valid_until = accepted.valid_until();
@@ -116,13 +127,25 @@ impl Decide for Attest {
                 .min(authenticated.ends().unwrap_or(Mono::NEVER)),
         };
         let mut steps = Steps::default();
+        steps.learned = (!learned.is_empty()).then(|| Box::new(learned));
         if known.is_none() {
+            if state.roster.get(slot).is_some() {
+                steps.events.push(FleetEvent::WorkerForgotten { slot });
+            }
             let (worker, device) = (accepted.worker().clone(), device.clone());
             steps.events.push(FleetEvent::WorkerRegistered { slot, worker, device });
         }
         let mut generation = state.roster.generation(slot);
+        let shortest = state.policy.lease.ttl_min_ms;
+        let end = evidence.valid_until_mono.min(evidence.certificate_until_mono);
+        let stands = self.resume.is_some() && state.roster.get(slot).is_some_and(is_available);
+        if stands && end.since(context.now.mono) < shortest {
+            // Too little time is left for the shortest lease, so this evidence does not make the worker
+            // available.
+            steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
+        }
         if self.resume.is_none() {
-            // Another incarnation: what the former one held is lost to it.
+            // The worker joins as another incarnation and loses what the former one held.
             if let Some(held) = context.held(slot) {
                 context.lose(&mut steps, slot, held, LossReason::Rejoined, context.hold_until(held));
             }
@@ -131,14 +154,21 @@ impl Decide for Attest {
         }
         steps.events.push(FleetEvent::EvidenceAccepted {
             slot,
-            evidence,
+            evidence: Box::new(evidence),
             profile: Arc::clone(&accepted.facts().profile),
             capabilities: accepted.capabilities().clone(),
             nonce: nonce.id(),
             nonce_until: nonce.issued().mono.plus(state.policy.challenge_ttl_ms),
             nonce_version: nonce.version(),
         });
-        // The answer shows the worker as it will be: the same fold, on a copy of the little that it touches.
+        if self.resume.is_some()
+            && let Some(held) = context.held(slot)
+        {
+            // Invariant 3: the lease ends no later than the evidence that is in force now.
+            context.keep_within(&mut steps, slot, held, end);
+        }
+        // The answer shows the worker after the events. The preview folds them on a copy of the few members
+        // that they change.
         let after = preview(context, &steps.events, slot);
         let answer = Attested {
             handle: WorkerHandle { slot, generation },
@@ -169,13 +199,16 @@ impl Attest {
         if state.nonces.is_full(limit, context.now.mono.0) {
             return Err(AttestError::NoncesFull);
         }
+        if nonce.issued().mono < state.bounds.nonces_since {
+            return Err(NonceError::Expired.into());
+        }
         if nonce.issued().wall < state.floor {
             return Err(AttestError::BeforeRestore);
         }
         Ok(nonce)
     }
 
-    /// The slot of the worker that the evidence names: its own, or a new one.
+    /// The slot of the worker that the evidence names: its present one, or a free one.
     fn find_place(
         &self,
         context: &Context<'_>,
@@ -194,18 +227,21 @@ impl Attest {
                 Ok(slot)
             }
             (None, Some(_)) => Err(AttestError::DeviceBusy),
-            (None, None) if roster.len() >= context.state.policy.limits.workers => Err(AttestError::Full),
+            (None, None) if roster.len() >= context.state.policy.limits.workers => {
+                let reused = roster.first_retired().filter(|_| context.state.policy.workers.reuse_retired);
+                reused.ok_or(AttestError::Full)
+            }
             (None, None) => Ok(roster.next_slot()),
         }
     }
 }
 
-/// The codes of all failed checks.
+/// The codes of all checks that failed.
 fn codes(appraisal: &Appraisal) -> Vec<Code> {
     appraisal.failures().iter().map(Coded::code).collect()
 }
 
-/// Evidence of a known worker that does not pass closes its latch: what it is, is no longer known.
+/// Closes the latch of a known worker whose evidence does not pass: what it runs is no longer known.
 fn refuse_known(
     context: &Context<'_>,
     slot: u32,
@@ -227,7 +263,7 @@ fn refuse_known(
     }))
 }
 
-/// How the worker in `slot` will look after `events`.
+/// The state and the debt of the worker in `slot` after `events`.
 fn preview(
     context: &Context<'_>,
     events: &[FleetEvent],
@@ -235,7 +271,8 @@ fn preview(
 ) -> (crate::fleet::condition::WorkerLifecycleState, Option<crate::fleet::condition::Debt>) {
     use crate::fleet::condition::{ActivityKind, Debt, WorkerLifecycleState};
     let state = context.state;
-    let Some(record) = state.roster.get(slot) else {
+    let new = events.iter().any(|event| matches!(event, FleetEvent::WorkerRegistered { .. }));
+    let Some(record) = state.roster.get(slot).filter(|_| !new) else {
         return (WorkerLifecycleState::Registered, None);
     };
     let mut version = state.version;
@@ -258,6 +295,9 @@ fn preview(
             }
             FleetEvent::LeaseRevoked { .. } => kind = ActivityKind::Revoking,
             FleetEvent::Quarantined { reason, .. } => latch.close(*reason, version),
+            FleetEvent::EvidenceWithdrawn { .. } if kind == ActivityKind::Available => {
+                kind = ActivityKind::Registered;
+            }
             FleetEvent::IncarnationBegan { .. }
                 if matches!(kind, ActivityKind::Available | ActivityKind::Offline) =>
             {
@@ -287,25 +327,68 @@ fn preview(
         }
     }
     let fleet = record.quarantine_generation < state.roster.quarantine_generation;
-    (WorkerLifecycleState::of(kind, latch.is_closed() || fleet, record.draining), debt)
+    (WorkerLifecycleState::of(kind, latch.is_closed() || fleet, !record.is_wanted()), debt)
 }
 
-/// A heartbeat of the worker in `slot`: the events that follow where it changes something.
+impl Decide for Displaced {
+    const NAME: &'static str = "displaced";
+
+    fn admits(principal: &Principal) -> bool {
+        matches!(principal, Principal::Device { .. })
+    }
+
+    fn decide(&self, context: &Context<'_>) -> Result<Draft<()>, HeartbeatError> {
+        let (device, _) = context.device()?;
+        let (state, slot) = (context.state, self.worker.slot);
+        let record = state.roster.get(slot).ok_or(WorkerError::StaleHandle)?;
+        if record.device != *device {
+            return Err(WorkerError::OtherDevice.into());
+        }
+        context.admit(Act::Quarantine, record)?;
+        let mut steps = Steps::default();
+        let most = state.policy.workers.latch_displaced_after;
+        let known = record.quarantine().reasons().contains(&QuarantineReason::TwoPlaces);
+        if most > 0 && !known && self.worker.generation < state.roster.generation(slot) {
+            let times = record.marks().displaced.saturating_add(1);
+            steps.events.push(FleetEvent::WorkerDisplaced { slot, times });
+            if times >= most {
+                context.quarantine(&mut steps, slot, record, QuarantineReason::TwoPlaces);
+            }
+        }
+        Ok(steps.with_answer(()))
+    }
+}
+
+fn is_available(record: &WorkerRecord) -> bool {
+    matches!(record.activity, Activity::Available)
+}
+
+/// Decides a heartbeat of the worker in `slot`: the events that follow, if it changes anything.
 pub(crate) fn heard(context: &Context<'_>, slot: u32, record: &WorkerRecord) -> Option<Steps> {
-    let changes = match &record.activity {
-        Activity::Registered => record.silent || FleetState::evidence_in_time(record, context.now),
-        Activity::Offline => true,
-        _ => record.silent,
-    };
-    (changes && (record.silent || !holds_lease(record.activity.kind()))).then(|| {
-        let mut steps = Steps::of(slot, 1);
-        steps.events.push(FleetEvent::WorkerHeard { slot });
-        steps
-    })
+    let idle = matches!(record.activity, Activity::Registered | Activity::Offline);
+    if !idle {
+        return record.silent.map(|_| heard_again(slot, None));
+    }
+    match context.attested(slot, record) {
+        Ok(leasable) => Some(heard_again(slot, leasable.kept.map(|kept| *kept))),
+        Err(_) if record.silent.is_some() || matches!(record.activity, Activity::Offline) => {
+            // Evidence on which no lease is possible does not make the worker available.
+            let ended = record.evidence.as_ref().map(|_| FleetEvent::EvidenceWithdrawn { slot });
+            Some(heard_again(slot, ended))
+        }
+        Err(_) => None,
+    }
 }
 
-/// Whether a heartbeat of the worker changes nothing for as long as no event is about it. A registered one may become
-/// available when time or the wall moves.
+fn heard_again(slot: u32, before: Option<FleetEvent>) -> Steps {
+    let mut steps = Steps::of(slot, 1);
+    steps.events.extend(before);
+    steps.events.push(FleetEvent::WorkerHeard { slot });
+    steps
+}
+
+/// Whether a heartbeat of the worker changes nothing until the next event about it. A registered worker may
+/// become available when time passes.
 pub(crate) fn is_steady(record: &WorkerRecord) -> bool {
-    !record.silent && !matches!(record.activity, Activity::Registered | Activity::Offline)
+    record.silent.is_none() && !matches!(record.activity, Activity::Registered | Activity::Offline)
 }

@@ -1,4 +1,4 @@
-//! Deadlines that have passed, a bounded number at a time.
+//! Applies deadlines that have passed, a bounded number in each call.
 
 use alloc::vec::Vec;
 
@@ -11,24 +11,23 @@ use crate::fleet::{
     event::FleetEvent,
     liveness::deadline,
     roster::WorkerRecord,
-    state::FleetState,
 };
 
-/// How many slots a sweep visits in one call, whether they need a transition or not.
+/// How many slots a sweep visits in one call, whether or not they need a transition.
 const SWEEP_VISITS: u32 = 4096;
 
-/// What a call of `expire` left to do.
+/// The answer of `expire`: what is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Expired {
-    /// More is due now: call again.
+    /// Whether more is due now. Call `expire` again.
     pub more: bool,
-    /// Where the sweep goes on, while one is under way.
+    /// The slot at which the sweep continues; `None` if no sweep is under way.
     pub(crate) sweep: Option<u32>,
 }
 
-/// The transitions that are due, at most as many as the policy allows for one call; and how many slots were looked at
-/// for them.
+/// Makes the transitions that are due, at most `limits.transitions_per_call` of them, and gives how many due
+/// slots it looked at.
 pub(crate) fn expire(context: &Context<'_>) -> (Draft<Expired>, usize) {
     let state = context.state;
     let budget = usize::try_from(state.policy.limits.transitions_per_call).unwrap_or(usize::MAX);
@@ -52,7 +51,7 @@ pub(crate) fn expire(context: &Context<'_>) -> (Draft<Expired>, usize) {
         let end = first.saturating_add(SWEEP_VISITS).min(state.roster.slots());
         let touched = touched(&steps.events);
         let mut slot = first;
-        // Where the sweep goes on: at the first slot that needs something, so that a decision that is never accepted
+        // The sweep continues at the first slot that needed something, so a decision that is never accepted
         // loses nothing.
         let mut needing = None;
         while slot < end && transitions < budget {
@@ -60,7 +59,8 @@ pub(crate) fn expire(context: &Context<'_>) -> (Draft<Expired>, usize) {
                 slot = slot.saturating_add(1);
                 continue;
             };
-            // What began the sweep may have brought deadlines nearer than they were armed for: they come first.
+            // The act that began the sweep may have moved deadlines to an earlier time than they are armed
+            // for. They take effect first.
             let due = deadline(state, record, context.liveness.heard(slot)) <= context.now.mono;
             if touched.binary_search(&slot).is_ok() {
                 needing.get_or_insert(slot);
@@ -86,17 +86,17 @@ pub(crate) fn touched(events: &[FleetEvent]) -> Vec<u32> {
     slots
 }
 
-/// The deadline of one worker, where it really has passed.
+/// Applies the deadline of one worker, if it has really passed. Returns whether it had.
 fn pass(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &WorkerRecord) -> bool {
     let (state, now) = (context.state, context.now.mono);
     match &record.activity {
-        Activity::Leased(held) => return pass_lease(context, steps, slot, held),
-        Activity::Available if !context.liveness.is_heard(state, slot, now) => {
-            steps.events.push(FleetEvent::WorkerSilent { slot });
+        Activity::Leased(held) => {
+            return pass_lease(context, steps, slot, held) || pass_drain(context, steps, slot, record, held);
         }
-        Activity::Available if !FleetState::evidence_in_time(record, context.now) => {
-            steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
-        }
+        Activity::Available => match context.leasable(slot, record) {
+            Ok(_) => return false,
+            Err(unfit) => context.take_out(steps, slot, record, &unfit),
+        },
         Activity::Retired { since } if since.plus(state.policy.limits.retired_memory_ms) <= now => {
             steps.events.push(FleetEvent::WorkerForgotten { slot });
         }
@@ -115,15 +115,24 @@ fn pass_lease(context: &Context<'_>, steps: &mut Steps, slot: u32, held: &HeldLe
         }
         (LeaseStage::Revoking, _) => return false,
         (LeaseStage::Assigned, _)
-            if held.lease.granted.plus(state.policy.lease.start_ms) <= now || expired =>
+            if held.lease.granted.plus(state.policy.lease.start_ms) <= now.min(held.lease.expires) =>
         {
             let heard = context.liveness.is_heard(state, slot, now);
-            let reason = if heard { LossReason::NotStarted } else { LossReason::Silent };
+            let late = held.lease.granted.plus(state.policy.lease.start_ms);
+            let reason = match heard {
+                _ if context.liveness.stood_still_at(late, now) => LossReason::Standstill,
+                true => LossReason::NotStarted,
+                false => LossReason::Silent,
+            };
             context.lose(steps, slot, held, reason, context.hold_until(held));
         }
         _ if expired => {
             let heard = context.liveness.is_heard(state, slot, now);
-            let reason = if heard { LossReason::Expired } else { LossReason::Silent };
+            let reason = match heard {
+                _ if context.liveness.stood_still_at(held.lease.expires, now) => LossReason::Standstill,
+                true => LossReason::Expired,
+                false => LossReason::Silent,
+            };
             context.lose(steps, slot, held, reason, context.hold_until(held));
         }
         _ => return false,
@@ -131,7 +140,25 @@ fn pass_lease(context: &Context<'_>, steps: &mut Steps, slot: u32, held: &HeldLe
     true
 }
 
-/// What an act on the whole fleet means for one worker that has not taken it in.
+/// Revokes a lease that still runs after the deadline that an operator set for draining. Returns whether it
+/// did.
+fn pass_drain(
+    context: &Context<'_>,
+    steps: &mut Steps,
+    slot: u32,
+    record: &WorkerRecord,
+    held: &HeldLease,
+) -> bool {
+    let over = record.drain_until().is_some_and(|until| until <= context.now.mono);
+    let due = over && matches!(held.stage, LeaseStage::Assigned | LeaseStage::Running);
+    if due {
+        context.take_back(steps, slot, held, LossReason::Drained);
+    }
+    due
+}
+
+/// Applies an act on the whole fleet to one worker that has not taken it in yet. Returns whether anything
+/// followed.
 fn sweep_one(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &WorkerRecord) -> bool {
     let state = context.state;
     if matches!(record.activity, Activity::Retired { .. }) {
@@ -141,12 +168,18 @@ fn sweep_one(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &Worke
         context.quarantine(steps, slot, record, QuarantineReason::Operator);
         return true;
     }
-    if reappraise(context, steps, slot, record) {
-        return true;
+    if matches!(record.activity, Activity::Available) {
+        return match context.leasable(slot, record) {
+            Ok(leasable) => {
+                let kept = leasable.kept.is_some();
+                steps.events.extend(leasable.kept.map(|kept| *kept));
+                kept
+            }
+            Err(unfit) => {
+                context.take_out(steps, slot, record, &unfit);
+                true
+            }
+        };
     }
-    if matches!(record.activity, Activity::Available) && !FleetState::evidence_in_time(record, context.now) {
-        steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
-        return true;
-    }
-    false
+    reappraise(context, steps, slot, record)
 }

@@ -1,4 +1,4 @@
-//! Requests to devices: what devices, services and operators say about them, and what time brings.
+//! Requests to devices: decisions for devices, services and operators, and what time brings.
 
 use alloc::vec::Vec;
 
@@ -6,12 +6,13 @@ use super::device::{change_devices, is_device};
 use crate::{
     dispatch::{Decision, DispatchCommand, DispatchEvent, Enqueued},
     fleet::{
+        command_rejection::CommandError,
         context::{Context, Draft, Steps, sealed::Decide},
+        effect::Effects,
         event::FleetEvent,
         node_rejection::NodeError,
         operation::{CancelRequest, CollectResult, Enqueue, OrderDispatch, StreamEnded, TellDispatch},
         principal::Principal,
-        rejection::CommandError,
     },
     id::{ClientId, DeviceId},
     identity::{
@@ -20,11 +21,14 @@ use crate::{
     },
 };
 
-/// How many pairing sessions one call of `expire` looks after.
+/// How many pairing sessions one call of `expire` handles.
 const SWEEP_SESSIONS: usize = 64;
 
+/// How many rotations one call of `expire` settles.
+const SETTLED_ROTATIONS: usize = 64;
+
 fn changed(events: Vec<DispatchEvent>) -> impl Iterator<Item = FleetEvent> {
-    events.into_iter().map(|change| FleetEvent::DispatchChanged { change })
+    events.into_iter().map(FleetEvent::from)
 }
 
 fn draft<A>(decision: Decision<A>) -> Draft<A> {
@@ -32,7 +36,7 @@ fn draft<A>(decision: Decision<A>) -> Draft<A> {
     Steps::following(changed(events).collect()).with_answer(answer)
 }
 
-/// The service behind a request.
+/// The service that asked.
 fn client<'a>(context: &Context<'a>) -> Result<&'a ClientId, NodeError> {
     match context.principal {
         Principal::Service(client) => Ok(client),
@@ -146,20 +150,35 @@ impl Decide for OrderDispatch {
     }
 }
 
-/// What time brings to pairing and dispatch, a bounded number of steps; whether more may be due now.
-pub(crate) fn expire_nodes(context: &Context<'_>, events: &mut Vec<FleetEvent>) -> bool {
+/// Applies what time brings to pairing and dispatch, in a bounded number of steps. Returns whether more may
+/// be due now.
+pub(crate) fn expire_nodes(
+    context: &Context<'_>,
+    events: &mut Vec<FleetEvent>,
+    effects: &mut Effects,
+) -> bool {
     let nodes = &context.state.nodes;
     let sweep = PairingCommand::Sweep { limit: SWEEP_SESSIONS };
     let swept = nodes.pairing.decide(&sweep, context.now).unwrap_or_default();
     let mut more = swept.len() >= SWEEP_SESSIONS;
-    events.extend(swept.into_iter().map(|change: PairingEvent| FleetEvent::PairingChanged { change }));
+    events.extend(swept.into_iter().map(|change: PairingEvent| FleetEvent::from(change)));
+    let mut due = nodes.registry.unsettled(context.now.mono);
+    for device in due.by_ref().take(SETTLED_ROTATIONS) {
+        let settle = DeviceCommand::Settle { device: device.clone() };
+        if let Ok(settled) = change_devices(context, &settle) {
+            events.extend(settled.events);
+            effects.extend(settled.effects);
+        }
+    }
+    more |= due.next().is_some();
     if nodes.dispatch.is_idle() {
         return more;
     }
     let live = &context.liveness.dispatch;
     let due = nodes.dispatch.decide_due(live, context.now).into_events();
     if due.is_empty() {
-        // Handing over is decided once nothing is due any more: what has ended is not handed over.
+        // Requests are handed over only once nothing is due any more, so that no request that has ended is
+        // handed over.
         let sends = nodes.dispatch.decide_sends(live, context.now).into_events();
         more |= !sends.is_empty();
         events.extend(changed(sends));

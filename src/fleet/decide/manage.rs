@@ -1,13 +1,14 @@
-//! What services and operators do to workers, to runs and to the policy.
+//! Operations of services and operators on workers, runs and the policy.
 
 use crate::{
     fleet::{
         condition::{Activity, LeaseStage, LossReason, QuarantineReason, WorkerLifecycleState},
         context::{Context, Draft, Steps, sealed::Decide},
         event::FleetEvent,
+        marks::DrainPlan,
         operation::{
-            AcceptWall, Drain, ForceCleanup, Managed, QuarantineAll, QuarantineWorker, Release, Retire,
-            Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
+            AcceptWall, Drain, DrainFor, ForceCleanup, Managed, QuarantineAll, QuarantineWorker, Release,
+            Retire, Reverify, RevokeRun, Revoked, SetPolicy, Undrain,
         },
         principal::Principal,
         rejection::{ManageError, WorkerError},
@@ -23,7 +24,7 @@ fn is_operator(principal: &Principal) -> bool {
     matches!(principal, Principal::Operator(_))
 }
 
-/// The worker that a command names, where the table lets it be acted on.
+/// The worker that a command names, if the transition table allows `act`.
 fn target<'a>(
     context: &Context<'a>,
     act: Act,
@@ -35,10 +36,10 @@ fn target<'a>(
     Ok((slot, record))
 }
 
-/// The view that the axes will give.
-fn managed(context: &Context<'_>, record: &WorkerRecord, quarantined: bool, draining: bool) -> Managed {
+/// The answer with the public state after the operation.
+fn managed(context: &Context<'_>, record: &WorkerRecord, quarantined: bool, unwanted: bool) -> Managed {
     let fleet = record.quarantine_generation < context.state.roster.quarantine_generation;
-    let view = WorkerLifecycleState::of(record.activity.kind(), quarantined || fleet, draining);
+    let view = WorkerLifecycleState::of(record.activity.kind(), quarantined || fleet, unwanted);
     Managed { state: Some(view) }
 }
 
@@ -64,7 +65,7 @@ operator! {
         let (slot, record) = target(context, Act::Quarantine, &this.worker)?;
         let mut steps = Steps::default();
         context.quarantine(&mut steps, slot, record, QuarantineReason::Operator);
-        Ok(steps.with_answer(managed(context, record, true, record.draining)))
+        Ok(steps.with_answer(managed(context, record, true, !record.is_wanted())))
     };
     Release = "release", |this, context| {
         let (slot, record) = target(context, Act::Release, &this.worker)?;
@@ -81,7 +82,7 @@ operator! {
         latch.release = false;
         let closed = pending || !latch.is_settled();
         Ok(steps.with_answer(Managed {
-            state: Some(WorkerLifecycleState::of(record.activity.kind(), closed, record.draining)),
+            state: Some(WorkerLifecycleState::of(record.activity.kind(), closed, !record.is_wanted())),
         }))
     };
     Drain = "drain", |this, context| {
@@ -90,10 +91,29 @@ operator! {
         steps.events.push(FleetEvent::DrainBegan { slot });
         Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), true)))
     };
-    Undrain = "undrain", |this, context| {
-        let (slot, record) = target(context, Act::Undrain, &this.worker)?;
+    DrainFor = "drain_for", |this, context| {
+        let (slot, record) = target(context, Act::Drain, &this.worker)?;
         let mut steps = Steps::default();
-        steps.events.push(FleetEvent::DrainEnded { slot });
+        steps.events.push(FleetEvent::DrainBegan { slot });
+        let until = this.within_ms.map(|within| context.now.mono.plus(within));
+        let plan = DrainPlan { reason: this.reason, until };
+        steps.events.push(FleetEvent::DrainPlanned { slot, plan });
+        Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), true)))
+    };
+    Undrain = "undrain", |this, context| {
+        let slot = context.state.roster.by_id(&this.worker).ok_or(WorkerError::Unknown)?;
+        let record = context.state.roster.get(slot).ok_or(WorkerError::Unknown)?;
+        let marks = record.marks();
+        if !marks.set_aside {
+            context.admit(Act::Undrain, record)?;
+        }
+        let mut steps = Steps::default();
+        if record.draining {
+            steps.events.push(FleetEvent::DrainEnded { slot });
+        }
+        if marks.set_aside {
+            steps.events.push(FleetEvent::WorkerRated { slot, bad_in_a_row: 0, set_aside: false });
+        }
         Ok(steps.with_answer(managed(context, record, record.quarantine().is_closed(), false)))
     };
     Reverify = "reverify", |this, context| {
@@ -104,7 +124,7 @@ operator! {
         let closed = context.state.roster.is_quarantined(record);
         let kind = record.activity.kind();
         let kind = if idle { crate::fleet::condition::ActivityKind::Registered } else { kind };
-        Ok(steps.with_answer(Managed { state: Some(WorkerLifecycleState::of(kind, closed, record.draining)) }))
+        Ok(steps.with_answer(Managed { state: Some(WorkerLifecycleState::of(kind, closed, !record.is_wanted())) }))
     };
     ForceCleanup = "force_cleanup", |this, context| {
         let (slot, record) = target(context, Act::ForceCleanup, &this.worker)?;
@@ -117,6 +137,7 @@ operator! {
         }
         let mut steps = Steps::default();
         steps.events.push(FleetEvent::CleanupVerified { slot, fence: this.fence, forced: true });
+        context.retire_used(&mut steps, slot);
         Ok(steps.with_answer(Managed { state: None }))
     };
     Retire = "retire", |this, context| {
@@ -144,6 +165,10 @@ operator! {
             return Err(ManageError::OtherFleet);
         }
         context.state.fits(&this.policy).map_err(ManageError::BelowHeld)?;
+        // Folding must not enforce this bound, because former stored forms have none.
+        if context.state.sessions.bytes() > this.policy.limits.answer_bytes {
+            return Err(ManageError::BelowHeld("limits.answer_bytes"));
+        }
         let mut steps = Steps::default();
         let generation = context.state.policy_generation.saturating_add(1);
         steps.events.push(FleetEvent::PolicySet { policy: this.policy.clone(), generation });

@@ -1,4 +1,5 @@
-//! The decisions, one file for each family. All pure: context in, draft or rejection out.
+//! The decisions, in one file for each family of operations. Each is pure: it reads a context and gives a
+//! draft or a rejection.
 
 mod acquire;
 mod anchors;
@@ -6,6 +7,8 @@ mod attest;
 mod deadline;
 mod device;
 mod dispatch;
+mod end;
+mod leasable;
 mod lease;
 mod manage;
 mod reappraise;

@@ -1,7 +1,7 @@
-//! Evidence that was accepted under a former policy, judged under the one in force: by the sweep that follows a change of
-//! policy, and before that wherever something is about to hang on it.
+//! Judges evidence that was accepted under a former policy again under the one in force. The sweep after a
+//! change of policy does this for every worker; a decision that depends on the evidence does it earlier.
 
-use alloc::{string::ToString, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 
 use crate::{
     attestation::{self, EvidenceFacts, Failure},
@@ -17,25 +17,27 @@ use crate::{
     time::{Mono, Wall},
 };
 
-/// Evidence that is in force here and now.
+/// Evidence that is in force at this instant.
 pub(crate) struct Standing {
-    /// Until when, on the wall.
+    /// When it ends, by the wall clock.
     pub(crate) valid_until: Wall,
-    /// Until when, on the fleet's line.
+    /// When it ends, in monotonic time.
     pub(crate) valid_until_mono: Mono,
-    /// The worker's certificate, which the evidence is bound to.
+    /// The worker's certificate, to which the evidence is bound.
     pub(crate) certificate: crate::digest::Sha256Digest,
-    /// When that certificate is over, on the fleet's line.
+    /// When that certificate ends, in monotonic time.
     pub(crate) certificate_until_mono: Mono,
-    /// What has to happen first: it was accepted under a former policy, and passes under this one.
-    pub(crate) kept: Option<FleetEvent>,
+    /// The event that must come first, if the evidence was accepted under a former policy and passes under
+    /// this one. Boxed, because it is rare and each lease and renewal moves a `Standing`.
+    pub(crate) kept: Option<Box<FleetEvent>>,
 }
 
 impl Context<'_> {
-    /// How the evidence of the worker in `slot` stands under the policy in force. `None` where there is none, its time is
-    /// over, or it does not pass (invariant 4).
+    /// The evidence of the worker in `slot` under the policy in force. `None` if there is none, if it has
+    /// expired, or if it does not pass (invariant 4).
     ///
-    /// Cost: O(1); after a change of policy, until the sweep has come by, that of judging the evidence again.
+    /// Cost: O(1). Between a change of policy and the sweep's visit, the cost of appraising the evidence
+    /// again.
     pub(crate) fn standing(&self, slot: u32, record: &WorkerRecord) -> Option<Standing> {
         let evidence = record.evidence.as_ref().filter(|_| FleetState::evidence_in_time(record, self.now))?;
         let held = &evidence.record;
@@ -50,14 +52,23 @@ impl Context<'_> {
             let valid_until = self.judge_again(slot, record, evidence).ok()?;
             standing.valid_until = valid_until;
             standing.valid_until_mono = held.valid_until_mono.min(FleetState::mono_at(self.now, valid_until));
-            standing.kept = Some(FleetEvent::EvidenceKept {
+            standing.kept = Some(Box::new(FleetEvent::EvidenceKept {
                 slot,
                 generation: self.state.policy_generation,
                 valid_until,
                 valid_until_mono: standing.valid_until_mono,
-            });
+            }));
         }
         Some(standing)
+    }
+
+    /// Whether the worker's evidence was accepted under a former policy and does not pass under the one in force.
+    pub(crate) fn is_refused(&self, slot: u32, record: &WorkerRecord) -> bool {
+        record.evidence.as_ref().is_some_and(|evidence| {
+            evidence.record.generation != self.state.policy_generation
+                && evidence.is_in_time(self.now)
+                && self.judge_again(slot, record, evidence).is_err()
+        })
     }
 
     fn judge_again(
@@ -79,14 +90,15 @@ impl Context<'_> {
             egress_expires: held.egress_expires,
             valid_until: held.valid_until,
             evidence: held.sha256,
+            statements: Vec::new(),
             policy: self.state.policy.attestation.digest(),
         };
         attestation::reappraise(&facts, &self.state.policy.attestation, self.now.wall)
     }
 }
 
-/// The transitions that follow a change of policy for one worker: its evidence is kept, or it is withdrawn and a lease
-/// that runs on it is taken back. False where nothing follows.
+/// The transitions that a change of policy means for one worker. Its evidence is kept, or it is withdrawn and
+/// a lease that depends on it is revoked. Returns whether anything followed.
 pub(crate) fn reappraise(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &WorkerRecord) -> bool {
     let Some(evidence) = record.evidence.as_ref() else { return false };
     if evidence.record.generation == context.state.policy_generation {
@@ -97,20 +109,26 @@ pub(crate) fn reappraise(context: &Context<'_>, steps: &mut Steps, slot: u32, re
     let standing = context.standing(slot, record);
     let end = standing.as_ref().map_or(Mono::START, |standing| standing.valid_until_mono);
     if let Some(held) = running.filter(|held| held.lease.expires > end) {
-        // Invariant 3: also where the evidence passes, and its end has come so near that the lease would outlive it.
+        // Invariant 3: this also applies if the evidence passes, but now ends before the lease would.
         context.take_back(steps, slot, held, LossReason::Evidence);
     }
     match standing.and_then(|standing| standing.kept) {
-        Some(kept) => steps.events.push(kept),
-        None => {
-            if FleetState::evidence_in_time(record, context.now)
-                && let Err(failures) = context.judge_again(slot, record, evidence)
-            {
-                let failures = failures.iter().map(|failure| failure.code().as_str().to_string()).collect();
-                steps.events.push(FleetEvent::EvidenceRefused { slot, failures });
-            }
-            steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
-        }
+        Some(kept) => steps.events.push(*kept),
+        None => withdraw(context, steps, slot, record),
     }
     true
+}
+
+/// Withdraws the evidence of a worker. If the evidence has not expired, an event also names the checks that
+/// it fails.
+pub(crate) fn withdraw(context: &Context<'_>, steps: &mut Steps, slot: u32, record: &WorkerRecord) {
+    if let Some(evidence) = &record.evidence
+        && evidence.record.generation != context.state.policy_generation
+        && evidence.is_in_time(context.now)
+        && let Err(failures) = context.judge_again(slot, record, evidence)
+    {
+        let failures = failures.iter().map(|failure| failure.code().as_str().to_string()).collect();
+        steps.events.push(FleetEvent::EvidenceRefused { slot, failures });
+    }
+    steps.events.push(FleetEvent::EvidenceWithdrawn { slot });
 }

@@ -1,6 +1,6 @@
-//! Typed operations: one struct for each, with its own answer and its own error, in three groups.
+//! Typed operations: one struct each, with its own answer and its own error, in three groups.
 //!
-//! The groups are apart so that no decoded message of a worker can name an operator's act.
+//! The groups are separate types, so no decoded message of a worker can name an operator's operation.
 
 mod node;
 mod operator;
@@ -10,27 +10,27 @@ mod worker;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use node::{
-    CancelRequest, CollectResult, ConfirmUse, Enqueue, OrderDispatch, RevokeSelf, RotateSelf, StreamEnded,
-    TellDispatch,
+    CancelRequest, CollectResult, ConfirmUse, Enqueue, OrderDispatch, RenewSelf, ReportClone, RevokeSelf,
+    RotateSelf, StreamEnded, TellDispatch,
 };
 pub use operator::{
-    AcceptWall, Drain, ForceCleanup, ManageAnchors, ManageDevice, Managed, QuarantineAll, QuarantineWorker,
-    Release, Retire, Reverify, SetPolicy, Undrain,
+    AcceptWall, Drain, DrainFor, ForceCleanup, ManageAnchors, ManageDevice, Managed, QuarantineAll,
+    QuarantineWorker, Release, Retire, Reverify, SetPolicy, Undrain,
 };
 pub use service::{Acquire, Acquired, RevokeRun, Revoked};
 pub use worker::{
-    AcknowledgeRevocation, Attest, Attested, Challenge, Challenged, Complete, Remaining, Renew,
-    ReportCleanup, RunOutcome, Start, Verdict, WorkerHandle,
+    AcknowledgeRevocation, Attest, Attested, Challenge, Challenged, Complete, Displaced, Remaining, Renew,
+    ReportCleanup, Start, Verdict, WorkerHandle,
 };
 
 use crate::code::Coded;
 
-/// An operation: what may be asked, what the answer is, and how it may be refused.
+/// An operation: what is asked for, the type of its answer, and the type of its refusal.
 ///
-/// Answers are plain data, so that a repeated command gets the very answer that it got before.
+/// Answers are plain data, so that a repeated command gets the answer of the first time.
 pub trait Operation: Serialize {
-    /// What an accepted operation answers.
+    /// The answer of an accepted operation.
     type Answer: Serialize + DeserializeOwned + Clone + core::fmt::Debug;
-    /// How it is refused.
+    /// The refusal.
     type Error: Coded + Clone + core::fmt::Debug;
 }

@@ -1,20 +1,24 @@
-//! What an operator may ask.
+//! Operations of operators.
 
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
 use crate::{
-    fleet::{condition::WorkerLifecycleState, policy::WorkerFleetPolicy, rejection::ManageError},
+    fleet::{
+        condition::WorkerLifecycleState, marks::DrainReason, policy::WorkerFleetPolicy,
+        rejection::ManageError,
+    },
     id::WorkerId,
     identity::{AnchorCommand, DeviceCommand},
     lease::Fence,
+    time::Millis,
 };
 
-/// What an operator's act led to.
+/// The answer of an operator's operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Managed {
-    /// The public view of the worker afterwards; `None` for an act on the whole fleet.
+    /// The public state of the worker afterwards; `None` if the operation was not about one worker's state.
     pub state: Option<WorkerLifecycleState>,
 }
 
@@ -36,57 +40,82 @@ macro_rules! on_worker {
 }
 
 on_worker! {
-    /// Closes the latch of a worker and takes its lease back. Opened by [`Release`] and fresh evidence together.
+    /// Quarantines a worker and revokes its lease. [`Release`] and fresh evidence together end the
+    /// quarantine.
     QuarantineWorker
-    /// An operator's part of opening a latch that an operator, or a refused output, closed.
+    /// Gives the release that a quarantine owes if an operator, a refused output or a displaced incarnation
+    /// caused it.
     Release
-    /// Gives the worker no new lease until [`Undrain`]. What it has, it finishes.
+    /// Drains a worker: it gets no new lease until [`Undrain`]. It may finish the lease that it holds.
     Drain
-    /// Ends draining. Nothing else does.
+    /// Ends draining; nothing else does. Also ends that a worker is set aside.
     Undrain
-    /// Demands fresh evidence: what the worker has brought so far is no longer in force.
+    /// Demands fresh evidence: the evidence that the worker brought so far is no longer in force.
     Reverify
-    /// Ends a worker for good. It must hold no lease.
+    /// Retires a worker permanently. The worker must hold no lease.
     Retire
 }
 
-/// Closes the latch of every worker at once, at O(1); the leases that follow end in bounded steps of `expire`.
+/// The same as [`Drain`], with a reason and an optional deadline. A lease that still runs at the deadline is
+/// revoked for [`LossReason::Drained`](crate::fleet::LossReason::Drained).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainFor {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Why the worker is drained.
+    pub reason: DrainReason,
+    /// How long the worker may finish the lease that it holds. If it is left out, there is no deadline.
+    #[serde(default)]
+    pub within_ms: Option<Millis>,
+}
+
+impl Operation for DrainFor {
+    type Answer = Managed;
+    type Error = ManageError;
+}
+
+/// Quarantines every worker at once, at O(1). The leases are revoked in bounded steps of `expire`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuarantineAll {}
 
-/// Believes the wall clock as it stands now, after a leap that was refused: an operator has seen that it is right.
+/// Trusts the wall clock as it stands now, after a leap that was refused. An operator has checked that it is
+/// right.
 ///
-/// Nothing is extended by it: what runs on the fleet's line goes on as it was, and grants and evidence from before
-/// are refused from then on, since what they could repeat may have been forgotten while the clock was wrong.
+/// Nothing lasts longer because of it: what ends in monotonic time is unchanged. Grants and evidence issued
+/// before this instant are refused from now on, because the record that they were used may have been
+/// forgotten while the clock was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptWall {}
 
-/// Vouches for the cleanup that a worker owes. Audited: the principal stays in the event.
+/// Vouches for the cleanup that a worker owes. The record names the principal, for audits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForceCleanup {
     /// The worker.
     pub worker: WorkerId,
-    /// The lease that it lost.
+    /// The fence of the lost lease.
     pub fence: Fence,
 }
 
-/// Puts another policy in force. Evidence that was accepted under the former one is no longer in force.
+/// Puts another policy in force. The sweep that follows judges the evidence of every worker under it:
+/// evidence that passes is kept, evidence that does not is withdrawn and the lease that depends on it is
+/// revoked. A decision that depends on evidence judges it at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetPolicy {
-    /// The policy. Its fleet must be the same.
+    /// The policy. It must be for the same fleet.
     pub policy: WorkerFleetPolicy,
 }
 
-/// Changes the device registry: registers, rotates, revokes. A revoked device loses its lease, its open requests, its
-/// stream and its pairing sessions at once.
+/// Changes the device registry: registers, rotates, revokes. A revoked device loses its lease, its open
+/// requests, its stream and its pairing sessions at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ManageDevice {
-    /// What shall change.
+    /// The change.
     pub command: DeviceCommand,
 }
 
@@ -102,9 +131,9 @@ impl Operation for ManageDevice {
     type Error = ManageError;
 }
 
-/// Changes the fleet's own trust anchors: what its coordinator has announced to follow its certificate, and the
-/// authorities that its host chains device certificates to. Every connected device is told of an announcement at once,
-/// and every other one when it comes.
+/// Changes the fleet's own trust anchors: the certificate that its coordinator announces to follow the
+/// present one, and the authorities to which its host chains device certificates. Connected devices are told
+/// of an announcement at once, every other one when it connects.
 ///
 /// ```
 /// use leasehold::{digest::Sha256Digest, fleet::ManageAnchors, identity::*, testing::World, time::Wall};
@@ -128,7 +157,7 @@ impl Operation for ManageDevice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ManageAnchors {
-    /// What shall change.
+    /// The change.
     pub command: AnchorCommand,
 }
 

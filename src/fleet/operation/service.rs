@@ -1,4 +1,4 @@
-//! What a service may ask.
+//! Operations of services.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +9,8 @@ use crate::{
     lease::{Fence, WorkerLease, WorkerLeaseRequest},
 };
 
-/// Asks for a lease: on whichever worker has the capabilities and was used longest ago, or on the one that the
-/// request names. Cost: O(classes / 64) and one pop.
+/// Asks for a lease: on the worker that has the capabilities and was used longest ago, or on the worker that
+/// the request names. Cost: O(classes / 64) and one queue operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Acquire {
@@ -19,7 +19,7 @@ pub struct Acquire {
 }
 
 impl Acquire {
-    /// Asks for what `request` says.
+    /// Asks for the lease of `request`.
     pub const fn new(request: WorkerLeaseRequest) -> Self {
         Self { request }
     }
@@ -29,36 +29,36 @@ impl Acquire {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acquired {
-    /// The incarnation.
+    /// The incarnation of the worker.
     pub worker: WorkerHandle,
     /// The lease.
     pub lease: WorkerLease,
 }
 
-/// Takes the lease of a run back. The worker has to acknowledge it.
+/// Revokes the lease of a run. The worker must acknowledge that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RevokeRun {
     /// The run.
     pub run: RunId,
-    /// The lease that is meant: a later one of the same run is left alone.
+    /// The fence of the lease that is meant. A later lease of the same run is not affected.
     pub fence: Fence,
 }
 
 impl RevokeRun {
-    /// Takes back the lease `fence` of `run`.
+    /// Revokes the lease `fence` of `run`.
     pub const fn new(run: RunId, fence: Fence) -> Self {
         Self { run, fence }
     }
 }
 
-/// The lease is being taken back.
+/// The lease is being revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revoked {
-    /// The incarnation that has to acknowledge it.
+    /// The incarnation that must acknowledge the revocation.
     pub worker: WorkerHandle,
-    /// The lease.
+    /// The fence of the lease.
     pub fence: Fence,
 }
 

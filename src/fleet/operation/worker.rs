@@ -1,4 +1,4 @@
-//! What a worker may ask. Each travels over the device's own authenticated connection.
+//! Operations of workers. Each comes over the authenticated connection of the worker's device.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,19 +9,21 @@ use crate::{
     attestation::EvidenceForm,
     fleet::{
         condition::{Debt, WorkerLifecycleState},
-        rejection::{AttestError, ChallengeError, LeaseError},
+        outcome::RunOutcome,
+        rejection::{AttestError, ChallengeError, HeartbeatError, LeaseError},
     },
     lease::{Fence, Inspection, OutputClaim, ReceivedArtifacts, WorkerCleanupReport},
     time::{Millis, Wall},
 };
 
-/// The place of one worker incarnation: hot messages carry it instead of the worker's id.
+/// Names one incarnation of a worker. Frequent messages carry it in place of the worker's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerHandle {
     /// The slot of the worker's record.
     pub slot: u32,
-    /// Which incarnation of what was in that slot.
+    /// The number of the incarnation, counted per slot. It outlives the worker, so a handle never fits a
+    /// later worker of the same slot.
     pub generation: u32,
 }
 
@@ -30,13 +32,13 @@ pub struct WorkerHandle {
 #[serde(deny_unknown_fields)]
 pub struct Challenge {}
 
-/// A nonce, and how long it stays good.
+/// A nonce, and how long it is good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Challenged {
-    /// The nonce's bytes.
+    /// The bytes of the nonce.
     pub nonce: Vec<u8>,
-    /// For this long from now.
+    /// How long the nonce is good, counted from now.
     pub ttl: Millis,
 }
 
@@ -44,104 +46,94 @@ pub struct Challenged {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attest {
-    /// The nonce that the evidence is over, as [`Challenge`] gave it.
+    /// The nonce of the evidence, as [`Challenge`] gave it.
     pub nonce: Vec<u8>,
-    /// How the evidence is wrapped.
+    /// The format of the evidence.
     pub form: EvidenceForm,
-    /// The evidence's bytes, judged as they are.
+    /// The bytes of the evidence. They are judged as they are.
     pub evidence: Vec<u8>,
-    /// Envelopes that others signed about the same worker, such as its build's provenance: at most
-    /// [`MAX_ATTACHMENTS`](crate::attestation::MAX_ATTACHMENTS). Junk among them is passed over.
+    /// Envelopes that others signed about the same worker, such as the provenance of its build: at most
+    /// [`MAX_ATTACHMENTS`](crate::attestation::MAX_ATTACHMENTS). Attachments that cannot be used are ignored.
     pub attachments: Vec<Vec<u8>>,
-    /// The incarnation that goes on. `None` joins as a new one, and the former one is over.
+    /// The incarnation that goes on. With `None` the worker joins as a new incarnation, and the former one
+    /// ends.
     pub resume: Option<WorkerHandle>,
 }
 
-/// The worker is bound.
+/// The worker is bound to its device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attested {
-    /// What every later message of this incarnation carries.
+    /// The handle that every later message of this incarnation carries.
     pub handle: WorkerHandle,
     /// Until when the evidence is good.
     pub valid_until: Wall,
-    /// The public view of the worker.
+    /// The public state of the worker.
     pub state: WorkerLifecycleState,
     /// What the worker owes for a lease that it lost.
     pub owes: Option<Debt>,
-    /// The codes of the checks that failed. Not empty: the evidence of a known worker was refused, the worker is
-    /// quarantined, and nothing else of this answer authorises anything.
+    /// The codes of the checks that failed. If it is not empty, the evidence of a known worker was refused
+    /// and the worker is quarantined; nothing else in this answer authorises anything.
     pub failures: Vec<String>,
 }
 
-/// The worker has begun the run of its lease.
+/// The worker starts the run of its lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
     /// The incarnation.
     pub worker: WorkerHandle,
-    /// The lease.
+    /// The fence of the lease.
     pub fence: Fence,
 }
 
-/// Asks for more time. Renewal never goes past the lease's horizon.
+/// Asks for more time. A renewal never passes the lease's horizon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Renew {
     /// The incarnation.
     pub worker: WorkerHandle,
-    /// The lease.
+    /// The fence of the lease.
     pub fence: Fence,
 }
 
-/// How long the lease is good for, counted from when the worker *sent* its request, less the clock budget.
+/// How long the lease lasts. The worker counts it from when it *sent* its request, less the clock budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remaining {
-    /// The lease.
+    /// The fence of the lease.
     pub fence: Fence,
-    /// The span that was left when the coordinator answered.
+    /// The time that was left when the coordinator answered.
     pub remaining: Millis,
 }
 
-/// How a run ended, in the worker's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RunOutcome {
-    /// The run did what it was for.
-    Succeeded,
-    /// The run failed by itself.
-    Failed,
-}
-
-/// The run is over.
+/// The run has ended.
 ///
-/// `received` and `inspection` are the coordinator's own, and no message of a worker carries them. So a repeat is
-/// recognised without them: a coordinator that was restarted in between has seen less.
+/// `received` and `inspection` come from the coordinator; no message of a worker carries them. A repeat is
+/// recognised without them, because a coordinator that was restarted in between has seen less.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Complete {
     /// The incarnation.
     pub worker: WorkerHandle,
-    /// The lease.
+    /// The fence of the lease.
     pub fence: Fence,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: RunOutcome,
-    /// What the worker says that it made.
+    /// The outputs that the worker claims.
     pub claim: OutputClaim,
-    /// What arrived.
+    /// The outputs that arrived.
     #[serde(skip_serializing)]
     pub received: ReceivedArtifacts,
-    /// What was cleaned up, where that is known already; without it the cleanup is reported later.
+    /// The cleanup report, if the cleanup is done already. Without it the worker reports later.
     pub cleanup: Option<WorkerCleanupReport>,
-    /// What somebody else saw when they looked.
+    /// The independent inspection of the cleanup, if there was one.
     #[serde(skip_serializing)]
     pub inspection: Option<Inspection>,
 }
 
 impl Complete {
-    /// The end of a run: what the worker says beside what arrived.
+    /// The end of a run: what the worker claims beside what arrived.
     pub const fn new(
         worker: WorkerHandle,
         fence: Fence,
@@ -152,7 +144,7 @@ impl Complete {
         Self { worker, fence, outcome, claim, received, cleanup: None, inspection: None }
     }
 
-    /// With a cleanup report, and what an inspection saw.
+    /// Adds a cleanup report, and the result of an inspection.
     #[must_use]
     pub fn with_cleanup(mut self, report: WorkerCleanupReport, inspection: Option<Inspection>) -> Self {
         self.cleanup = Some(report);
@@ -161,36 +153,40 @@ impl Complete {
     }
 }
 
-/// What became of a run that its worker called over.
+/// The result of a run that its worker reported as ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The run counts as ended, and the worker is clean.
+    /// The run is recorded as ended, and the worker is clean.
     Clean,
-    /// The run counts as ended; its cleanup is awaited.
+    /// The run is recorded as ended; its cleanup is awaited.
     CleanupAwaited,
-    /// The run counts as ended; its cleanup failed, and the worker is orphaned and quarantined.
+    /// The run is recorded as ended. Its cleanup failed, and the worker is orphaned and quarantined.
     CleanupFailed,
-    /// What came back is refused: the run does not count as done, and the worker is quarantined.
+    /// The outputs do not match the worker's claim. The run is not recorded as ended, and the worker is
+    /// quarantined.
     OutputRefused,
+    /// The outputs match the claim, but exceed what the lease allows or lack what it demands. The run is
+    /// recorded as failed. The worker owes cleanup and fresh evidence, and can work again after them.
+    OutputExcess,
 }
 
-/// Cleanup is done, for the lease that is being cleaned up or for one that was lost.
+/// Reports a cleanup, for the lease that is being cleaned up or for one that was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ReportCleanup {
     /// The incarnation.
     pub worker: WorkerHandle,
-    /// The report, bound to its lease.
+    /// The report, which is bound to its lease.
     pub report: WorkerCleanupReport,
-    /// What somebody else saw when they looked.
+    /// The independent inspection of the cleanup, if there was one.
     #[serde(skip_serializing)]
     pub inspection: Option<Inspection>,
 }
 
 impl ReportCleanup {
-    /// A report, and what an inspection saw.
+    /// A report, and the result of an inspection.
     pub const fn new(
         worker: WorkerHandle,
         report: WorkerCleanupReport,
@@ -200,23 +196,23 @@ impl ReportCleanup {
     }
 }
 
-/// The worker has stopped, as it was told to.
+/// The worker has stopped the run of a revoked lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AcknowledgeRevocation {
     /// The incarnation.
     pub worker: WorkerHandle,
-    /// The lease that was taken back.
+    /// The fence of the revoked lease.
     pub fence: Fence,
-    /// What was cleaned up. Without it the worker is orphaned until it reports.
+    /// The cleanup report. Without it the worker is orphaned until it reports.
     pub cleanup: Option<WorkerCleanupReport>,
-    /// What somebody else saw when they looked.
+    /// The independent inspection of the cleanup, if there was one.
     #[serde(skip_serializing)]
     pub inspection: Option<Inspection>,
 }
 
 impl AcknowledgeRevocation {
-    /// An acknowledgement, with what was cleaned up and what an inspection saw.
+    /// An acknowledgement, with a cleanup report and the result of an inspection.
     pub const fn new(
         worker: WorkerHandle,
         fence: Fence,
@@ -225,6 +221,21 @@ impl AcknowledgeRevocation {
     ) -> Self {
         Self { worker, fence, cleanup, inspection }
     }
+}
+
+/// A replaced incarnation came back: two places use the worker's identity in turn. It is counted if
+/// `workers.latch_displaced_after` is not zero. Nothing follows if it is zero, if the worker is quarantined
+/// for that reason already, or if the incarnation is the current one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Displaced {
+    /// The incarnation that came back.
+    pub worker: WorkerHandle,
+}
+
+impl Operation for Displaced {
+    type Answer = ();
+    type Error = HeartbeatError;
 }
 
 impl Operation for Challenge {

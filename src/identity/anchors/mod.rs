@@ -57,8 +57,7 @@ pub const MAX_REVOKED: usize = 64;
 /// assert_eq!(serde_json::from_str::<TrustAnchors>(&kept)?, anchors);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "stored::Form", into = "stored::Form")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustAnchors {
     anchors: BTreeMap<Sha256Digest, Anchor>,
     revoked: BTreeMap<Sha256Digest, Revocation>,

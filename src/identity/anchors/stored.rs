@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{MAX_ANCHORS, MAX_REVOKED, TrustAnchors, anchor::Anchor, error::AnchorError};
 use crate::{
@@ -15,7 +15,7 @@ const VERSION: u16 = 1;
 /// Canonical: equal anchors have equal stored forms.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Form {
+struct Form {
     version: u16,
     generation: u64,
     /// Over the revocation set and the generation: anchors with another set, or with none, do not load.
@@ -72,6 +72,18 @@ impl TryFrom<Form> for TrustAnchors {
         }
         loaded.check().map_err(AnchorError::Stored)?;
         Ok(loaded)
+    }
+}
+
+impl Serialize for TrustAnchors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Form::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustAnchors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(Form::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

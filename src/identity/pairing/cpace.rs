@@ -12,7 +12,7 @@ use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroize as _;
 
 use super::pake::{Pake, PakeError, PakePending, SharedKey};
-use crate::{digest::Sha256Digest, shell::Entropy};
+use crate::{digest::Sha256Digest, entropy::Entropy};
 
 /// CPace. The transcript so far is its session id; the roles are its associated data.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,7 +141,7 @@ impl TryCryptoRng for Source<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::EntropyError;
+    use crate::entropy::EntropyError;
 
     fn bytes(text: &str) -> Vec<u8> {
         hex::decode(text).unwrap()

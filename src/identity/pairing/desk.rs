@@ -4,6 +4,7 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::fmt;
 
 use super::{
+    enrolling::Enrolling,
     error::PairingError,
     exchange::Exchange,
     message::{Message, Status},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     digest::Sha256Digest,
     id::{FleetId, SessionId},
-    identity::{DeviceCertificate, DeviceCommand, DeviceRegistry},
+    identity::{DEFAULT_CERTIFICATE_BYTES, DeviceCertificate, DeviceCommand, DeviceRegistry},
     time::Now,
 };
 
@@ -43,6 +44,8 @@ pub struct PairingDesk {
     fleet: FleetId,
     certificate: Sha256Digest,
     live: BTreeMap<SessionId, Live>,
+    /// Exchanges under enrolment keys that are not proved yet.
+    pub(super) enrolling: Enrolling,
 }
 
 impl PairingDesk {
@@ -54,7 +57,7 @@ impl PairingDesk {
 
     /// A desk over sessions that were recovered.
     pub fn recover(state: PairingState, fleet: FleetId, certificate: Sha256Digest) -> Self {
-        Self { state, fleet, certificate, live: BTreeMap::new() }
+        Self { state, fleet, certificate, live: BTreeMap::new(), enrolling: Enrolling::default() }
     }
 
     /// The sessions.
@@ -84,6 +87,9 @@ impl PairingDesk {
         if method == PairingMethod::Pin && tools.pake.is_none() {
             return Err(PairingError::NoPake);
         }
+        if matches!(target, PairingTarget::Enrolled { .. }) {
+            return Err(PairingError::Method);
+        }
         if let PairingTarget::New(device) | PairingTarget::Replace(device) = &target {
             registry.may_pair(device, None, target.replaces())?;
         }
@@ -112,6 +118,12 @@ impl PairingDesk {
         tools: &mut PairingTools<'_>,
     ) -> Result<Turn<Received>, PairingError> {
         match Message::decode(bytes)? {
+            Message::Hello(hello) if hello.method == PairingMethod::Enrolment => {
+                self.enrol_hello(hello, bytes, registry, now, tools)
+            }
+            Message::Confirm { session, proof } if self.enrolling.has(&session) => {
+                self.enrol_confirm(&session, &proof, registry, now)
+            }
             Message::Hello(hello) => self.hello(hello, bytes, registry, now, tools),
             Message::Confirm { session, proof } => self.confirm(&session, &proof, registry, now),
             Message::Fetch { session, key } => self.fetch(session, &key, registry, now),
@@ -215,7 +227,7 @@ impl PairingDesk {
             transcript,
         };
         let reply = Some(Message::Status { session: session.clone(), status: Status::Pending }.encode());
-        Ok(Turn { events, value: Received { reply, ask: Some(ask), refused: None } })
+        Ok(Turn { events, value: Received { reply, ask: Some(ask), ..Received::default() } })
     }
 
     fn fetch(
@@ -305,7 +317,8 @@ impl PairingDesk {
         now: Now,
     ) -> Result<Turn<Completed>, PairingError> {
         let VerifiedPairing { session, peer, transcript, replaces, .. } = pairing;
-        let leaf = DeviceCertificate::from_der(certificate)?;
+        // It travels in a pairing message, which has room for no more.
+        let leaf = DeviceCertificate::from_der_within(certificate, DEFAULT_CERTIFICATE_BYTES)?;
         if leaf.key() != peer.key {
             return Err(PairingError::WrongKey);
         }
@@ -353,6 +366,11 @@ impl PairingDesk {
     /// Follows an event that was decided elsewhere: on a state that is the same as this desk's.
     pub(crate) fn follow(&mut self, event: &PairingEvent) {
         self.state.evolve(event);
+        self.forget_live(event);
+    }
+
+    /// What is over has no code and no exchange any more.
+    pub(super) fn forget_live(&mut self, event: &PairingEvent) {
         if let PairingEvent::SessionEnded { session, .. } | PairingEvent::SessionForgotten { session } = event
         {
             self.live.remove(session);
@@ -379,7 +397,29 @@ impl PairingDesk {
         Ok(events)
     }
 
-    fn apply(&mut self, command: &PairingCommand, now: Now) -> Result<Vec<PairingEvent>, PairingError> {
+    /// A session goes on with an exchange whose secret has done its work.
+    pub(super) fn keep_exchange(&mut self, session: SessionId, exchange: Exchange) {
+        self.live.insert(session, Live { secret: Secret::none(), exchange: Some(exchange) });
+    }
+
+    /// The answer that was given to these very bytes.
+    pub(super) fn answered(&self, session: &SessionId, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.live.get(session)?.exchange.as_ref()?.answered(bytes)
+    }
+
+    pub(super) const fn fleet(&self) -> &FleetId {
+        &self.fleet
+    }
+
+    pub(super) const fn certificate(&self) -> Sha256Digest {
+        self.certificate
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        command: &PairingCommand,
+        now: Now,
+    ) -> Result<Vec<PairingEvent>, PairingError> {
         let events = self.state.decide(command, now)?;
         for event in &events {
             self.state.evolve(event);
@@ -425,7 +465,7 @@ impl fmt::Debug for PairingDesk {
     }
 }
 
-fn replied(events: Vec<PairingEvent>, reply: Vec<u8>) -> Turn<Received> {
+pub(super) fn replied(events: Vec<PairingEvent>, reply: Vec<u8>) -> Turn<Received> {
     Turn { events, value: Received { reply: Some(reply), ..Received::default() } }
 }
 

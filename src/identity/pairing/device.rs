@@ -149,7 +149,7 @@ impl DevicePairing {
         };
         let shown = match method {
             PairingMethod::Compare => *opening.commitment(&nonce).as_bytes(),
-            PairingMethod::Qr | PairingMethod::Pin => nonce,
+            PairingMethod::Qr | PairingMethod::Pin | PairingMethod::Enrolment => nonce,
         };
         let outgoing = Message::Hello(Hello {
             session: session.clone(),
@@ -285,7 +285,7 @@ impl DevicePairing {
             return Err(PairingError::Malformed);
         }
         let key = match (self.method, pending) {
-            (PairingMethod::Qr, _) => self.secret.copy(),
+            (PairingMethod::Qr | PairingMethod::Enrolment, _) => self.secret.copy(),
             (PairingMethod::Compare, _) => Secret::new(Zeroizing::new(Vec::new())),
             (PairingMethod::Pin, Some(pending)) => Secret::new(pending.finish(&reply.share)?.into_bytes()),
             (PairingMethod::Pin, None) => return Err(PairingError::Order),

@@ -3,8 +3,8 @@
 use super::{pake::PakeError, session::PairingEnd};
 use crate::{
     code::{self, Code, Coded},
-    identity::{CertificateError, DeviceError},
-    shell::EntropyError,
+    entropy::EntropyError,
+    identity::{CertificateError, DeviceError, OrderError},
 };
 
 /// Why a step of pairing is refused. For the log and the operator; the other side is told no reason.
@@ -38,8 +38,11 @@ pub enum PairingError {
     /// Too many exchanges started in too short a time, over all sessions.
     #[error("too many exchanges are being started")]
     Rate,
-    /// As many sessions as the policy allows.
-    #[error("there are too many pairing sessions")]
+    /// As many open sessions as the policy allows (`max_sessions`), or as many issued certificates that may still be
+    /// fetched as are remembered (`max_remembered`).
+    #[error(
+        "there are as many pairing sessions as the policy allows; one ends with its device, its time or a cancel"
+    )]
     Sessions,
     /// A PIN needs a PAKE provider, and there is none.
     #[error("a PIN needs a PAKE provider, and there is none")]
@@ -77,6 +80,9 @@ pub enum PairingError {
     /// The registry does not take the device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The enrolment key is none, or allows no more.
+    #[error(transparent)]
+    Enrolment(#[from] OrderError),
     /// The code did not survive a restart, because it is never stored. Open a new session.
     #[error("the code was lost in a restart")]
     SecretLost,
@@ -124,6 +130,7 @@ impl Coded for PairingError {
             Self::WrongKey => code::PAIRING_WRONG_KEY,
             Self::Certificate(error) => error.code(),
             Self::Device(error) => error.code(),
+            Self::Enrolment(error) => error.code(),
             Self::BadCode => code::PAIRING_BAD_CODE,
             Self::Closed => code::PAIRING_CLOSED,
             Self::Entropy => code::ENTROPY_UNAVAILABLE,

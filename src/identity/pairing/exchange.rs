@@ -148,7 +148,7 @@ impl Prepared {
         tools: &mut PairingTools<'_>,
     ) -> Result<(Exchange, Vec<u8>), PairingError> {
         let (share, key) = match self.hello.method {
-            PairingMethod::Qr => (Vec::new(), secret),
+            PairingMethod::Qr | PairingMethod::Enrolment => (Vec::new(), secret),
             PairingMethod::Compare => (Vec::new(), Secret::new(Zeroizing::new(Vec::new()))),
             PairingMethod::Pin => {
                 let pake = tools.pake.ok_or(PairingError::NoPake)?;

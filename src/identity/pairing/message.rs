@@ -9,7 +9,7 @@ use super::{error::PairingError, method::PairingMethod};
 use crate::{
     digest::Sha256Digest,
     id::{DeviceId, FleetId, SessionId},
-    identity::{DeviceKind, MAX_CERTIFICATE_BYTES},
+    identity::{DEFAULT_CERTIFICATE_BYTES, DeviceKind},
 };
 
 /// The longest message, in bytes.
@@ -86,6 +86,7 @@ impl Message {
                     PairingMethod::Qr => 1,
                     PairingMethod::Pin => 2,
                     PairingMethod::Compare => 3,
+                    PairingMethod::Enrolment => 4,
                 });
                 out.text(hello.device.as_str());
                 out.byte(match hello.kind {
@@ -162,6 +163,7 @@ impl Message {
                     1 => PairingMethod::Qr,
                     2 => PairingMethod::Pin,
                     3 => PairingMethod::Compare,
+                    4 => PairingMethod::Enrolment,
                     _ => return Err(PairingError::Malformed),
                 },
                 device: read.id(DeviceId::new)?,
@@ -171,7 +173,7 @@ impl Message {
                     3 => DeviceKind::EgressProxy,
                     _ => return Err(PairingError::Malformed),
                 },
-                request: read.bytes(MAX_CERTIFICATE_BYTES)?.to_vec(),
+                request: read.bytes(DEFAULT_CERTIFICATE_BYTES)?.to_vec(),
                 nonce: read.array()?,
                 share: read.bytes(MAX_SHARE)?.to_vec(),
             }),
@@ -191,7 +193,7 @@ impl Message {
                     1 => Status::Pending,
                     2 => Status::Refused,
                     3 => Status::Issued {
-                        certificate: read.bytes(MAX_CERTIFICATE_BYTES)?.to_vec(),
+                        certificate: read.bytes(DEFAULT_CERTIFICATE_BYTES)?.to_vec(),
                         tag: read.array()?,
                     },
                     _ => return Err(PairingError::Malformed),

@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::DeviceId;
+use crate::id::{DeviceId, OrderId};
 
 /// How device and coordinator convince each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub enum PairingMethod {
     /// There is no shared secret here, so a delivered certificate is only as genuine as the channel, whose
     /// certificate the digits cover: the host must give each message with the channel that it came over.
     Compare,
+    /// The secret of an enrolment key, which many devices hold. It is proved as a QR code's is; what an operator would
+    /// approve, the key's terms have allowed.
+    Enrolment,
 }
 
 impl PairingMethod {
@@ -32,6 +35,7 @@ impl PairingMethod {
             Self::Qr => "qr",
             Self::Pin => "pin",
             Self::Compare => "compare",
+            Self::Enrolment => "enrolment",
         }
     }
 }
@@ -53,6 +57,13 @@ pub enum PairingTarget {
     New(DeviceId),
     /// This registered device, whose certificates the new one replaces: the operator names the change.
     Replace(DeviceId),
+    /// This device, which is not registered yet and came with an enrolment key.
+    Enrolled {
+        /// The key.
+        order: OrderId,
+        /// The device.
+        device: DeviceId,
+    },
 }
 
 impl PairingTarget {
@@ -60,7 +71,7 @@ impl PairingTarget {
     pub fn admits(&self, device: &DeviceId) -> bool {
         match self {
             Self::AnyNew => true,
-            Self::New(named) | Self::Replace(named) => named == device,
+            Self::New(named) | Self::Replace(named) | Self::Enrolled { device: named, .. } => named == device,
         }
     }
 

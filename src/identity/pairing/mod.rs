@@ -77,6 +77,8 @@
 mod cpace;
 mod desk;
 mod device;
+mod enrolling;
+mod enrolment;
 mod error;
 mod exchange;
 mod message;
@@ -84,6 +86,7 @@ mod method;
 mod pake;
 mod policy;
 mod secret;
+mod seed;
 mod session;
 mod state;
 mod transcript;
@@ -100,18 +103,20 @@ pub use method::{PairingMethod, PairingTarget};
 pub use pake::{PairingTools, Pake, PakeError, PakePending, SharedKey};
 pub use policy::{PairingPolicy, PairingPolicyError, PairingPolicyForm};
 pub use secret::{DeviceCode, PairingCode};
+pub use seed::EnrolmentSeed;
 pub use session::{PairingEnd, PairingEvent, PairingPeer, PairingPhase, PairingSession};
 pub use state::PairingState;
 pub use transcript::Digits;
-pub use turn::{ApprovalRequest, Completed, Offered, Received, Turn};
+pub use turn::{ApprovalRequest, Completed, EnrolmentOffered, Offered, Received, Turn};
 pub use verified::{CertificateIssuer, IssueError, VerifiedPairing};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use message::Message;
 pub(crate) use message::session_of;
-#[cfg(test)]
-pub(crate) use state::PairingSnapshot;
-pub(crate) use {session::StoredPairingEvent, state::PairingCommand};
+pub(crate) use {
+    session::StoredPairingEvent,
+    state::{PairingCommand, PairingSnapshot},
+};
 
 #[cfg(test)]
 mod testkit;

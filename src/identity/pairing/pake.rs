@@ -5,7 +5,8 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::{digest::Sha256Digest, shell::Entropy};
+use super::seed::EnrolmentSeed;
+use crate::{digest::Sha256Digest, entropy::Entropy};
 
 /// The key that both sides have when they used the same PIN. It wipes itself and does not show itself.
 pub struct SharedKey(Zeroizing<Vec<u8>>);
@@ -81,12 +82,20 @@ pub struct PairingTools<'a> {
     pub entropy: &'a mut dyn Entropy,
     /// The provider for PINs. None: PIN sessions cannot start.
     pub pake: Option<&'a dyn Pake>,
+    /// What the codes of enrolment keys follow from. None: there are no enrolment keys.
+    pub enrolment: Option<&'a EnrolmentSeed>,
 }
 
 impl<'a> PairingTools<'a> {
     /// Tools without a PAKE.
     pub fn new(entropy: &'a mut dyn Entropy) -> Self {
-        Self { entropy, pake: None }
+        Self { entropy, pake: None, enrolment: None }
+    }
+
+    /// These tools with enrolment keys, whose codes follow from `seed`.
+    #[must_use]
+    pub fn with_enrolment(self, seed: &'a EnrolmentSeed) -> Self {
+        Self { enrolment: Some(seed), ..self }
     }
 
     /// These tools with `pake` for PINs.
@@ -98,6 +107,9 @@ impl<'a> PairingTools<'a> {
 
 impl fmt::Debug for PairingTools<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PairingTools").field("pake", &self.pake.is_some()).finish_non_exhaustive()
+        f.debug_struct("PairingTools")
+            .field("pake", &self.pake.is_some())
+            .field("enrolment", &self.enrolment.is_some())
+            .finish_non_exhaustive()
     }
 }

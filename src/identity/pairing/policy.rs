@@ -34,8 +34,11 @@ pub struct PairingPolicyForm {
     pub pin_attempts: u8,
     /// Exchanges that one QR code may start, 1 to 10. A comparison always has one.
     pub qr_attempts: u8,
-    /// The most sessions, open and remembered, 1 to 4096.
+    /// The most sessions that are open at once, 1 to 4096.
     pub max_sessions: u32,
+    /// The most ended sessions that are remembered besides, 64 to 65536. Over it, the one that ended its time first is
+    /// forgotten early.
+    pub max_remembered: u32,
     /// The most exchanges that start within `rate_window_ms`, over all sessions.
     pub rate_limit: u32,
     /// The window of `rate_limit`.
@@ -52,6 +55,7 @@ impl Default for PairingPolicyForm {
             pin_attempts: 3,
             qr_attempts: 3,
             max_sessions: 256,
+            max_remembered: 4096,
             rate_limit: 30,
             rate_window_ms: Millis::from_secs(60),
         }
@@ -106,6 +110,7 @@ impl PairingPolicy {
             (ATTEMPTS.contains(&form.pin_attempts), "pin_attempts", "1 to 10"),
             (ATTEMPTS.contains(&form.qr_attempts), "qr_attempts", "1 to 10"),
             ((1..=MAX_SESSIONS).contains(&form.max_sessions), "max_sessions", "1 to 4096"),
+            ((64..=65_536).contains(&form.max_remembered), "max_remembered", "64 to 65536"),
             (form.rate_limit > 0, "rate_limit", "more than 0"),
             ((1_000..=3_600_000).contains(&form.rate_window_ms.0), "rate_window_ms", "1000 to 3600000"),
         ];
@@ -113,6 +118,16 @@ impl PairingPolicy {
             Some((_, field, range)) => Err(PairingPolicyError::Range { field, range }),
             None => Ok(Self(form)),
         }
+    }
+
+    /// A policy that was checked when it came into force, by whatever rules then held.
+    pub(crate) const fn held_before(form: PairingPolicyForm) -> Self {
+        Self(form)
+    }
+
+    /// The most sessions in all, open and remembered.
+    pub(super) fn most_held(&self) -> usize {
+        usize::try_from(self.0.max_sessions.saturating_add(self.0.max_remembered)).unwrap_or(usize::MAX)
     }
 
     /// The checked fields.

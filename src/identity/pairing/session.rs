@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::method::{PairingMethod, PairingTarget};
 use crate::{
     digest::Sha256Digest,
-    id::{DeviceId, SessionId},
-    identity::DeviceKind,
+    id::{DeviceId, OrderId, SessionId},
+    identity::{DeviceKind, StandingOrder},
     journaled::events,
     time::{Mono, Now},
 };
@@ -231,5 +231,41 @@ events! {
     SessionForgotten {
         /// The session.
         session: SessionId,
+    }
+    /// An operator gave out an enrolment key.
+    EnrolmentOpened {
+        /// The key.
+        order: OrderId,
+        /// What it allows.
+        standing: StandingOrder,
+        /// What its secret is known by; the secret itself is nowhere.
+        check: Sha256Digest,
+        /// When.
+        at: Now,
+    }
+    /// An operator took an enrolment key back.
+    EnrolmentRevoked {
+        /// The key.
+        order: OrderId,
+    }
+    /// An enrolment key was forgotten, whose time is over.
+    EnrolmentForgotten {
+        /// The key.
+        order: OrderId,
+    }
+    /// A device proved an enrolment key, and the coordinator proved it to the device: its certificate may be issued.
+    DeviceEnrolled {
+        /// The key; it was used once more.
+        order: OrderId,
+        /// The session.
+        session: SessionId,
+        /// Who.
+        peer: PairingPeer,
+        /// The transcript that both have.
+        transcript: Sha256Digest,
+        /// Until when the certificate may be issued.
+        until: Mono,
+        /// When.
+        at: Now,
     }
 }

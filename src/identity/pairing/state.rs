@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     digest::Sha256Digest,
-    id::SessionId,
-    identity::RestoreError,
+    id::{OrderId, SessionId},
+    identity::{MAX_ORDERS, OrderError, RestoreError, StandingOrder, StandingTerms},
     time::{Mono, Now},
 };
 
@@ -28,6 +28,9 @@ pub(crate) enum PairingCommand {
     Issue { session: SessionId, fingerprint: Sha256Digest, certificate: Vec<u8>, tag: [u8; 32] },
     End { session: SessionId, end: PairingEnd },
     Sweep { limit: usize },
+    OpenEnrolment { order: OrderId, terms: StandingTerms, check: Sha256Digest },
+    RevokeEnrolment { order: OrderId },
+    Enrol { order: OrderId, session: SessionId, peer: PairingPeer, transcript: Sha256Digest },
 }
 
 /// All pairing sessions: bounded, replayable, without a code or a key in it.
@@ -38,8 +41,18 @@ pub struct PairingState {
     /// Where the present window of the global start rate began, and how many exchanges started in it.
     window: Mono,
     started: u32,
+    enrolments: BTreeMap<OrderId, EnrolmentKey>,
     /// When the first session has to be looked at. Follows from the sessions; kept, because it is asked for often.
     due: Option<Mono>,
+}
+
+/// An enrolment key as it is kept: what it allows, and what its secret is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnrolmentKey {
+    pub(super) standing: StandingOrder,
+    pub(super) check: Sha256Digest,
+    pub(super) opened: Now,
 }
 
 /// The stored form of the sessions.
@@ -50,6 +63,19 @@ pub(crate) struct PairingSnapshot {
     window: Mono,
     started: u32,
     sessions: Vec<(SessionId, PairingSession)>,
+    enrolments: Vec<(OrderId, EnrolmentKey)>,
+}
+
+impl PairingSnapshot {
+    /// What the first form had: no enrolment keys.
+    pub(crate) const fn first_form(
+        version: u16,
+        window: Mono,
+        started: u32,
+        sessions: Vec<(SessionId, PairingSession)>,
+    ) -> Self {
+        Self { version, window, started, sessions, enrolments: Vec::new() }
+    }
 }
 
 const VERSION: u16 = 1;
@@ -57,7 +83,8 @@ const VERSION: u16 = 1;
 impl PairingState {
     /// No sessions.
     pub fn new(policy: PairingPolicy) -> Self {
-        Self { policy, sessions: BTreeMap::new(), window: Mono::START, started: 0, due: None }
+        let (sessions, enrolments) = (BTreeMap::new(), BTreeMap::new());
+        Self { policy, sessions, window: Mono::START, started: 0, enrolments, due: None }
     }
 
     /// The policy.
@@ -68,6 +95,15 @@ impl PairingState {
     /// A session, open, ended or remembered.
     pub fn get(&self, session: &SessionId) -> Option<&PairingSession> {
         self.sessions.get(session)
+    }
+
+    /// The enrolment keys that stand, or stood and are not past their time, by name.
+    pub fn enrolments(&self) -> impl ExactSizeIterator<Item = (&OrderId, &StandingOrder)> {
+        self.enrolments.iter().map(|(order, key)| (order, &key.standing))
+    }
+
+    pub(super) fn enrolment(&self, order: &OrderId) -> Result<&EnrolmentKey, OrderError> {
+        self.enrolments.get(order).ok_or(OrderError::Unknown)
     }
 
     /// Every session by id.
@@ -89,8 +125,11 @@ impl PairingState {
 
     /// Whether what is held fits into other bounds.
     pub(crate) fn fits(&self, policy: &PairingPolicy) -> Result<(), &'static str> {
-        let fits = u32::try_from(self.sessions.len()).is_ok_and(|len| len <= policy.get().max_sessions);
-        if fits { Ok(()) } else { Err("pairing.max_sessions") }
+        let most = usize::try_from(policy.get().max_sessions).unwrap_or(usize::MAX);
+        if self.open_sessions().count() > most {
+            return Err("pairing.max_sessions");
+        }
+        if self.sessions.len() > policy.most_held() { Err("pairing.max_remembered") } else { Ok(()) }
     }
 
     /// The sessions that are open, whose codes a restart loses.
@@ -104,7 +143,8 @@ impl PairingState {
             Some(_) => session.expires.plus(memory),
             None => session.expires,
         };
-        self.sessions.values().map(deadline).min()
+        let keys = self.enrolments.values().map(|key| key.standing.until());
+        self.sessions.values().map(deadline).chain(keys).min()
     }
 
     /// The session, where its present phase is neither final nor past its time.
@@ -126,6 +166,8 @@ impl PairingState {
             PairingMethod::Pin => self.policy.get().pin_attempts,
             // A second comparison would double the chance of digits that agree by accident.
             PairingMethod::Compare => 1,
+            // Nothing can be guessed: an exchange leaves no trace before the key is proved.
+            PairingMethod::Enrolment => 0,
         }
     }
 
@@ -138,14 +180,7 @@ impl PairingState {
         let policy = self.policy.get();
         Ok(match command {
             PairingCommand::Open { session, method, target } => {
-                let mut events = self.forgettable(now, 16);
-                let left = self.sessions.len().saturating_sub(events.len());
-                if u32::try_from(left).unwrap_or(u32::MAX) >= policy.max_sessions {
-                    return Err(PairingError::Sessions);
-                }
-                if self.sessions.contains_key(session) {
-                    return Err(PairingError::Conflict);
-                }
+                let mut events = self.room_for(session, now)?;
                 events.push(PairingEvent::SessionOpened {
                     session: session.clone(),
                     method: *method,
@@ -215,8 +250,48 @@ impl PairingState {
                 self.open(session, now)?;
                 vec![ended(session, *end)]
             }
+            PairingCommand::OpenEnrolment { order, terms, check } => {
+                if self.enrolments.contains_key(order) {
+                    return Err(OrderError::Exists(order.clone()).into());
+                }
+                let mut events = self.forgettable_keys(now, MAX_ORDERS);
+                if self.enrolments.len().saturating_sub(events.len()) >= MAX_ORDERS {
+                    return Err(OrderError::Full.into());
+                }
+                let (order, standing, check) = (order.clone(), terms.order(now), *check);
+                events.push(PairingEvent::EnrolmentOpened { order, standing, check, at: now });
+                events
+            }
+            PairingCommand::RevokeEnrolment { order } => {
+                if self.enrolment(order)?.standing.is_revoked() {
+                    return Err(OrderError::Revoked.into());
+                }
+                // What was approved under it and has no certificate yet gets none.
+                let under = |session: &PairingSession| {
+                    session.end().is_none()
+                        && matches!(&session.target, PairingTarget::Enrolled { order: named, .. } if named == order)
+                };
+                let open = self.sessions.iter().filter(|(_, held)| under(held));
+                let mut events = vec![PairingEvent::EnrolmentRevoked { order: order.clone() }];
+                events.extend(open.map(|(session, _)| ended(session, PairingEnd::Cancelled)));
+                events
+            }
+            PairingCommand::Enrol { order, session, peer, transcript } => {
+                self.enrolment(order)?.standing.allows(&peer.device, peer.kind, now.mono)?;
+                let mut events = self.room_for(session, now)?;
+                events.push(PairingEvent::DeviceEnrolled {
+                    order: order.clone(),
+                    session: session.clone(),
+                    peer: peer.clone(),
+                    transcript: *transcript,
+                    until: now.mono.plus(policy.approval_ttl_ms),
+                    at: now,
+                });
+                events
+            }
             PairingCommand::Sweep { limit } => {
                 let mut events = self.forgettable(now, *limit);
+                events.extend(self.forgettable_keys(now, limit.saturating_sub(events.len())));
                 let room = limit.saturating_sub(events.len());
                 let due = |session: &PairingSession| session.end().is_none() && now.mono >= session.expires;
                 let expired = self.sessions.iter().filter(|(_, session)| due(session)).take(room);
@@ -224,6 +299,26 @@ impl PairingState {
                 events
             }
         })
+    }
+
+    /// Makes room for another session, which is not known yet.
+    fn room_for(&self, session: &SessionId, now: Now) -> Result<Vec<PairingEvent>, PairingError> {
+        let mut events = self.forgettable(now, 16);
+        let most = usize::try_from(self.policy.get().max_sessions).unwrap_or(usize::MAX);
+        if self.open_sessions().count() >= most {
+            return Err(PairingError::Sessions);
+        }
+        let left = self.sessions.len().saturating_sub(events.len());
+        if left >= self.policy.most_held() {
+            events.push(self.oldest_ended(now).ok_or(PairingError::Sessions)?);
+        }
+        if self.sessions.contains_key(session) { Err(PairingError::Conflict) } else { Ok(events) }
+    }
+
+    fn forgettable_keys(&self, now: Now, limit: usize) -> Vec<PairingEvent> {
+        let over = self.enrolments.iter().filter(|(_, key)| now.mono >= key.standing.until());
+        let forget = |(order, _): (&OrderId, _)| PairingEvent::EnrolmentForgotten { order: order.clone() };
+        over.take(limit).map(forget).collect()
     }
 
     fn forgettable(&self, now: Now, limit: usize) -> Vec<PairingEvent> {
@@ -234,6 +329,17 @@ impl PairingState {
             .take(limit)
             .map(|(session, _)| PairingEvent::SessionForgotten { session: session.clone() })
             .collect()
+    }
+
+    /// Forgets the session that has been of no use for the longest time: ended, and nothing left to fetch.
+    fn oldest_ended(&self, now: Now) -> Option<PairingEvent> {
+        let useless = |held: &PairingSession| match held.phase {
+            PairingPhase::Issued { .. } => now.mono >= held.expires,
+            _ => held.end().is_some(),
+        };
+        let ended = self.sessions.iter().filter(|(_, held)| useless(held));
+        let (session, _) = ended.min_by_key(|(_, held)| held.expires)?;
+        Some(PairingEvent::SessionForgotten { session: session.clone() })
     }
 
     /// Folds one event. Total: an event that does not fit changes nothing.
@@ -303,6 +409,35 @@ impl PairingState {
             PairingEvent::SessionForgotten { session } => {
                 self.sessions.remove(session);
             }
+            PairingEvent::EnrolmentOpened { order, standing, check, at } => {
+                let key = EnrolmentKey { standing: standing.clone(), check: *check, opened: *at };
+                self.enrolments.insert(order.clone(), key);
+            }
+            PairingEvent::EnrolmentRevoked { order } => {
+                if let Some(key) = self.enrolments.get_mut(order) {
+                    key.standing.revoke();
+                }
+            }
+            PairingEvent::EnrolmentForgotten { order } => {
+                self.enrolments.remove(order);
+            }
+            PairingEvent::DeviceEnrolled { order, session, peer, transcript, until, at } => {
+                if let Some(key) = self.enrolments.get_mut(order) {
+                    key.standing.charge();
+                }
+                let (order, device) = (order.clone(), peer.device.clone());
+                self.sessions.insert(
+                    session.clone(),
+                    PairingSession {
+                        method: PairingMethod::Enrolment,
+                        target: PairingTarget::Enrolled { order, device },
+                        opened: *at,
+                        expires: *until,
+                        attempts: 1,
+                        phase: PairingPhase::Approved { peer: peer.clone(), transcript: *transcript },
+                    },
+                );
+            }
         }
     }
 
@@ -311,9 +446,7 @@ impl PairingState {
         let phase = |session| self.sessions.get(session).map(|held: &PairingSession| &held.phase);
         match event {
             PairingEvent::SessionOpened { session, .. } => {
-                let room =
-                    u32::try_from(self.sessions.len()).is_ok_and(|len| len < self.policy.get().max_sessions);
-                room && phase(session).is_none()
+                self.sessions.len() < self.policy.most_held() && phase(session).is_none()
             }
             PairingEvent::ExchangeStarted { session, .. } => self.sessions.get(session).is_some_and(|held| {
                 held.phase == PairingPhase::Offered && held.attempts < self.attempts(held.method)
@@ -338,6 +471,20 @@ impl PairingState {
             PairingEvent::SessionForgotten { session } => {
                 self.sessions.get(session).is_some_and(|held| held.end().is_some())
             }
+            PairingEvent::EnrolmentOpened { order, .. } => {
+                self.enrolments.len() < MAX_ORDERS && !self.enrolments.contains_key(order)
+            }
+            PairingEvent::EnrolmentRevoked { order } => {
+                self.enrolments.get(order).is_some_and(|key| !key.standing.is_revoked())
+            }
+            PairingEvent::EnrolmentForgotten { order } => self.enrolments.contains_key(order),
+            PairingEvent::DeviceEnrolled { order, session, peer, at, .. } => {
+                let allowed = self
+                    .enrolments
+                    .get(order)
+                    .is_some_and(|key| key.standing.allows(&peer.device, peer.kind, at.mono).is_ok());
+                allowed && self.sessions.len() < self.policy.most_held() && phase(session).is_none()
+            }
         }
     }
 
@@ -348,22 +495,27 @@ impl PairingState {
             window: self.window,
             started: self.started,
             sessions: self.sessions.iter().map(|(id, held)| (id.clone(), held.clone())).collect(),
+            enrolments: self.enrolments.iter().map(|(id, key)| (id.clone(), key.clone())).collect(),
         }
     }
 
     /// The sessions that `snapshot` was taken of.
     pub(crate) fn restore(snapshot: PairingSnapshot, policy: PairingPolicy) -> Result<Self, RestoreError> {
-        let PairingSnapshot { version, window, started, sessions } = snapshot;
+        let PairingSnapshot { version, window, started, sessions, enrolments } = snapshot;
         if version != VERSION {
             return Err(RestoreError::Version(version));
         }
         let count = sessions.len();
         let sessions: BTreeMap<_, _> = sessions.into_iter().collect();
-        let fits = u32::try_from(count).is_ok_and(|count| count <= policy.get().max_sessions);
-        if !fits || sessions.len() != count {
+        if count > policy.most_held() || sessions.len() != count {
             return Err(RestoreError::Pairing);
         }
-        let mut state = Self { policy, sessions, window, started, due: None };
+        let keys = enrolments.len();
+        let enrolments: BTreeMap<_, _> = enrolments.into_iter().collect();
+        if keys > MAX_ORDERS || enrolments.len() != keys {
+            return Err(RestoreError::Pairing);
+        }
+        let mut state = Self { policy, sessions, window, started, enrolments, due: None };
         state.due = state.first_deadline();
         Ok(state)
     }

@@ -5,9 +5,9 @@ use alloc::{boxed::Box, vec::Vec};
 use super::*;
 use crate::{
     digest::{FieldHasher, Sha256Digest},
+    entropy::{Entropy, EntropyError},
     id::{DeviceId, FleetId, SessionId},
     identity::{DeviceKind, DeviceLimits, DeviceRegistry},
-    shell::{Entropy, EntropyError},
     time::{Millis, Mono, Now},
 };
 
@@ -177,7 +177,7 @@ pub(super) fn carried(method: PairingMethod, offered: &Offered) -> DeviceCode {
     match method {
         PairingMethod::Qr => DeviceCode::from_qr(offered.code.expose()).unwrap(),
         PairingMethod::Pin => DeviceCode::from_pin(session, offered.code.expose()).unwrap(),
-        PairingMethod::Compare => DeviceCode::compare(session),
+        PairingMethod::Compare | PairingMethod::Enrolment => DeviceCode::compare(session),
     }
 }
 

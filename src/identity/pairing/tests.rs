@@ -197,7 +197,7 @@ impl World {
                         DeviceCode::from_qr(&text).unwrap()
                     }
                     PairingMethod::Pin => DeviceCode::from_pin(session, "135791").unwrap(),
-                    PairingMethod::Compare => DeviceCode::compare(session),
+                    PairingMethod::Compare | PairingMethod::Enrolment => DeviceCode::compare(session),
                 };
                 let n = 100 + u8::try_from(self.attackers.len() % 100).unwrap();
                 let attacker = device(n, guess, &mut self.entropy);
@@ -352,9 +352,13 @@ fn stored_sessions_load_whole_or_not_at_all() {
     };
     let policy = PairingPolicy::default();
     assert_eq!(load(&json, policy).unwrap().unwrap(), state);
-    let form = PairingPolicyForm { max_sessions: 1, ..PairingPolicyForm::default() };
+    let form = PairingPolicyForm { max_sessions: 1, max_remembered: 64, ..PairingPolicyForm::default() };
     let narrow = PairingPolicy::new(form).unwrap();
-    assert_eq!(load(&json, narrow), Some(Err(crate::identity::RestoreError::Pairing)));
+    let mut more = json.clone();
+    let first = more["sessions"][0][1].clone();
+    more["sessions"] = (0..66).map(|n| serde_json::json!([alloc::format!("s{n}"), first])).collect();
+    assert!(load(&more, policy).unwrap().is_ok());
+    assert_eq!(load(&more, narrow), Some(Err(crate::identity::RestoreError::Pairing)));
     let mut twice = json.clone();
     let first = twice["sessions"][0].clone();
     twice["sessions"].as_array_mut().unwrap().push(first);
@@ -367,6 +371,44 @@ fn stored_sessions_load_whole_or_not_at_all() {
         less.as_object_mut().unwrap().remove(member);
         assert_eq!(load(&less, policy), None, "{member}");
     }
+}
+
+/// Ended sessions leave room for open ones: however many devices pair within the memory of sessions, the next offer is
+/// made. What is remembered stays bounded (invariant 13), and what can still be fetched is not forgotten for it.
+#[test]
+fn ended_sessions_do_not_count_as_open_ones() {
+    let form = PairingPolicyForm { max_sessions: 2, max_remembered: 64, ..PairingPolicyForm::default() };
+    let policy = PairingPolicy::new(form).unwrap();
+    let mut state = PairingState::new(policy);
+    let apply = |state: &mut PairingState, command: &PairingCommand, now| {
+        let events = state.decide(command, now)?;
+        for event in &events {
+            assert!(state.admits(event), "{event:?}");
+            state.evolve(event);
+        }
+        Ok::<_, PairingError>(events)
+    };
+    let session = |n: u64| SessionId::new(&alloc::format!("s{n}")).unwrap();
+    let open = |n| PairingCommand::Open {
+        session: session(n),
+        method: PairingMethod::Qr,
+        target: PairingTarget::AnyNew,
+    };
+    let end = |n| PairingCommand::End { session: session(n), end: PairingEnd::Cancelled };
+    for n in 0..500 {
+        let now = Now::new(n, n);
+        apply(&mut state, &open(n), now).unwrap();
+        apply(&mut state, &end(n), now).unwrap();
+        assert!(state.sessions().len() <= 66);
+    }
+    let now = Now::new(500, 500);
+    apply(&mut state, &open(500), now).unwrap();
+    apply(&mut state, &open(501), now).unwrap();
+    assert_eq!(apply(&mut state, &open(502), now), Err(PairingError::Sessions));
+    assert_eq!(state.get(&session(0)), None);
+    assert!(state.get(&session(499)).is_some());
+    apply(&mut state, &end(500), now).unwrap();
+    apply(&mut state, &open(502), now).unwrap();
 }
 
 /// ATTACKS P1: the PIN, guessed in a loop and in parallel: three exchanges, started or finished, and it is dead.

@@ -84,6 +84,8 @@ pub(super) enum Label {
     Coordinator,
     Device,
     Delivery,
+    /// The secret of an enrolment key, under the host's seed.
+    Enrolment,
 }
 
 /// HMAC-SHA256 under `key` over the label, the transcript, and `payload`.
@@ -97,6 +99,7 @@ pub(super) fn tag(
         Label::Coordinator => "pairing.confirm.coordinator.v1",
         Label::Device => "pairing.confirm.device.v1",
         Label::Delivery => "pairing.delivery.v1",
+        Label::Enrolment => "pairing.enrolment.secret.v1",
     };
     let message = FieldHasher::new(label).field(transcript.as_bytes()).field(payload).finish();
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| PairingError::Confirmation)?;

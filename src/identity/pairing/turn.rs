@@ -5,11 +5,11 @@ use core::fmt;
 
 use super::{
     error::PairingError, method::PairingMethod, secret::PairingCode, session::PairingEvent,
-    transcript::Digits,
+    transcript::Digits, verified::VerifiedPairing,
 };
 use crate::{
     digest::Sha256Digest,
-    id::{DeviceId, SessionId},
+    id::{DeviceId, OrderId, SessionId},
     identity::{DeviceCommand, DeviceKind},
     time::Mono,
 };
@@ -48,6 +48,18 @@ pub struct Offered {
     pub expires: Mono,
 }
 
+/// An enrolment key that was given out.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EnrolmentOffered {
+    /// Its name, by which it is revoked.
+    pub order: OrderId,
+    /// The code, to be put onto the devices. Whoever reads it can pair as many as the key allows.
+    pub code: PairingCode,
+    /// Until when it stands.
+    pub until: Mono,
+}
+
 /// What came of a message.
 #[derive(Debug, Default)]
 #[non_exhaustive]
@@ -56,6 +68,8 @@ pub struct Received {
     pub reply: Option<Vec<u8>>,
     /// What to ask the operator.
     pub ask: Option<ApprovalRequest>,
+    /// A device proved an enrolment key: for the issuer, and then [`PairingDesk::complete`](super::PairingDesk::complete).
+    pub enrolled: Option<VerifiedPairing>,
     /// Why the message was refused, where that changed the session: an attempt is gone, or the session is over.
     pub refused: Option<PairingError>,
 }

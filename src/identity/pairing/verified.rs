@@ -95,6 +95,9 @@ pub enum IssueError {
     /// The request is not one that this authority signs.
     #[error("the certificate request is not one that the authority signs")]
     Request,
+    /// The request is signed in a way that the authority cannot check. The same key may ask again, signed otherwise.
+    #[error("the certificate request is signed with an algorithm that the authority does not check")]
+    Algorithm,
     /// The authority could not be asked.
     #[error("the certificate authority is unavailable")]
     Unavailable,
@@ -104,6 +107,7 @@ impl crate::code::Coded for IssueError {
     fn code(&self) -> crate::code::Code {
         match self {
             Self::Request => crate::code::ISSUE_REQUEST,
+            Self::Algorithm => crate::code::ISSUE_ALGORITHM,
             Self::Unavailable => crate::code::ISSUE_UNAVAILABLE,
         }
     }

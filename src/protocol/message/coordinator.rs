@@ -47,6 +47,8 @@ pub enum CoordinatorMessage {
     },
     /// What takes over from the certificate that this connection was made with. After the welcome only.
     Anchors(AnchorNotice),
+    /// The policy has another rhythm from here on. After the welcome only.
+    Rhythm(Rhythm),
 }
 
 impl Document for CoordinatorMessage {
@@ -89,14 +91,10 @@ pub enum WorkerAnswer {
     Verdict(Verdict),
 }
 
-/// How a session opens: who the coordinator is, and the rhythm that it expects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The rhythm of a worker, by the policy in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Welcome {
-    /// The fleet.
-    pub fleet: FleetId,
-    /// The coordinator's epoch. A worker that has seen a higher one leaves.
-    pub epoch: Epoch,
+pub struct Rhythm {
     /// Send a heartbeat this often.
     pub heartbeat_every: Millis,
     /// Renew a running lease this often.
@@ -105,6 +103,18 @@ pub struct Welcome {
     pub clock_budget: Millis,
     /// Start what was assigned within this span, or it is taken to be lost.
     pub start_within: Millis,
+}
+
+/// How a session opens: who the coordinator is, and the rhythm that it expects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// The coordinator's epoch. A worker that has seen a higher one leaves.
+    pub epoch: Epoch,
+    /// What the policy in force has the worker keep to.
+    pub rhythm: Rhythm,
     /// Whether the incarnation that the worker named goes on. Without it the worker attests and joins anew.
     pub resumed: bool,
     /// The lease that this worker holds.

@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     anchors::AnchorNotice,
-    coordinator::{CoordinatorMessage, HeldLeaseNotice, Refusal, Standing, Welcome, WorkerAnswer},
+    coordinator::{CoordinatorMessage, HeldLeaseNotice, Refusal, Rhythm, Standing, Welcome, WorkerAnswer},
     feed::{FeedChange, FeedLease, FeedMessage, GateMessage},
     node::{NodeAnswer, NodeMessage, NodeRequest, NodeWord},
     text::{WireBytes, WireCode},

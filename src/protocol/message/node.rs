@@ -74,6 +74,11 @@ pub enum NodeWord {
     },
     /// What takes over from the certificate that this connection was made with. After the welcome only.
     Anchors(AnchorNotice),
+    /// The policy has another rhythm from here on. After the welcome only.
+    Rhythm {
+        /// Say something at least this often.
+        heartbeat_every: Millis,
+    },
 }
 
 impl Document for NodeWord {
