@@ -8,7 +8,7 @@ use leasehold::{
     id::WorkerId,
     testing::{
         Stepped, World,
-        strategies::{self, FleetStep},
+        strategies::{self, FleetStep, NonceChoice},
     },
     time::Millis,
 };
@@ -130,6 +130,28 @@ fn free(world: &mut World, worker: WorkerId, need: Need) {
         }
         need => panic!("{need} is not known here"),
     }
+}
+
+/// Evidence that ends before the shortest lease would frees nobody, so the diagnosis asks for fresh evidence.
+#[test]
+fn evidence_too_short_for_a_lease_is_named() {
+    let mut world = World::populated(|_| ());
+    world.step(&FleetStep::Attest {
+        device: 0,
+        worker: 0,
+        resume: None,
+        nonce: NonceChoice::Fresh,
+        good: true,
+        lifetime: 1500,
+        capabilities: "a".into(),
+    });
+    let needs = |world: &World| -> Vec<Need> {
+        let stuck = world.fleet.state().stuck_workers(world.now).next();
+        stuck.map(|stuck| stuck.needs).unwrap_or_default()
+    };
+    assert_eq!(needs(&world), [Need::Heartbeat]);
+    world.step(&FleetStep::Pass(501));
+    assert_eq!(needs(&world), [Need::Evidence, Need::Heartbeat]);
 }
 
 /// The policy of a world may depend on what the test knows.

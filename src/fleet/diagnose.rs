@@ -21,7 +21,8 @@ pub enum Need {
         /// The fence of the lost lease.
         fence: Fence,
     },
-    /// The worker attests, over a nonce that it asks for from now on.
+    /// The worker attests, over a nonce that it asks for from now on. What it has is missing, or ends before
+    /// the shortest lease would.
     Evidence,
     /// An operator ends the draining.
     Undrain,
@@ -121,7 +122,8 @@ impl FleetState {
             needs.push(Need::Cleanup { fence: debt.fence });
         }
         let owed = debt.is_some_and(|debt| debt.evidence_since.is_some());
-        if swept || owed || latch.evidence_since.is_some() || !self.evidence_in_force(record, now) {
+        let unfit = !self.evidence_in_force(record, now) || self.evidence_is_short(record, now);
+        if swept || owed || latch.evidence_since.is_some() || unfit {
             needs.push(Need::Evidence);
         }
         if record.draining {

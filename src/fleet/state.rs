@@ -251,6 +251,15 @@ impl FleetState {
         record.evidence.as_ref().is_some_and(|evidence| evidence.is_in_time(now))
     }
 
+    /// Whether the worker's evidence, or the certificate to which it is bound, ends before the shortest lease
+    /// would.
+    pub(crate) fn evidence_is_short(&self, record: &WorkerRecord, now: Now) -> bool {
+        let ends = record.evidence.as_ref().map_or(now.mono, |evidence| {
+            evidence.ends().min(Self::mono_at(now, evidence.record.valid_until))
+        });
+        ends.since(now.mono) < self.policy.lease.ttl_min_ms
+    }
+
     /// The brake: whether so many workers fell silent together that the coordinator suspects its own
     /// connection. Gives how many did, of how many that were not silent before, and when the brake ends by
     /// itself.
@@ -324,9 +333,8 @@ impl FleetState {
         };
         let now = self.discipline(now).map_or(now, |(now, _)| now);
         // After a change of policy, the sweep judges the evidence that there is.
-        let left = record.evidence.as_ref().map_or(Millis::ZERO, |evidence| evidence.ends().since(now.mono));
         !Self::evidence_in_time(record, now)
-            || left < self.policy.lease.ttl_min_ms
+            || self.evidence_is_short(record, now)
             || record.quarantine().evidence_since.is_some()
             || debt(record).is_some_and(|debt| debt.evidence_since.is_some())
     }
