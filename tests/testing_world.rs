@@ -143,7 +143,7 @@ fn evidence_too_short_for_a_lease_is_named() {
         nonce: NonceChoice::Fresh,
         good: true,
         lifetime: 1500,
-        capabilities: "a".into(),
+        capabilities: "a",
     });
     let needs = |world: &World| -> Vec<Need> {
         let stuck = world.fleet.state().stuck_workers(world.now).next();
