@@ -178,7 +178,7 @@ pub(crate) enum Activity {
     },
 }
 
-/// What a worker is doing, without the data of [`Activity`]: a row of the transition table.
+/// What a worker is doing, without the data of an activity: a row of the transition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

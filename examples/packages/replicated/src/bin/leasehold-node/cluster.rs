@@ -186,7 +186,7 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
     let root = directory.path().join("cluster");
     write_jobs(show, &directory.path().join("wanted.jsonl"))?;
     let ports = free_ports(u16::try_from(2 * show.nodes).unwrap_or(u16::MAX))?;
-    init::run(&Init {
+    init::plan(&Init {
         directory: root.clone(),
         nodes: show.nodes,
         workers: show.workers,
@@ -197,7 +197,8 @@ pub fn run(show: &Show) -> Result<ExitCode, Failure> {
         jobs: Some(directory.path().join("wanted.jsonl")),
         even: true,
         more: RULES.into(),
-    })?;
+    })?
+    .make()?;
     let jobs = jobs::read(&root.join("jobs.jsonl"), Ports { http: 0, https: 0 })?.jobs;
     let (words, heard) = channel();
     let troubles = [

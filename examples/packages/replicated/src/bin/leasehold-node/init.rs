@@ -162,8 +162,20 @@ fn addresses(init: &Init, certificates: &[Pair]) -> Result<Vec<NodeAddress>, Fai
     certificates.iter().enumerate().map(node).collect()
 }
 
-/// Makes everything.
-pub fn run(init: &Init) -> Result<(), Failure> {
+/// A cluster that can be made: the arguments are judged, and nothing is written yet.
+pub struct Plan<'a> {
+    init: &'a Init,
+    jobs: Option<String>,
+    image: Sha256Digest,
+    nodes: Vec<Pair>,
+    addresses: Vec<NodeAddress>,
+}
+
+/// Judges the arguments.
+///
+/// # Errors
+/// The arguments, or files that they name, cannot work.
+pub fn plan(init: &Init) -> Result<Plan<'_>, Failure> {
     let root = &init.directory;
     if fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::new(format!(
@@ -177,43 +189,57 @@ pub fn run(init: &Init) -> Result<(), Failure> {
             "config.even: {count} nodes bear the loss of as many as {fewer} do: say one more or one less, or --even"
         )));
     }
-    directory(root)?;
     let jobs = init.jobs.as_deref().map(runnable).transpose()?;
     let image = match &init.image {
         Some(image) => image.clone(),
         None => std::env::current_exe()?,
     };
-    let image = tls::measure(&fs::read(image)?)?;
-    let make = |name: &str| certificates::make(name, init.days);
-    let nodes = (1..=init.nodes).map(|id| make(&format!("node {id}"))).collect::<Result<Vec<_>, _>>()?;
-    let (fleet, operator) = (make("the fleet")?, make("an operator")?);
-    let mut devices = Vec::new();
-    for number in 1..=init.workers {
-        devices.push(worker(root, &format!("worker-{number}"), &make(&format!("worker {number}"))?)?);
-    }
+    let read = fs::read(&image)
+        .map_err(|error| Failure::new(format!("config.read: {}: {error}", image.display())))?;
+    let image = tls::measure(&read)?;
+    let make = |id| certificates::make(&format!("node {id}"), init.days);
+    let nodes = (1..=init.nodes).map(make).collect::<Result<Vec<_>, _>>()?;
     let addresses = addresses(init, &nodes)?;
+    Ok(Plan { init, jobs, image, nodes, addresses })
+}
 
-    let policy = fleet_policy(image, &devices)?;
-    let state = founding(policy, &devices, Sha256Digest::of(&fleet.certificate))?;
-    let about = addresses.iter().map(|node| Ok((NodeId(node.id), serde_json::to_vec(node)?)));
-    let members = Members::founders(about.collect::<Result<Vec<_>, Failure>>()?);
-    let founding = begin(root, members, state)?;
-    cluster(root, init, &addresses, &founding, &fleet, &operator)?;
-    if let Some(jobs) = &jobs {
-        write(&root.join("jobs.jsonl"), 0o644, jobs.as_bytes())?;
+impl Plan<'_> {
+    /// Makes everything.
+    ///
+    /// # Errors
+    /// Something cannot be written.
+    pub fn make(&self) -> Result<(), Failure> {
+        let Self { init, addresses, .. } = self;
+        let root = &init.directory;
+        directory(root)?;
+        let make = |name: &str| certificates::make(name, init.days);
+        let (fleet, operator) = (make("the fleet")?, make("an operator")?);
+        let mut devices = Vec::new();
+        for number in 1..=init.workers {
+            devices.push(worker(root, &format!("worker-{number}"), &make(&format!("worker {number}"))?)?);
+        }
+        let policy = fleet_policy(self.image, &devices)?;
+        let state = founding(policy, &devices, Sha256Digest::of(&fleet.certificate))?;
+        let about = addresses.iter().map(|node| Ok((NodeId(node.id), serde_json::to_vec(node)?)));
+        let members = Members::founders(about.collect::<Result<Vec<_>, Failure>>()?);
+        let founding = begin(root, members, state)?;
+        cluster(root, init, addresses, &founding, &fleet, &operator)?;
+        if let Some(jobs) = &self.jobs {
+            write(&root.join("jobs.jsonl"), 0o644, jobs.as_bytes())?;
+        }
+        for (address, certificate) in addresses.iter().zip(&self.nodes) {
+            node(root, init, address.id, certificate, &fleet)?;
+            let mut store = Store::open(
+                &root.join(format!("node-{}/store.redb", address.id)),
+                founding.0,
+                NodeId(address.id),
+            )
+            .map_err(|error| Failure::new(format!("{}: {error}", error.code())))?;
+            store.found(&founding.1).map_err(|error| Failure::new(format!("{}: {error}", error.code())))?;
+        }
+        println!("{} nodes and {} workers in {}", init.nodes, init.workers, root.display());
+        Ok(())
     }
-    for (address, certificate) in addresses.iter().zip(&nodes) {
-        node(root, init, address.id, certificate, &fleet)?;
-        let mut store = Store::open(
-            &root.join(format!("node-{}/store.redb", address.id)),
-            founding.0,
-            NodeId(address.id),
-        )
-        .map_err(|error| Failure::new(format!("{}: {error}", error.code())))?;
-        store.found(&founding.1).map_err(|error| Failure::new(format!("{}: {error}", error.code())))?;
-    }
-    println!("{} nodes and {} workers in {}", init.nodes, init.workers, root.display());
-    Ok(())
 }
 
 /// The lines of a job file that a fleet without a gate can run.

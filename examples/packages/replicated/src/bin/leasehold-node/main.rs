@@ -126,7 +126,13 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse() {
         Arguments { command: None, show } => cluster::run(&show),
         Arguments { command: Some(command), .. } => match command {
-            Command::Init(init) => init::run(&init).map(|()| ExitCode::SUCCESS),
+            Command::Init(init) => match init::plan(&init) {
+                Ok(plan) => plan.make().map(|()| ExitCode::SUCCESS),
+                Err(refused) => {
+                    eprintln!("leasehold-node: {}", escape::shown(&refused.to_string()));
+                    Ok(ExitCode::from(2))
+                }
+            },
             Command::Node(run) => replica::run(&run.config, run.check, run.attached),
             Command::Worker(run) => worker::run(&run.config, run.check, run.attached),
             Command::Ctl(ctl) => ctl::run(&ctl),
