@@ -38,6 +38,7 @@ fn leasehold(arguments: &[&str]) -> (i32, String, String) {
 
 const POLICY: &str = r#"{"rules": [{"id": "models", "hosts": ["api.example.com"], "paths": ["/v1/"]}]}"#;
 
+/// Invariant 11 for files: what is malformed is refused with a status that is not 0, a code and the place.
 #[test]
 fn every_command_ends_with_the_status_that_it_documents() {
     let folder = Folder::new("status");

@@ -1,4 +1,5 @@
-//! Properties of egress decisions over random policies and requests, against a matcher that scans every rule.
+//! Properties of egress decisions over random policies and requests, against a matcher that scans every rule
+//! (invariant 9).
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

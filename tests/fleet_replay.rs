@@ -170,7 +170,7 @@ fn a_record_removed_repeated_or_swapped_is_inconsistent() {
     }
 }
 
-/// The last record can be dropped by whoever holds the journal; an epoch that was in use cannot be used again.
+/// Invariant 2: the last record can be dropped by whoever holds the journal; an epoch that was in use cannot be used again.
 #[test]
 fn an_epoch_that_was_used_is_refused_and_time_does_not_go_back() {
     let story = story();

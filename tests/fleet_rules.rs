@@ -16,6 +16,7 @@ use leasehold::{
     time::{Millis, Now, Wall},
 };
 
+/// Invariant 12.
 #[test]
 fn a_revoked_device_authorises_nothing_from_that_moment() {
     // Invariant 12.
@@ -199,9 +200,9 @@ fn a_named_worker_gets_the_lease_that_it_would_get_if_it_were_chosen() {
     assert_eq!(chosen, named);
 }
 
+/// Invariant 13, and nothing is written for it.
 #[test]
 fn a_device_that_asks_too_often_is_refused_before_anything_is_computed() {
-    // Invariant 13, and nothing is written for it.
     let mut world = World::new(|form| form.limits.admission_per_device = 3);
     world.register(1);
     world.register(2);
@@ -290,7 +291,7 @@ fn a_repeat_is_recognised_by_what_the_worker_said() {
     assert_eq!((again.answer, again.events.len()), (first.answer, 0));
 }
 
-/// A full ledger of runs has room again when what it remembers is over, also where nothing happened meanwhile.
+/// Invariant 13: a full ledger of runs has room again when what it remembers is over, also where nothing happened meanwhile.
 #[test]
 fn a_full_ledger_of_runs_has_room_when_they_are_over() {
     let mut world = World::new(|form| {

@@ -202,7 +202,7 @@ fn every_condition() -> impl Iterator<Item = (ActivityKind, bool, bool)> {
 }
 
 /// Totality: each pair does what the table says: it leads where the table says, or it is refused with the
-/// table's code and nothing has changed (invariant 8).
+/// table's code and nothing has changed (invariants 5 and 8).
 #[test]
 fn every_operation_in_every_condition_does_what_the_table_says() {
     let mut visited = 0;

@@ -1,4 +1,4 @@
-//! What evidence is for: this challenge, device, certificate, coordinator and time, and this way out.
+//! What evidence is for: this challenge, device, certificate, coordinator and time, and this way out (invariant 4).
 
 use leasehold::{
     attestation::{

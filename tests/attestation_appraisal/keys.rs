@@ -1,4 +1,4 @@
-//! Who may vouch: thresholds, the scope of a key, the node's own key.
+//! Who may vouch: thresholds, the scope of a key, the node's own key (invariant 4).
 
 use leasehold::{
     attestation::{

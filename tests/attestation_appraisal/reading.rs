@@ -1,4 +1,4 @@
-//! What evidence is read from: which form, which statement, which claims.
+//! What evidence is read from: which form, which statement, which claims (invariant 4).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use leasehold::attestation::{

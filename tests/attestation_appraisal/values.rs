@@ -1,4 +1,4 @@
-//! What is claimed against what the policy trusts: reference values, versions, capabilities, revocations.
+//! What is claimed against what the policy trusts: reference values, versions, capabilities, revocations (invariant 4).
 
 use leasehold::{
     attestation::{

@@ -14,6 +14,7 @@ fn observing(rule: serde_json::Value) -> World {
     world(policy)
 }
 
+/// Invariant 9.
 #[test]
 fn observing_lends_nobody_the_private_ranges_of_a_rule() {
     let world =
@@ -22,6 +23,7 @@ fn observing_lends_nobody_the_private_ranges_of_a_rule() {
     assert_eq!(world.code("https://api.example.com/"), "egress.allowed");
 }
 
+/// Invariant 10.
 #[test]
 fn observing_lends_nobody_the_credentials_of_a_rule() {
     let world = observing(json!({"credentials": [credential()]}));
@@ -32,6 +34,7 @@ fn observing_lends_nobody_the_credentials_of_a_rule() {
     assert_eq!(plan.injected().collect::<Vec<_>>(), ["authorization"]);
 }
 
+/// Invariant 9.
 #[test]
 fn observing_lends_nobody_the_hidden_server_name_of_a_rule() {
     let world = observing(json!({"methods": ["CONNECT"], "hidden_server_name": true}));

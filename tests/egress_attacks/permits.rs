@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::world::*;
 
+/// Invariants 9 and 10.
 #[test]
 fn e11_every_hop_is_judged_and_bodies_stay_at_home() {
     let policy = json!({
@@ -87,6 +88,7 @@ fn permit(world: &World) -> EgressPermit {
 }
 
 // invariant 9
+/// Invariant 9.
 #[test]
 fn e12_a_permit_hangs_on_the_lease_the_worker_the_time_and_the_policy() {
     let world = world(one_rule(json!({"credentials": [credential()]})));
@@ -145,6 +147,7 @@ fn e12_a_permit_never_outlives_its_lease() {
 }
 
 /// A tunnel shows its destination in the TLS hello only, and the name there must be the judged host.
+/// Invariant 9.
 #[test]
 fn e12_a_tunnel_goes_where_its_server_name_says_it_goes() {
     let world = world(one_rule(json!({"methods": ["CONNECT"]})));
@@ -174,6 +177,7 @@ fn hello(name: Option<&str>, encrypted: bool) -> TlsHello {
 }
 
 /// A hello that hides where it goes is refused, unless the rule says otherwise; a name that it shows always counts.
+/// Invariant 9.
 #[test]
 fn e12_a_hidden_server_name_needs_a_rule_that_says_so() {
     let plan =
@@ -197,6 +201,7 @@ fn e12_a_hidden_server_name_needs_a_rule_that_says_so() {
 }
 
 /// A permit is good under the policy that made it and no other, whichever way it is redeemed.
+/// Invariant 9.
 #[test]
 fn e12_a_permit_of_a_replaced_policy_is_refused() {
     let mut world = world(one_rule(json!({})));

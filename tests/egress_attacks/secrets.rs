@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::world::*;
 
+/// Invariant 10.
 #[test]
 fn e7_headers_that_no_credential_may_set_do_not_build() {
     for header in [
@@ -43,6 +44,7 @@ fn e7_headers_that_no_credential_may_set_do_not_build() {
     }
 }
 
+/// Invariant 10.
 #[test]
 fn e8_credentials_go_over_tls_to_their_origin_only() {
     let policy = json!({
@@ -76,6 +78,7 @@ fn e8_credentials_go_over_tls_to_their_origin_only() {
     assert_eq!(down.code().as_str(), "egress.redirect.downgrade");
 }
 
+/// Invariant 10.
 #[test]
 fn e9_a_workers_own_credential_is_replaced_once() {
     let world = world(one_rule(json!({"credentials": [credential()]})));
@@ -94,6 +97,7 @@ fn e9_a_workers_own_credential_is_replaced_once() {
     assert_eq!(value, format!("Bearer {SECRET}").as_bytes());
 }
 
+/// Invariant 9.
 #[test]
 fn e13_different_requests_have_different_fingerprints() {
     let one = fields(&[("ab", "c")]);
@@ -130,6 +134,7 @@ fn e13_different_requests_have_different_fingerprints() {
 }
 
 // invariant 10
+/// Invariant 10.
 #[test]
 fn e14_a_secret_is_visible_to_the_upstream_only() {
     let world = world(one_rule(json!({"credentials": [credential()], "max_request_bytes": 1})));
@@ -164,6 +169,7 @@ fn e14_a_secret_is_visible_to_the_upstream_only() {
     }
 }
 
+/// Invariant 10.
 #[test]
 fn e16_only_vault_references_within_the_lease_are_used() {
     for secret in ["env:TOKEN", "file:/run/secret", "exec:print-token", "vault:", "TOKEN", "vault:../x"] {
@@ -184,6 +190,7 @@ fn e16_only_vault_references_within_the_lease_are_used() {
 }
 
 /// A worker cannot push earlier refusals out of the log, and allowed verdicts are sampled.
+/// Invariant 13.
 #[test]
 fn the_log_is_bounded_and_keeps_what_came_first() {
     let world = world(one_rule(json!({})));
@@ -207,6 +214,7 @@ fn the_log_is_bounded_and_keeps_what_came_first() {
 }
 
 /// A body that contradicts its Content-Length is two bodies to two readers.
+/// Invariant 9.
 #[test]
 fn e15_a_body_that_contradicts_its_length_is_refused() {
     let world = world(one_rule(json!({"methods": ["POST"]})));
@@ -217,6 +225,7 @@ fn e15_a_body_that_contradicts_its_length_is_refused() {
 }
 
 /// E8, E11: what a worker sent under the name of a binding is a credential too, and stays at its origin.
+/// Invariant 10.
 #[test]
 fn e11_the_workers_own_copy_of_a_bound_header_stays_at_its_origin() {
     let world = world(json!({"max_redirects": 2, "rules": [
@@ -230,6 +239,7 @@ fn e11_the_workers_own_copy_of_a_bound_header_stays_at_its_origin() {
 }
 
 /// RFC 9110 section 10.1.1: Expect is about a body, and a redirect may drop that.
+/// Invariant 9.
 #[test]
 fn e11_an_expectation_does_not_outlive_the_body() {
     let world = world(json!({"max_redirects": 2, "rules": [
@@ -242,6 +252,7 @@ fn e11_an_expectation_does_not_outlive_the_body() {
 }
 
 /// A header by which a server takes another method or path undoes a rule about them.
+/// Invariant 9.
 #[test]
 fn override_headers_are_refused_unless_the_rule_lists_them() {
     let post = EgressRequest::url("POST", "https://api.example.com/");

@@ -83,6 +83,7 @@ fn e9_the_workers_own_signature_is_replaced_by_the_rules() {
 }
 
 /// Fails closed: nothing goes out unsigned, and nothing is signed that is not known.
+/// Invariant 10.
 #[test]
 fn a_request_that_cannot_be_signed_is_refused() {
     let url = "https://api.example.com/x";
@@ -119,6 +120,7 @@ fn a_request_that_cannot_be_signed_is_refused() {
 }
 
 /// A lease needs every secret that the signature does.
+/// Invariant 10.
 #[test]
 fn every_secret_of_a_signature_is_in_the_scope_of_the_lease() {
     let own = aws(json!({"access_key": "vault:team/id", "session_token": "vault:team/token"}));

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::world::*;
 
+/// Invariant 9.
 #[test]
 fn e1_an_empty_policy_reaches_nothing() {
     let world = world(json!({}));
@@ -24,6 +25,7 @@ fn e1_an_empty_policy_reaches_nothing() {
     assert_eq!(world.lookups.get(), 0);
 }
 
+/// Invariant 9.
 #[test]
 fn e2_one_bad_answer_refuses_and_only_pinned_addresses_are_dialled() {
     let url = "https://api.example.com/";
@@ -49,6 +51,7 @@ fn e2_one_bad_answer_refuses_and_only_pinned_addresses_are_dialled() {
     assert_eq!(rebinding.code(url), "egress.address.loopback");
 }
 
+/// Invariant 9.
 #[test]
 fn e3_no_special_address_is_reached_by_name_or_by_literal() {
     let special = blocks().filter(|block| block.class.as_str() != "public").map(|block| block.network);
@@ -70,6 +73,7 @@ fn e3_no_special_address_is_reached_by_name_or_by_literal() {
 }
 
 /// Spellings that URL parsers disagree about, and those of public advisories: each is refused, or judged as what is dialled.
+/// Invariant 9.
 #[test]
 fn e4_hostile_spellings_are_refused_or_judged_by_what_is_dialled() {
     let rule = json!({"any_host": true, "hosts": ["127.0.0.1", "api.test"], "schemes": ["http", "https"]});
@@ -155,6 +159,7 @@ fn e4_hostile_spellings_are_refused_or_judged_by_what_is_dialled() {
 }
 
 /// What goes to the upstream is the canonical URL that was judged.
+/// Invariant 9.
 #[test]
 fn e4_the_judged_spelling_is_the_one_that_is_sent() {
     let world = world(one_rule(json!({"hosts": [], "suffixes": ["example.com"]})));
@@ -177,6 +182,7 @@ fn e4_the_judged_spelling_is_the_one_that_is_sent() {
     }
 }
 
+/// Invariant 9.
 #[test]
 fn e5_suffix_rules_stop_at_labels() {
     let world = world(one_rule(json!({"hosts": [], "suffixes": ["example.com"]})));
@@ -192,6 +198,7 @@ fn e5_suffix_rules_stop_at_labels() {
     assert_eq!(compile(one_rule(json!({"suffixes": ["34"]}))).err(), Some(leasehold::code::EGRESS_HOST_RULE));
 }
 
+/// Invariant 9.
 #[test]
 fn e6_ports_schemes_and_methods_that_no_rule_lists() {
     let world = world(one_rule(json!({"methods": ["GET", "TRACE"]})));
@@ -212,6 +219,7 @@ fn e6_ports_schemes_and_methods_that_no_rule_lists() {
     }
 }
 
+/// Invariant 9.
 #[test]
 fn e10_nothing_is_looked_up_for_a_request_that_is_refused_anyway() {
     let world = world(json!({
@@ -243,6 +251,7 @@ fn e10_nothing_is_looked_up_for_a_request_that_is_refused_anyway() {
 }
 
 /// An address on the deny list is denied to whatever leads there: by name, by literal, and behind translators.
+/// Invariant 9.
 #[test]
 fn a_denied_address_is_denied_however_it_is_reached() {
     let denied = |deny: serde_json::Value, rule: serde_json::Value, answer: &str| {
@@ -270,6 +279,7 @@ fn a_denied_address_is_denied_however_it_is_reached() {
 }
 
 /// A failed lookup is not an empty answer, and each failure has its own code; one family is enough.
+/// Invariant 9.
 #[test]
 fn a_failed_lookup_says_how_it_failed() {
     let world = world(one_rule(json!({})));

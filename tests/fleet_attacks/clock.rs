@@ -9,6 +9,7 @@ use leasehold::{
 
 use crate::fleet_support::*;
 
+/// Invariants 4 and 7.
 #[test]
 fn f12_only_the_cores_clock_says_when_a_worker_was_heard() {
     // Invariant 7. A heartbeat carries no time at all: there is nothing in it that could claim the future.
@@ -23,6 +24,7 @@ fn f12_only_the_cores_clock_says_when_a_worker_was_heard() {
     assert_eq!(state(&world, 1), WorkerLifecycleState::Available);
 }
 
+/// Invariants 3 and 7.
 #[test]
 fn f13_a_wall_clock_that_leaps_extends_revives_and_bricks_nothing() {
     // Invariant 7.
@@ -54,6 +56,7 @@ fn f13_a_wall_clock_that_leaps_extends_revives_and_bricks_nothing() {
     assert_eq!(code_of(world.fleet.decide(&renew, &World::device(1), None, back)), code::TIME_BACKWARDS);
 }
 
+/// Invariant 3.
 #[test]
 fn f14_evidence_without_end_is_refused() {
     let mut world = World::default();

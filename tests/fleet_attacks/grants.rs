@@ -4,6 +4,7 @@ use leasehold::{capability::CapabilitySet, code, fleet::*, id::*, lease::*, test
 
 use crate::fleet_support::*;
 
+/// Invariant 1.
 #[test]
 fn f9_a_grant_is_spent_once_in_parallel_and_in_sequence() {
     // Invariant 1.
@@ -28,6 +29,7 @@ fn f9_a_grant_is_spent_once_in_parallel_and_in_sequence() {
     assert_eq!(world.acquire(1, "a").unwrap().answer.lease.attempt, 2);
 }
 
+/// Invariant 4.
 #[test]
 fn f11_a_grant_binds_tool_and_capabilities() {
     let mut world = World::default();
@@ -47,6 +49,7 @@ fn f11_a_grant_binds_tool_and_capabilities() {
     assert_eq!(code_of(WorkerRunGrant::mint(terms)), code::GRANT_NO_CAPABILITIES);
 }
 
+/// Invariant 1.
 #[test]
 fn f26_a_grant_for_another_fleet_is_refused() {
     let mut world = World::default();
@@ -57,6 +60,7 @@ fn f26_a_grant_for_another_fleet_is_refused() {
     assert_eq!(refused(&mut world, |w| w.ask(&acquire, &World::service())), code::GRANT_OTHER_FLEET);
 }
 
+/// Invariant 1.
 #[test]
 fn f26_a_grant_that_its_issuer_did_not_make_is_refused() {
     use leasehold::attestation::signature::{DefaultVerifier, Ed25519Signer};

@@ -12,6 +12,7 @@ use leasehold::{
 
 use crate::fleet_support::*;
 
+/// Invariant 13.
 #[test]
 fn f17_everything_is_bounded_and_refused_with_a_code() {
     // Invariant 13.
@@ -44,6 +45,7 @@ fn f17_everything_is_bounded_and_refused_with_a_code() {
     );
 }
 
+/// Invariants 1, 2 and 8.
 #[test]
 fn f19_a_crash_at_any_point_loses_and_doubles_nothing() {
     // Invariants 1, 2 and 8. Between decision, journal and answer: before the journal has it, it has not happened;
@@ -73,6 +75,7 @@ fn f19_a_crash_at_any_point_loses_and_doubles_nothing() {
     }
 }
 
+/// Invariant 2.
 #[test]
 fn f23_a_snapshot_restored_twice_gives_fences_that_differ() {
     // Invariant 2.
@@ -113,6 +116,7 @@ fn f23_a_snapshot_restored_twice_gives_fences_that_differ() {
     assert_eq!(grant.expect_err("a refusal").code(), code::EPOCH_NOT_LARGER);
 }
 
+/// Invariant 8.
 #[test]
 fn f25_a_journal_in_doubt_stops_everything_until_recovery() {
     let mut world = World::default();

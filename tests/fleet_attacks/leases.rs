@@ -4,6 +4,7 @@ use leasehold::{code, digest::Sha256Digest, fleet::*, lease::*, testing::World, 
 
 use crate::fleet_support::*;
 
+/// Invariant 6.
 #[test]
 fn f5_the_completion_of_a_former_run_does_not_touch_the_present_one() {
     // Invariant 6.
@@ -19,6 +20,7 @@ fn f5_the_completion_of_a_former_run_does_not_touch_the_present_one() {
     assert!(matches!(run.state, RunState::Leased { .. }));
 }
 
+/// Invariants 3 and 6.
 #[test]
 fn f6_a_completion_after_expiry_is_refused_before_and_after_the_reaper() {
     // Invariants 3 and 6.
@@ -34,6 +36,7 @@ fn f6_a_completion_after_expiry_is_refused_before_and_after_the_reaper() {
     assert!(matches!(run.state, RunState::Held { .. }), "the run is not done: {run:?}");
 }
 
+/// Invariant 6.
 #[test]
 fn f7_acts_without_a_lease_are_refused() {
     // Invariant 8.
@@ -58,6 +61,7 @@ fn f7_acts_without_a_lease_are_refused() {
     assert_eq!(refused(&mut world, |w| w.ask(&acknowledge, &device)), code::LEASE_NONE);
 }
 
+/// Invariant 1.
 #[test]
 fn f8_one_run_gets_one_lease_and_the_second_asker_is_told_which() {
     // Invariant 1.
@@ -72,6 +76,7 @@ fn f8_one_run_gets_one_lease_and_the_second_asker_is_told_which() {
     assert_eq!(error, AcquireError::RunLeased { worker: World::worker_id(1), fence: first.lease.fence });
 }
 
+/// Invariant 3.
 #[test]
 fn f10_a_lease_is_clamped_to_whatever_ends_first() {
     // Invariant 3.
@@ -110,6 +115,7 @@ fn f10_a_lease_is_clamped_to_whatever_ends_first() {
     assert_eq!(code_of(ask(&mut world, 900, 40_000)), code::LEASE_TOO_SHORT);
 }
 
+/// Invariant 8.
 #[test]
 fn f21_outputs_that_are_not_what_arrived_are_not_done() {
     let mut world = World::default();
@@ -124,6 +130,7 @@ fn f21_outputs_that_are_not_what_arrived_are_not_done() {
     assert!(matches!(run.state, RunState::Held { reason: Some(LossReason::Output), .. }), "{run:?}");
 }
 
+/// Invariant 6.
 #[test]
 fn f22_messages_of_a_former_incarnation_are_stale() {
     // Invariant 6.
@@ -143,6 +150,7 @@ fn f22_messages_of_a_former_incarnation_are_stale() {
     assert_eq!(refused(&mut world, |w| w.ask(&renew, &device)), code::WORKER_STALE_HANDLE);
 }
 
+/// Invariant 6.
 #[test]
 fn f24_no_decoded_message_names_an_operators_act_and_a_device_may_ask_for_none() {
     let mut world = World::default();

@@ -4,6 +4,7 @@ use leasehold::{code, fleet::*, testing::World};
 
 use crate::fleet_support::*;
 
+/// Invariant 5.
 #[test]
 fn f1_nothing_but_release_and_fresh_evidence_frees_a_quarantined_worker() {
     // Invariant 5.
@@ -31,6 +32,7 @@ fn f1_nothing_but_release_and_fresh_evidence_frees_a_quarantined_worker() {
     on_worker(&mut world, 1, 1).unwrap();
 }
 
+/// Invariant 5.
 #[test]
 fn f2_a_good_cleanup_does_not_end_quarantine_or_draining() {
     // Invariant 5.
@@ -49,6 +51,7 @@ fn f2_a_good_cleanup_does_not_end_quarantine_or_draining() {
     assert!(world.fleet.state().worker(&World::worker_id(1)).unwrap().draining);
 }
 
+/// Invariant 5.
 #[test]
 fn f3_a_reaped_worker_stays_orphaned_until_cleanup_and_fresh_evidence() {
     // Invariant 5.
@@ -72,6 +75,7 @@ fn f3_a_reaped_worker_stays_orphaned_until_cleanup_and_fresh_evidence() {
     assert_eq!(state(&world, 1), WorkerLifecycleState::Available);
 }
 
+/// Invariant 5.
 #[test]
 fn f4_a_worker_drained_while_leased_ends_idle_and_draining() {
     // Invariant 5.
@@ -86,6 +90,7 @@ fn f4_a_worker_drained_while_leased_ends_idle_and_draining() {
     assert_eq!(refused(&mut world, |w| w.acquire(2, "a")), code::FLEET_NO_WORKER);
 }
 
+/// Invariant 13.
 #[test]
 fn f16_a_name_that_sorts_first_gets_its_fair_share_only() {
     let mut world = World::default();
@@ -101,6 +106,7 @@ fn f16_a_name_that_sorts_first_gets_its_fair_share_only() {
     assert_eq!(served, [10; 4]);
 }
 
+/// Invariants 5 and 8.
 #[test]
 fn f20_a_quarantine_survives_restart_and_old_evidence() {
     // Invariant 5.
