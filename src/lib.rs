@@ -51,3 +51,4 @@ mod slab;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
+mod trace;

@@ -106,6 +106,7 @@ impl PendingLookup {
             addresses: Vec::new(),
             outcome: Err((EgressRefusal::Lookup(failure), Some(grant.target))),
         }
+        .traced()
     }
 }
 
@@ -168,6 +169,7 @@ impl Draft {
             addresses: judged,
             outcome,
         }
+        .traced()
     }
 }
 
@@ -197,7 +199,7 @@ impl EgressProxyPolicyService {
                 let mut verdict = EgressVerdict::refused(judging.passed, refusal, judging.target);
                 verdict.rule = judging.rule.map(|slot| (self.clone(), slot));
                 verdict.would_refuse = judging.would_refuse;
-                Step::Decided(verdict)
+                Step::Decided(verdict.traced())
             }
             Ok(grant) => {
                 let literal = match grant.target.host() {

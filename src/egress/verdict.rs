@@ -12,6 +12,7 @@ use super::{
 use crate::{
     code::{self, Code, Coded},
     id::RuleId,
+    trace,
 };
 
 impl fmt::Display for Stage {
@@ -108,6 +109,13 @@ impl EgressVerdict {
             addresses: Vec::new(),
             outcome: Err((refusal, target)),
         }
+    }
+
+    /// The same, recorded where the feature `tracing` asks for it.
+    pub(super) fn traced(self) -> Self {
+        let stage = self.refusal().map(|refusal| refusal.stage().as_str());
+        trace::judged(self.code(), stage, self.rule().map(RuleId::as_str));
+        self
     }
 
     /// Whether the request may be made.

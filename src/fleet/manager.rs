@@ -18,10 +18,12 @@ use super::{
     state::FleetState,
 };
 use crate::{
+    code::Coded,
     digest::Sha256Digest,
     id::DeviceId,
     identity::pairing::PairingDesk,
     time::{Mono, Now},
+    trace,
 };
 
 /// A fleet: its [`Kernel`], and the ledger of accepted records on their way to the journal or to a replicated
@@ -89,7 +91,11 @@ impl WorkerFleetManager {
         O::Error: From<CommandError>,
     {
         self.running()?;
-        self.kernel.decide(&self.setup, operation, principal, command, now)
+        let (by, who) = principal.named();
+        let _span = trace::operation(O::NAME, by, who);
+        let decided = self.kernel.decide(&self.setup, operation, principal, command, now);
+        trace::decided(decided.as_ref().map(|prepared| prepared.draft.events.len()).map_err(Coded::code));
+        decided
     }
 
     fn running(&self) -> Result<(), CommandError> {
@@ -138,7 +144,12 @@ impl WorkerFleetManager {
     /// [`CommandError::Halted`] and [`CommandError::Time`].
     pub fn expire(&mut self, now: Now) -> Result<Prepared<Expired>, CommandError> {
         self.running()?;
-        self.kernel.expire(&self.setup, now)
+        let _span = trace::operation("expire", "core", "");
+        let decided = self.kernel.expire(&self.setup, now);
+        if decided.as_ref().map_or(true, |prepared| !prepared.draft.events.is_empty()) {
+            trace::decided(decided.as_ref().map(|prepared| prepared.draft.events.len()).map_err(Coded::code));
+        }
+        decided
     }
 
     /// Accepts a decision: folds its events into the state, and holds its answer and effects in the ticket.
@@ -195,6 +206,7 @@ impl WorkerFleetManager {
     fn hold<A>(&mut self, accepted: Accepted<A>) -> Ticket<A> {
         debug_assert_eq!(self.desk.state(), &self.kernel.state.nodes.pairing);
         let Accepted { record, answer, effects } = accepted;
+        trace::accepted(&self.kernel.last());
         self.ledger.hold(record, answer, effects)
     }
 
@@ -212,7 +224,9 @@ impl WorkerFleetManager {
     /// # Errors
     /// [`DurableError`] if `id` is of another epoch or was not taken. Nothing changes then.
     pub fn durable(&mut self, id: LogId) -> Result<(), DurableError> {
-        self.ledger.durable(id)
+        self.ledger.durable(id)?;
+        trace::durable(&id);
+        Ok(())
     }
 
     /// Notes that a journal write failed, or that its result is unknown. Held answers are dropped, and the

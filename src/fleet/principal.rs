@@ -30,6 +30,19 @@ pub enum Principal {
     Core,
 }
 
+impl Principal {
+    /// What kind of party this is, and its id where it has one: for logs.
+    pub(crate) fn named(&self) -> (&'static str, &str) {
+        match self {
+            Self::Device { device, .. } => ("device", device.as_str()),
+            Self::Service(client) => ("service", client.as_str()),
+            Self::Operator(client) => ("operator", client.as_str()),
+            Self::Stranger => ("stranger", ""),
+            Self::Core => ("core", ""),
+        }
+    }
+}
+
 /// A client's own number for an operation. A repeat gets the answer of the first time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

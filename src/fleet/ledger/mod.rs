@@ -18,6 +18,7 @@ use crate::{
     code::{self, Code, Coded},
     digest::Sha256Digest,
     lease::Epoch,
+    trace,
 };
 
 /// Records that are accepted and not yet written. The batches of one coordinator are written in the order in
@@ -106,6 +107,9 @@ impl Ledger {
     }
 
     pub(super) fn halt(&mut self) {
+        if !self.halted {
+            trace::halted();
+        }
         self.halted = true;
     }
 
