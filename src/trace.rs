@@ -24,9 +24,10 @@ pub(crate) fn operation(name: &'static str, by: &'static str, who: &str) -> Span
 }
 
 /// The operation was decided, with so many events, or was rejected.
-pub(crate) fn decided(outcome: Result<usize, Code>) {
+pub(crate) fn decided(outcome: impl FnOnce() -> Result<usize, Code>) {
     #[cfg(feature = "tracing")]
-    match outcome {
+    match outcome() {
+        Ok(0) => tracing::trace!(target: "leasehold::fleet", events = 0, "decided"),
         Ok(events) => tracing::debug!(target: "leasehold::fleet", events, "decided"),
         Err(code) => tracing::info!(target: "leasehold::fleet", code = code.as_str(), "rejected"),
     }

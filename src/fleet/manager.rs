@@ -18,7 +18,7 @@ use super::{
     state::FleetState,
 };
 use crate::{
-    code::Coded,
+    code::{Code, Coded},
     digest::Sha256Digest,
     id::DeviceId,
     identity::pairing::PairingDesk,
@@ -94,7 +94,7 @@ impl WorkerFleetManager {
         let (by, who) = principal.named();
         let _span = trace::operation(O::NAME, by, who);
         let decided = self.kernel.decide(&self.setup, operation, principal, command, now);
-        trace::decided(decided.as_ref().map(|prepared| prepared.draft.events.len()).map_err(Coded::code));
+        trace::decided(|| outcome(&decided));
         decided
     }
 
@@ -146,9 +146,7 @@ impl WorkerFleetManager {
         self.running()?;
         let _span = trace::operation("expire", "core", "");
         let decided = self.kernel.expire(&self.setup, now);
-        if decided.as_ref().map_or(true, |prepared| !prepared.draft.events.is_empty()) {
-            trace::decided(decided.as_ref().map(|prepared| prepared.draft.events.len()).map_err(Coded::code));
-        }
+        trace::decided(|| outcome(&decided));
         decided
     }
 
@@ -266,6 +264,11 @@ impl WorkerFleetManager {
         self.running()?;
         self.kernel.admit(device, now)
     }
+}
+
+/// How many events an operation was decided with, or the code of its rejection: for logs.
+fn outcome<A, E: Coded>(decided: &Result<Prepared<A>, E>) -> Result<usize, Code> {
+    decided.as_ref().map(|prepared| prepared.draft.events.len()).map_err(Coded::code)
 }
 
 #[cfg(feature = "testing")]
