@@ -184,17 +184,35 @@ impl FieldHasher {
 
     /// Adds one field.
     #[must_use]
+    #[inline]
     pub fn field(mut self, bytes: &[u8]) -> Self {
-        // A `usize` has at most 64 bits on every target of Rust, so the conversion keeps the value.
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
+        self.add(bytes);
         self
     }
 
     /// Adds an integer as a field of eight bytes.
     #[must_use]
-    pub fn number(self, value: u64) -> Self {
-        self.field(&value.to_be_bytes())
+    #[inline]
+    pub fn number(mut self, value: u64) -> Self {
+        self.add_number(value);
+        self
+    }
+
+    /// As [`Self::field`], in place: where many fields follow each other, the hasher is not moved for each.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        // A `usize` has at most 64 bits on every target of Rust, so the conversion keeps the value.
+        let length = (bytes.len() as u64).to_be_bytes();
+        self.0.update(length);
+        self.0.update(bytes);
+    }
+
+    /// As [`Self::number`], in place.
+    pub(crate) fn add_number(&mut self, value: u64) {
+        let mut both = [0; 16];
+        let (length, number) = both.split_at_mut(8);
+        length.copy_from_slice(&8_u64.to_be_bytes());
+        number.copy_from_slice(&value.to_be_bytes());
+        self.0.update(both);
     }
 
     /// The digest of all fields.
@@ -225,6 +243,22 @@ mod tests {
             ["", "00", &good.to_uppercase(), &good[1..], &alloc::format!("{good}0"), &good.replace('a', "g")]
         {
             assert_eq!(bad.parse::<Sha256Digest>(), Err(DigestError), "{bad}");
+        }
+    }
+
+    /// The input is length, then bytes, for each field, however the hasher is given it.
+    #[test]
+    fn a_field_of_any_length_is_its_length_and_its_bytes() {
+        let bytes: alloc::vec::Vec<u8> = (0..=200).collect();
+        for length in 0..bytes.len() {
+            let field = &bytes[..length];
+            let mut input = alloc::vec::Vec::new();
+            for part in [b"leasehold".as_slice(), b"example.v1", field, &7_u64.to_be_bytes()] {
+                input.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                input.extend_from_slice(part);
+            }
+            let digest = FieldHasher::new("example.v1").field(field).number(7).finish();
+            assert_eq!(digest, Sha256Digest::of(&input), "{length}");
         }
     }
 

@@ -99,6 +99,8 @@ pub(crate) struct Runs {
     /// records.
     over: Order<Place>,
     places: Nodes<Place, ()>,
+    /// The lease whose run ended last. Most leases end with their run, in one record, and then there is no run to hold.
+    ended_last: Option<Fence>,
 }
 
 /// When a run that is not leased is forgotten, and a number that orders the runs of one instant.
@@ -131,7 +133,12 @@ impl RunRecord {
 
 impl Runs {
     pub(crate) fn new(index_key: [u8; 16]) -> Self {
-        Self { records: KeyedSlab::new(index_key), over: Order::default(), places: Nodes::default() }
+        Self {
+            records: KeyedSlab::new(index_key),
+            over: Order::default(),
+            places: Nodes::default(),
+            ended_last: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -196,6 +203,9 @@ impl Runs {
     /// Ends the lease of a run and holds the run. A run that has ended stays ended.
     pub(crate) fn held(&mut self, run: &RunId, left: &Left) {
         let Left { fence, reason, until, memory, version, spared, elsewhere } = *left;
+        if self.ended_last == Some(fence) {
+            return;
+        }
         let Some(slot) = self.records.find(run.as_str().as_bytes()) else { return };
         if let Some(record) = self.records.get_mut(slot)
             && let RunState::Leased { slot: on, fence: live } = record.state
@@ -228,6 +238,7 @@ impl Runs {
             _ => return false,
         };
         record.state = RunState::Ended { fence, outcome, lost };
+        self.ended_last = Some(fence);
         (record.remembered_until, record.left_at) = (memory, version);
         // Only what is not leased has a place.
         if held {

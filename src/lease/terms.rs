@@ -127,18 +127,18 @@ impl WorkerLease {
     /// The digest to which a cleanup report is bound. It covers the fence, worker, device, incarnation,
     /// attempt, run, grant, the root of the workspace, and the digest of the inputs.
     pub fn digest(&self) -> Sha256Digest {
-        FieldHasher::new("lease.v1")
-            .number(self.fence.epoch.0)
-            .number(self.fence.counter)
-            .field(self.worker.as_str().as_bytes())
-            .field(self.device.as_str().as_bytes())
-            .number(self.incarnation.into())
-            .number(self.attempt.into())
-            .field(self.terms.run.as_str().as_bytes())
-            .field(self.terms.grant.as_str().as_bytes())
-            .field(self.terms.workspace.root().as_str().as_bytes())
-            .field(self.terms.artifacts.inputs.digest().as_bytes())
-            .finish()
+        let mut hasher = FieldHasher::new("lease.v1");
+        hasher.add_number(self.fence.epoch.0);
+        hasher.add_number(self.fence.counter);
+        hasher.add(self.worker.as_str().as_bytes());
+        hasher.add(self.device.as_str().as_bytes());
+        hasher.add_number(self.incarnation.into());
+        hasher.add_number(self.attempt.into());
+        hasher.add(self.terms.run.as_str().as_bytes());
+        hasher.add(self.terms.grant.as_str().as_bytes());
+        hasher.add(self.terms.workspace.root().as_str().as_bytes());
+        hasher.add(self.terms.artifacts.inputs.digest().as_bytes());
+        hasher.finish()
     }
 
     /// Whether the lease is live at `now`.
