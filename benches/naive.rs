@@ -1,6 +1,6 @@
 //! The fleet once more, as maps and linear scans: what the real one is compared with, in answers and in speed.
 //!
-//! Written from the rules (DESIGN section 5 and the documentation of the operations), not from the code: a flat
+//! Written from the rules (the invariants and the documentation of the operations), not from the code: a flat
 //! record for each worker, numbers for names, one clock, no events, no journal, no queues, no deadlines kept.
 #![allow(
     dead_code,

@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS A7: a digest is 64 lowercase hex digits, and nothing else.
+    /// Attack A7: a digest is 64 lowercase hex digits, and nothing else.
     #[test]
     fn a7_only_64_lowercase_hex_digits_are_a_digest() {
         let good = Sha256Digest::of(b"x").to_string();

@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS F15: the type refuses spaces, control characters, upper case and a megabyte of text.
+    /// Attack F15: the type refuses spaces, control characters, upper case and a megabyte of text.
     #[test]
     fn f15_hostile_ids_are_refused_by_the_type() {
         let megabyte = "a".repeat(1 << 20);

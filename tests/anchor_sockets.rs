@@ -132,7 +132,7 @@ fn sorted<const N: usize>(mut all: [Sha256Digest; N]) -> Vec<Sha256Digest> {
     all.to_vec()
 }
 
-/// Issue text "the coordinator's certificate rotates with overlap"; invariant 12 and ATTACKS P9 in the other direction.
+/// The coordinator's certificate rotates with overlap: invariant 12, and attack P9 in the other direction.
 #[test]
 fn p9_a_device_follows_its_coordinator_to_the_next_certificate_and_to_nobody_else() {
     for protocol in Protocol::BOTH {

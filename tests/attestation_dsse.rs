@@ -93,7 +93,7 @@ fn a_length_counts_bytes_and_not_characters() {
     assert_eq!(pae("", b""), b"DSSEv1 0  0 ");
 }
 
-/// ATTACKS A1: a signature over the payload, or over its base64 text, is not one over the encoding.
+/// Attack A1: a signature over the payload, or over its base64 text, is not one over the encoding.
 #[test]
 fn a1_only_the_pre_authentication_encoding_counts() {
     let key = signer("k", 1);
@@ -111,7 +111,7 @@ fn a1_only_the_pre_authentication_encoding_counts() {
     }
 }
 
-/// ATTACKS A9: distinct keys and distinct owners count; ids do not.
+/// Attack A9: distinct keys and distinct owners count; ids do not.
 #[test]
 fn a9_a_threshold_counts_keys_and_owners() {
     let (a, b, c) = (signer("a", 1), signer("b", 2), signer("c", 3));
@@ -224,7 +224,7 @@ fn verifications_are_bounded() {
     assert_eq!(refused, DsseError::Untrusted);
 }
 
-/// ATTACKS A8, invariant 11: an envelope that is not exactly one is refused before any signature is looked at.
+/// Attack A8, invariant 11: an envelope that is not exactly one is refused before any signature is looked at.
 #[test]
 fn a8_malformed_envelopes_are_refused_with_a_code() {
     let key = signer("k", 1);
@@ -266,7 +266,7 @@ fn a8_malformed_envelopes_are_refused_with_a_code() {
     assert!(Envelope::parse(&good, &LIMITS.bytes(16)).is_err());
 }
 
-/// ATTACKS A11: who signs again, or changes a signature that stays valid, has not made other evidence.
+/// Attack A11: who signs again, or changes a signature that stays valid, has not made other evidence.
 #[test]
 fn a11_the_identity_is_the_payload_and_not_the_signature() {
     let (a, b) = (signer("a", 1), signer("b", 2));
@@ -283,7 +283,7 @@ fn a11_the_identity_is_the_payload_and_not_the_signature() {
     assert_eq!(digest(&one), digest(&url_safe));
 }
 
-/// ATTACKS A11: s plus the group order is the same point and another text; strict verification refuses it.
+/// Attack A11: s plus the group order is the same point and another text; strict verification refuses it.
 #[test]
 fn a11_a_malleable_ed25519_signature_is_refused() {
     let key = signer("k", 1);

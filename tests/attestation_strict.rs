@@ -13,7 +13,7 @@ fn kind(bytes: &[u8]) -> Option<Kind> {
     check(bytes, &Limits::GENERAL).err().map(|error| error.kind)
 }
 
-/// ATTACKS A8, invariant 11: everything that a verifier must not take, and where it was seen.
+/// Attack A8, invariant 11: everything that a verifier must not take, and where it was seen.
 #[test]
 fn a8_what_is_not_strict_is_refused_with_its_kind_and_offset() {
     let cases: &[(&[u8], Kind, usize)] = &[
@@ -88,7 +88,7 @@ fn what_rfc_8259_allows_is_accepted() {
     }
 }
 
-/// ATTACKS A8: a depth bomb and 32 MiB cost nothing; 127 levels are the most, as EXPLAIN.md says.
+/// Attack A8: a depth bomb and 32 MiB cost nothing; 127 levels are the most.
 #[test]
 fn a8_depth_and_size_have_limits() {
     let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat().into_bytes();

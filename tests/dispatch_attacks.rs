@@ -1,4 +1,4 @@
-//! ATTACKS D1 to D6, each a story with two devices, an operator and a client.
+//! Attacks D1 to D6, each a story with two devices, an operator and a client.
 
 use leasehold::{
     capability::{CapabilityName, CapabilitySet},
@@ -140,7 +140,7 @@ fn delivered(effects: Vec<DispatchEffect>) -> Vec<(DeviceId, Delivery)> {
     each.collect()
 }
 
-/// ATTACKS D1, invariant 14.
+/// Attack D1, invariant 14.
 #[test]
 fn d1_only_the_device_that_was_asked_can_answer() {
     let mut world = World::new(|_| {});
@@ -160,7 +160,7 @@ fn d1_only_the_device_that_was_asked_can_answer() {
     assert_eq!(world.state.record(&request("r")).unwrap().result().as_bytes(), b"real");
 }
 
-/// ATTACKS D2, invariant 14: before dispatch, after the timeout, twice, and a timeout after success.
+/// Attack D2, invariant 14: before dispatch, after the timeout, twice, and a timeout after success.
 #[test]
 fn d2_a_final_state_stays_final() {
     let mut world = World::new(|_| {});
@@ -194,7 +194,7 @@ fn d2_a_final_state_stays_final() {
     assert_eq!(cancel, Err(DispatchError::RequestFinal));
 }
 
-/// ATTACKS D3.
+/// Attack D3.
 #[test]
 fn d3_what_timed_out_in_the_queue_is_never_sent() {
     let mut world = World::new(|_| {});
@@ -211,7 +211,7 @@ fn d3_what_timed_out_in_the_queue_is_never_sent() {
     assert_eq!(world.deliveries(), []);
 }
 
-/// ATTACKS D4, invariant 13: limits both ways, bounded queues, and a slow reader stops the flow.
+/// Attack D4, invariant 13: limits both ways, bounded queues, and a slow reader stops the flow.
 #[test]
 fn d4_everything_is_bounded_and_a_slow_reader_is_not_flooded() {
     let mut world = World::new(|policy| {
@@ -261,7 +261,7 @@ fn d4_everything_is_bounded_and_a_slow_reader_is_not_flooded() {
     assert_eq!(world.say("a", wide), Err(code::DISPATCH_WINDOW));
 }
 
-/// ATTACKS D5: what the operator takes away stays away, whatever the device claims and however often it returns.
+/// Attack D5: what the operator takes away stays away, whatever the device claims and however often it returns.
 #[test]
 fn d5_a_capability_that_was_taken_away_does_not_come_back_with_the_device() {
     let mut world = World::new(|_| {});
@@ -285,7 +285,7 @@ fn d5_a_capability_that_was_taken_away_does_not_come_back_with_the_device() {
     }
 }
 
-/// ATTACKS D6: the same id again after a lost connection, executed once; after a crash of the agent, lost.
+/// Attack D6: the same id again after a lost connection, executed once; after a crash of the agent, lost.
 #[test]
 fn d6_a_request_is_executed_at_most_once() {
     let mut world = World::new(|_| {});
@@ -386,7 +386,7 @@ fn a_mediated_capability_needs_the_person_at_the_device() {
     assert_eq!(world.state_of("slow"), RequestState::TimedOut(Stage::AwaitingLocalMediation));
 }
 
-/// Issue 6, item 7: least recently used, and nothing for a device that is stale, draining, quarantined or revoked.
+/// The device that was used least recently gets the request, and nothing for a device that is stale, draining, quarantined or revoked.
 #[test]
 fn selection_is_fair_and_passes_over_devices_that_may_not_work() {
     let mut world = World::new(|_| {});

@@ -240,7 +240,7 @@ fn a_quarantined_device_cannot_be_removed() {
     assert!(host.fleet.state().devices().get(&device("a")).is_some(), "nothing changed");
 }
 
-/// Invariant 8, ATTACKS F25 for this journal: no answer before it lasts, and none after a write that failed.
+/// Invariant 8, attack F25 for this journal: no answer before it lasts, and none after a write that failed.
 #[test]
 fn nothing_leaves_before_it_lasts() {
     let mut host = Host::new();

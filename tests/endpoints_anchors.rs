@@ -87,7 +87,7 @@ fn refused(device: &mut Peer<NodeAgent>, world: &mut World, peer: Sha256Digest) 
     }
 }
 
-/// ATTACKS P9 in the other direction: told while connected, the device goes on with the next certificate, and with the
+/// Attack P9 in the other direction: told while connected, the device goes on with the next certificate, and with the
 /// former one no more. Its epoch and its requests are what they were.
 #[test]
 fn p9_a_device_that_streams_follows_its_coordinator_over_reconnects() {

@@ -1,4 +1,4 @@
-//! Issue 2, "Bad input": what a peer may do wrong ends in a code and a closed connection, without a panic, without
+//! What a peer may do wrong ends in a code and a closed connection, without a panic, without
 //! growth, and without an effect on anybody else.
 
 mod endpoints_support;
@@ -352,7 +352,7 @@ fn a_late_write_of_a_former_coordinator_makes_nothing_durable() {
     assert!(sim.writing.is_none(), "its own word is believed");
 }
 
-/// ATTACKS F25: the journal fails, or nobody knows: no answer, no effect; recovery decides.
+/// Attack F25: the journal fails, or nobody knows: no answer, no effect; recovery decides.
 #[test]
 fn f25_nothing_leaves_after_a_failed_write() {
     let mut sim = world(CoordinatorConfig::new());

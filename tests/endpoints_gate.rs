@@ -176,7 +176,7 @@ fn half_a_snapshot_is_nothing() {
     assert_eq!(world.is_live(1), Ok(()));
 }
 
-/// ATTACKS E17, silence: the view fails closed within `max_staleness`, counted from the question.
+/// Attack E17, silence: the view fails closed within `max_staleness`, counted from the question.
 #[test]
 fn e17_silence_fails_closed_within_max_staleness() {
     let mut world = synced(&[lease(fence(1), 60_000)]);
@@ -188,7 +188,7 @@ fn e17_silence_fails_closed_within_max_staleness() {
     assert_eq!(world.closed, Some(code::FEED_SILENT));
 }
 
-/// ATTACKS E17, delay: bytes that were held back are as old as the question that they answer, and a lease cannot
+/// Attack E17, delay: bytes that were held back are as old as the question that they answer, and a lease cannot
 /// outlive its end by them.
 #[test]
 fn e17_delayed_answers_do_not_make_a_view_fresh() {
@@ -206,7 +206,7 @@ fn e17_delayed_answers_do_not_make_a_view_fresh() {
     assert_eq!(world.is_live(1), Err(code::FEED_UNSYNCED));
 }
 
-/// ATTACKS E17, cut connection: what was live stays live until the view is too stale, and not longer.
+/// Attack E17, cut connection: what was live stays live until the view is too stale, and not longer.
 #[test]
 fn e17_a_lost_connection_fails_closed_within_max_staleness() {
     let mut world = synced(&[lease(fence(1), 60_000)]);
@@ -218,7 +218,7 @@ fn e17_a_lost_connection_fails_closed_within_max_staleness() {
     assert_eq!(world.ended(), [(1, code::FEED_SILENT)]);
 }
 
-/// ATTACKS E17: what skips, replays, comes from a lower epoch or out of order ends every lease at once, with a code.
+/// Attack E17: what skips, replays, comes from a lower epoch or out of order ends every lease at once, with a code.
 #[test]
 fn e17_a_feed_that_cannot_be_right_fails_closed_at_once() {
     type Spoil = fn(&mut FeedMessage, &[FeedMessage]);
@@ -249,7 +249,7 @@ fn e17_a_feed_that_cannot_be_right_fails_closed_at_once() {
     }
 }
 
-/// ATTACKS E17, replay of a whole recorded feed on a new connection: it answers a question of another subscription.
+/// Attack E17, replay of a whole recorded feed on a new connection: it answers a question of another subscription.
 #[test]
 fn e17_a_recorded_feed_is_refused() {
     let mut world = World::new(2, &[lease(fence(1), 60_000)]);
@@ -265,7 +265,7 @@ fn e17_a_recorded_feed_is_refused() {
     assert_eq!(world.is_live(1), Err(code::FEED_UNSYNCED));
 }
 
-/// ATTACKS E17 and F23: once a higher epoch was seen, a lower one is refused for good.
+/// Attacks E17 and F23: once a higher epoch was seen, a lower one is refused for good.
 #[test]
 fn e17_a_lower_epoch_is_refused_after_a_fail_over() {
     let mut world = synced(&[lease(fence(1), 60_000)]);

@@ -18,7 +18,7 @@ use leasehold::{
     time::Millis,
 };
 
-/// ATTACKS P1, and issue text "pairing and nothing else": a peer without a certificate that says anything else is
+/// Attack P1: a peer without a certificate that says anything else is
 /// closed at the header of its frame; there are few of them, for a while, and none where nobody pairs.
 #[test]
 fn a_stranger_can_pair_and_nothing_else() {

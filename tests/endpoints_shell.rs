@@ -69,7 +69,7 @@ fn epochs_only_grow_and_are_never_shared() {
     assert!(fs::read_dir(&scratch.0).unwrap().count() <= 4, "what is old is removed");
 }
 
-/// ATTACKS F23: a store that lags behind the journal does not fall below it, and one that was tampered with gives
+/// Attack F23: a store that lags behind the journal does not fall below it, and one that was tampered with gives
 /// nothing.
 #[test]
 fn an_epoch_store_does_not_go_back() {

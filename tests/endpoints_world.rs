@@ -145,7 +145,7 @@ fn a_revoked_run_stops_and_is_acknowledged() {
     }
 }
 
-/// ATTACKS F21: what arrives is not what is claimed.
+/// Attack F21: what arrives is not what is claimed.
 #[test]
 fn f21_a_worker_that_claims_what_it_did_not_send_is_quarantined() {
     let mut sim = settled(5);
@@ -172,7 +172,7 @@ fn a_wrong_image_does_not_join() {
     assert!(sim.worker(0).seen.iter().any(|event| refused(&event)));
 }
 
-/// ATTACKS P8, invariant 12: a revoked device's open connection is cut, and its next one refused.
+/// Attack P8, invariant 12: a revoked device's open connection is cut, and its next one refused.
 #[test]
 fn p8_a_revoked_device_is_cut_off_at_once() {
     let mut sim = settled(7);
@@ -209,7 +209,7 @@ fn e17_a_revoked_enforcement_point_fails_closed() {
     assert!(sim.gate().check(lease.fence, now).is_err());
 }
 
-/// ATTACKS F19 and F23: the coordinator dies; agents resume under the new epoch and attest again, the lease goes on.
+/// Attacks F19 and F23: the coordinator dies; agents resume under the new epoch and attest again, the lease goes on.
 #[test]
 fn f19_a_run_outlives_its_coordinator() {
     let mut sim = settled(9);
@@ -232,7 +232,7 @@ fn f19_a_run_outlives_its_coordinator() {
     assert_eq!(bound, 1, "its evidence is still good under the new epoch");
 }
 
-/// A coordinator below an epoch that an agent has seen is left, and learns that it was replaced (ATTACKS F23).
+/// A coordinator below an epoch that an agent has seen is left, and learns that it was replaced (attack F23).
 #[test]
 fn f23_a_deposed_coordinator_is_left() {
     let mut newer = Sim::new(10, CoordinatorConfig::new());
@@ -256,7 +256,7 @@ fn f23_a_deposed_coordinator_is_left() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// Invariants 1, 2, 6 and 8, ATTACKS F8, F19, F25: connections are cut at any byte, the coordinator dies between
+    /// Invariants 1, 2, 6 and 8, attacks F8, F19, F25: connections are cut at any byte, the coordinator dies between
     /// any two steps and with or without its last write; no run is lost, none ends twice, none is ever going on at
     /// two workers at once.
     #[test]

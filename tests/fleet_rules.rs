@@ -1,4 +1,4 @@
-//! Rules of the fleet that are not a row of ATTACKS: what each promises, and what it refuses.
+//! Rules of the fleet that are not a row of `docs/attacks.md`: what each promises, and what it refuses.
 
 mod fleet_support;
 

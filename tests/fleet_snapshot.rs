@@ -70,7 +70,7 @@ fn a_follower_takes_the_snapshot_and_the_serving_state_goes_on() {
     assert_eq!(world.checkpoint(), chunks(&again).concat());
 }
 
-/// Issue 3, item 4: a chunk lost, doubled, out of order, or of another snapshot.
+/// A chunk lost, doubled, out of order, or of another snapshot.
 #[test]
 fn chunks_that_are_not_the_snapshot_are_refused() {
     let mut world = world();

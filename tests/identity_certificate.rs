@@ -57,7 +57,7 @@ fn certificates_of_every_key_type_are_read() {
     }
 }
 
-/// ATTACKS P10: one outer SEQUENCE whose length is the input's; anything after it is refused, not a new device.
+/// Attack P10: one outer SEQUENCE whose length is the input's; anything after it is refused, not a new device.
 #[test]
 fn p10_trailing_bytes_are_refused_and_not_a_new_device() {
     let (leaf, request) = made(&KeyPair::generate().unwrap());
@@ -87,7 +87,7 @@ fn p10_trailing_bytes_are_refused_and_not_a_new_device() {
     assert!(request_key(&leaf).is_err());
 }
 
-/// ATTACKS P8, the registry's part: the question is the same for a new connection, a resumed one, and an open
+/// Attack P8, the registry's part: the question is the same for a new connection, a resumed one, and an open
 /// stream, and after a revocation so is the answer, at once (invariant 12).
 #[test]
 fn p8_nothing_revoked_authenticates_and_the_generation_says_so() {

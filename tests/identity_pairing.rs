@@ -1,4 +1,4 @@
-//! Pairing through the public surface, with real requests and certificates: ATTACKS rows P1 to P6 and P9.
+//! Pairing through the public surface, with real requests and certificates: attacks P1 to P6 and P9.
 
 use leasehold::{
     code::Coded as _,
@@ -152,7 +152,7 @@ fn a_device_pairs_and_its_certificate_authenticates() {
     assert_eq!(found.device(), &paired.device);
 }
 
-/// ATTACKS P1: guesses in a loop. Attempts are charged when an exchange starts, so not answering does not help.
+/// Attack P1: guesses in a loop. Attempts are charged when an exchange starts, so not answering does not help.
 #[test]
 fn p1_a_code_is_dead_after_its_attempts() {
     let mut bench = Bench::new();
@@ -172,7 +172,7 @@ fn p1_a_code_is_dead_after_its_attempts() {
     assert_eq!(code(bench.receive(honest.message(), NOW)), "pairing.locked");
 }
 
-/// ATTACKS P1: a failed comparison is over at once; digits that agree by accident get one chance, not two.
+/// Attack P1: a failed comparison is over at once; digits that agree by accident get one chance, not two.
 #[test]
 fn p1_a_comparison_has_one_attempt() {
     let mut bench = Bench::new();
@@ -192,7 +192,7 @@ fn p1_a_comparison_has_one_attempt() {
     assert_eq!(code(bench.fetch(&mut other, NOW)), "pairing.locked");
 }
 
-/// ATTACKS P1: in parallel and across sessions, exchanges are limited overall, and only for a while.
+/// Attack P1: in parallel and across sessions, exchanges are limited overall, and only for a while.
 #[test]
 fn p1_guesses_across_sessions_are_limited_together() {
     let mut bench = Bench::new();
@@ -265,7 +265,7 @@ fn p1_a_pin_pairs_and_a_wrong_one_does_not() {
     }
 }
 
-/// ATTACKS P3: an existing device keeps its certificate unless the operator named it.
+/// Attack P3: an existing device keeps its certificate unless the operator named it.
 #[test]
 fn p3_an_existing_device_is_replaced_only_by_name() {
     let mut bench = Bench::new();
@@ -297,7 +297,7 @@ fn p3_an_existing_device_is_replaced_only_by_name() {
     assert!(bench.registry.authenticate_fingerprint(old, NOW).is_err());
 }
 
-/// ATTACKS P4: approve, reject, approve; approve what is over; finish twice.
+/// Attack P4: approve, reject, approve; approve what is over; finish twice.
 #[test]
 fn p4_final_states_are_final() {
     let mut bench = Bench::new();
@@ -326,7 +326,7 @@ fn p4_final_states_are_final() {
     assert_eq!(code(bench.receive(device.message(), NOW)), "pairing.ended");
 }
 
-/// ATTACKS P4: every step looks at the time itself, swept or not.
+/// Attack P4: every step looks at the time itself, swept or not.
 #[test]
 fn p4_nothing_happens_after_expiry() {
     let mut bench = Bench::new();
@@ -353,7 +353,7 @@ fn p4_nothing_happens_after_expiry() {
     assert_eq!(code(bench.receive(device.message(), forgotten)), "pairing.unknown");
 }
 
-/// ATTACKS P5: revoked between approval and issue, between issue and delivery, and before the pairing.
+/// Attack P5: revoked between approval and issue, between issue and delivery, and before the pairing.
 #[test]
 fn p5_what_is_revoked_gets_no_certificate() {
     let press = || DeviceId::new("press-1").unwrap();
@@ -385,7 +385,7 @@ fn p5_what_is_revoked_gets_no_certificate() {
     assert_eq!(code(offer), "device.revoked");
 }
 
-/// ATTACKS P6: the value is used up, and fits only the exchange that it was made for.
+/// Attack P6: the value is used up, and fits only the exchange that it was made for.
 #[test]
 fn p6_an_approval_serves_one_key_once() {
     let mut bench = Bench::new();
@@ -400,7 +400,7 @@ fn p6_an_approval_serves_one_key_once() {
     assert_eq!(code(bench.desk.approve(&session, &ask.transcript, NOW)), "pairing.approval");
 }
 
-/// ATTACKS P9: answers get lost at every step; the same question gets the same answer, and costs no attempt.
+/// Attack P9: answers get lost at every step; the same question gets the same answer, and costs no attempt.
 #[test]
 fn p9_every_lost_answer_can_be_asked_for_again() {
     let mut bench = Bench::new();

@@ -83,7 +83,7 @@ const SMALL: &[&str] = &[
     r#"{"id":"wait","do":{"sleep":{"ms":1200}},"attempts":9}"#,
 ];
 
-/// Issue 2, item 5, small and with random kills.
+/// The main job, small and with workers killed at random.
 #[test]
 fn every_job_ends_once_while_workers_die() -> Outcome {
     let scratch = Scratch::new("chaos")?;
@@ -126,7 +126,7 @@ fn every_job_ends_once_while_workers_die() -> Outcome {
     Ok(())
 }
 
-/// Issue 2, "Bad input": each bad line is reported with its number, the good ones run, the exit status says so.
+/// Each bad line is reported with its number, the good ones run, and the exit status says so.
 #[test]
 fn bad_lines_are_reported_and_good_ones_run() -> Outcome {
     let scratch = Scratch::new("bad")?;
@@ -145,7 +145,7 @@ fn bad_lines_are_reported_and_good_ones_run() -> Outcome {
     Ok(())
 }
 
-/// Issue 2, item 5: Ctrl-C drains and ends cleanly.
+/// Ctrl-C drains and ends cleanly.
 #[test]
 fn ctrl_c_drains() -> Outcome {
     let scratch = Scratch::new("drain")?;
@@ -175,7 +175,7 @@ fn ctrl_c_drains() -> Outcome {
     Ok(())
 }
 
-/// Issue 3, item 6, small: the coordinator is killed at random, also in the middle of appends and snapshots. The
+/// The coordinator is killed at random, also in the middle of appends and snapshots. The
 /// supervisor audits what it leaves after each kill (invariants 1, 2, 5, 8 and 12).
 #[test]
 fn the_coordinator_is_killed_and_nothing_is_lost() -> Outcome {

@@ -54,7 +54,7 @@ fn lives(steps: &[String]) {
     }
 }
 
-/// Issue 6, item 9.
+/// The example from end to end: a device pairs, works, rotates, and is revoked.
 #[test]
 fn a_device_pairs_by_qr_code_works_rotates_and_is_revoked() -> Outcome {
     let steps = script("qr")?;

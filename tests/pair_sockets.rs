@@ -25,7 +25,7 @@ fn worker_hello() -> WorkerMessage {
     WorkerMessage::Hello { worker: worker_id(), resume: None, epoch: Epoch(0) }
 }
 
-/// Issue 6, item 5, first part, and ATTACKS F24: every kind of frame that is not pairing is refused at its header.
+/// Attack F24: every kind of frame that is not pairing is refused at its header.
 #[test]
 fn without_a_certificate_a_peer_reaches_pairing_and_nothing_else() {
     for protocol in Protocol::BOTH {
@@ -72,7 +72,7 @@ fn resumed(port: &Port, device: &Credentials) -> (Option<HandshakeKind>, bool) {
     (kind, caller.worker(worker_hello()))
 }
 
-/// Issue 6, item 5, second and third part; ATTACKS P8.
+/// Attack P8, invariant 12.
 #[test]
 fn p8_a_revoked_device_is_refused_anew_resumed_and_in_the_middle_of_a_stream() {
     for protocol in Protocol::BOTH {
@@ -140,7 +140,7 @@ fn p8_a_revoked_certificate_or_key_and_a_device_that_leaves_are_refused_as_well(
     }
 }
 
-/// ATTACKS P9 and issue 6, item 4, over sockets: make before break, and what was broken stays so when resumed.
+/// Attack P9 over sockets: make before break, and what was broken stays so when resumed.
 #[test]
 fn p9_a_rotated_certificate_ends_with_the_first_use_of_the_next() {
     for protocol in Protocol::BOTH {

@@ -1,4 +1,4 @@
-//! Placement never lowers the isolation that was demanded, and silence is a refusal: ATTACKS S1 to S4.
+//! Placement never lowers the isolation that was demanded, and silence is a refusal: attacks S1 to S4.
 
 use leasehold::{
     capability::CapabilitySet,
@@ -69,7 +69,7 @@ fn local_executors() -> Vec<Executor> {
     ]
 }
 
-/// ATTACKS S1, invariant 15.
+/// Attack S1, invariant 15.
 #[test]
 fn s1_no_worker_means_no_run_and_never_the_local_host() {
     let wanted = PostureLookup::Found(Posture::NetworkedWorker);
@@ -86,7 +86,7 @@ fn s1_no_worker_means_no_run_and_never_the_local_host() {
     assert_eq!(ask(&tool(&["c"], false), wanted, with_worker, None, 1).unwrap().executor.as_str(), "w");
 }
 
-/// ATTACKS S2.
+/// Attack S2.
 #[test]
 fn s2_a_failed_posture_lookup_refuses() {
     for (word, want) in [
@@ -103,7 +103,7 @@ fn s2_a_failed_posture_lookup_refuses() {
     }
 }
 
-/// ATTACKS S3.
+/// Attack S3.
 #[test]
 fn s3_capabilities_of_several_executors_do_not_add_up() {
     let workers = vec![
@@ -205,7 +205,7 @@ fn mounts_lie_within_the_roots_of_the_policy() {
     assert_eq!((workspace("/srv/trees/a"), workspace("/srv/other")), (Ok(()), outside));
 }
 
-/// ATTACKS S4.
+/// Attack S4.
 #[test]
 fn s4_only_an_approval_that_counts_lets_a_tool_run() {
     let approval = |state, tool: &str, expires_at| Approval {

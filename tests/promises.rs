@@ -290,6 +290,72 @@ fn the_page_of_promises_is_true() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The rows of the attack catalogue that `text` names: `Attack F5`, `attacks P1 to P6`, `Attacks E2, E3`, `fn f5_...`.
+fn attacks(text: &str) -> BTreeSet<String> {
+    let row = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let (family, number) = word.split_at_checked(1)?;
+        let number: u8 = number.parse().ok().filter(|number| *number < 100)?;
+        "FAPDES".contains(family).then(|| (family.to_owned(), number))
+    };
+    let mut found = BTreeSet::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("fn ") {
+            let parts = name.split(['_', '(']).map_while(|part| row(&part.to_uppercase()));
+            found.extend(parts.map(|(family, number)| format!("{family}{number}")));
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for (at, word) in words.iter().enumerate() {
+            let word = word.trim_start_matches('(').to_lowercase();
+            if word != "attack" && word != "attacks" {
+                continue;
+            }
+            let (mut last, mut range) = (None::<u8>, false);
+            for word in words.iter().skip(at + 1) {
+                match (row(word), *word) {
+                    (Some((family, number)), _) => {
+                        let from = last.filter(|_| range).unwrap_or(number);
+                        found.extend((from..=number).map(|number| format!("{family}{number}")));
+                        (last, range) = (Some(number), false);
+                        if word.ends_with(['.', ':', ';', ')']) {
+                            break;
+                        }
+                    }
+                    (None, "and") => {}
+                    (None, "to") => range = true,
+                    _ => break,
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Each row of the attack catalogue has a test that names it, and no test names a row that is not there. The tests of sockets
+/// and clients lie in packages that a packed crate does not have.
+#[test]
+fn every_attack_has_a_test() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let catalogue = fs::read_to_string(root.join("docs/attacks.md"))?;
+    let rows: Vec<&str> = catalogue
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .filter(|row| row.len() <= 3 && row.ends_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    assert!(rows.len() == 77, "{}", rows.len());
+    let mut named = BTreeSet::new();
+    for folder in ["src", "tests", "examples"] {
+        for path in sources(root, folder)?.iter().filter(|path| !path.ends_with("tests/promises.rs")) {
+            named.extend(attacks(&fs::read_to_string(path)?));
+        }
+    }
+    let missing: Vec<_> = rows.iter().filter(|row| !named.contains(**row)).collect();
+    assert!(missing.is_empty(), "no test names {missing:?}");
+    let unknown: Vec<_> = named.iter().filter(|row| !rows.contains(&row.as_str())).collect();
+    assert!(unknown.is_empty(), "docs/attacks.md has no row {unknown:?}");
+    Ok(())
+}
+
 /// How citations are read.
 #[test]
 fn citations() {
@@ -303,5 +369,16 @@ fn citations() {
     ];
     for (text, due) in cases {
         assert!(cited(text).iter().eq(due.iter()), "{text}: {:?}", cited(text));
+    }
+    let cases: &[(&str, &[&str])] = &[
+        ("/// Attacks P1 to P3: guesses", &["P1", "P2", "P3"]),
+        ("(attack E17)", &["E17"]),
+        ("/// Attacks E2, E8 and E11", &["E11", "E2", "E8"]),
+        ("    fn a2_a3_replayed_evidence() {", &["A2", "A3"]),
+        ("fn p256_keys() {", &[]),
+        ("an attack on E5", &[]),
+    ];
+    for (text, due) in cases {
+        assert!(attacks(text).iter().eq(due.iter()), "{text}: {:?}", attacks(text));
     }
 }

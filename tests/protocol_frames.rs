@@ -78,7 +78,7 @@ fn header(magic: &[u8; 2], version: u8, kind: u8, length: u32) -> Vec<u8> {
     bytes
 }
 
-/// Issue 2, "Bad input": malformed and oversize frames, unknown kinds and versions, each with its code, and as soon
+/// Malformed and oversize frames, unknown kinds and versions, each with its code, and as soon
 /// as the byte that shows it has come.
 #[test]
 fn a_bad_header_is_refused_at_its_first_bad_byte() {

@@ -85,7 +85,7 @@ fn messages_round_trip() {
     });
 }
 
-/// ATTACKS F24: a worker's message that names somebody else's act, or carries a finding of the coordinator, does
+/// Attack F24: a worker's message that names somebody else's act, or carries a finding of the coordinator, does
 /// not decode.
 #[test]
 fn f24_no_worker_message_names_an_operators_act_or_a_finding() {
@@ -122,7 +122,7 @@ fn f24_no_worker_message_names_an_operators_act_or_a_finding() {
     }
 }
 
-/// ATTACKS A8, for our own messages: one document, one reading.
+/// Attack A8, for our own messages: one document, one reading.
 #[test]
 fn a8_documents_with_two_readings_are_refused() {
     let cases: [(&[u8], _); 7] = [

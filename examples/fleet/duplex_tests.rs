@@ -75,7 +75,7 @@ fn strangers_stay_out_and_devices_are_known_by_fingerprint() -> Result<(), Failu
     Ok(())
 }
 
-/// Issue text "the CA rotates with overlap": TLS takes the devices of both authorities until the former one is retired,
+/// The certificate authority rotates with overlap: TLS takes the devices of both authorities until the former one is retired,
 /// by the fleet's anchors.
 #[test]
 fn devices_of_both_authorities_come_in_until_the_former_one_is_retired() -> Result<(), Failure> {
@@ -114,7 +114,7 @@ fn devices_of_both_authorities_come_in_until_the_former_one_is_retired() -> Resu
     Ok(())
 }
 
-/// Issue 2, item 5: a client that would resume finds nothing to resume, so every certificate is looked at.
+/// A client that would resume finds nothing to resume, so every certificate is looked at.
 #[test]
 fn no_session_is_ever_resumed() -> Result<(), Failure> {
     let world = world();
@@ -171,7 +171,7 @@ fn both_directions_carry_everything_in_order() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Issue 2, "Bad input": a peer that never reads fills its own queue and is cut; sending to it never waits.
+/// A peer that never reads fills its own queue and is cut; sending to it never waits.
 #[test]
 fn a_peer_that_never_reads_is_cut() -> Result<(), Failure> {
     let world = world();

@@ -279,7 +279,7 @@ fn found(named: &Path) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
 
-    /// Issue: each bad line is reported with its number, and the good ones run.
+    /// Each bad line is reported with its number, and the good ones run.
     #[test]
     fn bad_lines_are_numbered_and_good_ones_kept() {
         let long =
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(url, "http://origin.test:81/");
     }
 
-    /// Issue: the default file has at least 40 jobs, and every kind.
+    /// The default file has at least 40 jobs, and every kind.
     #[test]
     fn the_default_file_has_every_kind() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fleet/jobs.jsonl");

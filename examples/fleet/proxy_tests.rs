@@ -137,7 +137,7 @@ fn only_what_was_judged_leaves() -> Result<(), Failure> {
     Ok(())
 }
 
-/// DESIGN section 8: a tunnel to one host whose hello names another is closed before anything is dialled.
+/// A tunnel to one host whose hello names another is closed before anything is dialled.
 #[test]
 fn a_hello_for_another_host_is_cut() -> Result<(), Failure> {
     let world = world()?;
@@ -180,7 +180,7 @@ fn the_end_of_a_lease_cuts_its_tunnels() -> Result<(), Failure> {
     Ok(())
 }
 
-/// DESIGN section 6: the proxy's word is about the worker whose certificate asks, whoever else it names.
+/// The proxy's word is about the worker whose certificate asks, whoever else it names.
 #[test]
 fn a_binding_is_signed_for_whoever_asks() -> Result<(), Failure> {
     let world = world()?;

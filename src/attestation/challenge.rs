@@ -299,7 +299,7 @@ mod tests {
 
     const TTL: Millis = Millis(1_000);
 
-    /// ATTACKS A2: a nonce for one device, certificate, fleet, coordinator, role or epoch is none for another.
+    /// Attack A2: a nonce for one device, certificate, fleet, coordinator, role or epoch is none for another.
     #[test]
     fn a2_a_nonce_is_bound_to_everything_that_it_is_for() {
         let key = NonceKey::new([7; 32]);

@@ -52,7 +52,7 @@ pub enum DisconnectReason {
 events! {
     /// One change of the hard state of dispatch.
     ///
-    /// No other crate can create an event or decode one (ATTACKS F24):
+    /// No other crate can create an event or decode one (attack F24):
     ///
     /// ```compile_fail,E0639
     /// use leasehold::{dispatch::DispatchEvent, id::RequestId};

@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS E14.
+    /// Attack E14.
     #[test]
     fn e14_a_secret_prints_as_stars() {
         let secret = Secret::new(b"hunter2".to_vec()).unwrap();

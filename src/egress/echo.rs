@@ -351,7 +351,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS E14, and a secret that is short enough to be guessed by what is masked.
+    /// Attack E14, and a secret that is short enough to be guessed by what is masked.
     #[test]
     fn e14_a_mask_shows_no_secret_and_takes_no_short_one() {
         let mask = mask(&[b"hunter2-of-the-vault"]);

@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS E4: hostile spellings are refused with a code, and good ones have one canonical form.
+    /// Attack E4: hostile spellings are refused with a code, and good ones have one canonical form.
     #[test]
     fn e4_hostile_hosts_are_refused_and_good_ones_have_one_spelling() {
         let long_label = "a".repeat(64);

@@ -219,7 +219,7 @@ mod tests {
         HostRule::suffix(suffix).unwrap().matches(&Host::parse(host).unwrap())
     }
 
-    /// ATTACKS E5.
+    /// Attack E5.
     #[test]
     fn e5_suffix_rules_stop_at_labels() {
         for (suffix, host, want) in [
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS E5: a star is one label, no less and no more, and never an address.
+    /// Attack E5: a star is one label, no less and no more, and never an address.
     #[test]
     fn e5_a_star_is_exactly_one_label() {
         let rule = HostRule::pattern("API.*.ex\u{e4}mple.com").unwrap();

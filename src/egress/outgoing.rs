@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(built("/TOKEN/x", &bare, true, b"..").unwrap_err(), SecretError::Value);
     }
 
-    /// ATTACKS E14.
+    /// Attack E14.
     #[test]
     fn e14_a_target_with_a_secret_prints_as_stars() {
         let key = [credential(Place::Query("key".into()), "vault:a", "", true)];

@@ -209,7 +209,7 @@ mod tests {
         planned.headers().iter().map(|field| format!("{field}")).collect()
     }
 
-    /// ATTACKS E11: every hop is judged from the beginning, a literal is refused as one, and the limit holds.
+    /// Attack E11: every hop is judged from the beginning, a literal is refused as one, and the limit holds.
     #[test]
     fn e11_an_errand_is_judged_leg_by_leg() {
         let end: End = Arc::new(Mutex::new(Some(Mono(1_100))));
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(denied.code(), RedirectError::TooMany(2).code(), "nothing is followed any more");
     }
 
-    /// ATTACKS E10: nothing is looked up for a request that is refused anyway, nor for a literal.
+    /// Attack E10: nothing is looked up for a request that is refused anyway, nor for a literal.
     #[test]
     fn e10_a_refused_leg_looks_nothing_up() {
         let end: End = Arc::new(Mutex::new(Some(Mono(1_100))));

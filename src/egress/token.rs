@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS E14: neither the key nor what a client claims is in `Debug`.
+    /// Attack E14: neither the key nor what a client claims is in `Debug`.
     /// Invariant 9: each field is under the MAC. What is changed here stays within the grammar, so only the MAC tells.
     #[test]
     fn each_field_of_a_token_is_authenticated() {

@@ -9,7 +9,7 @@
 //!   lease.
 //! * **Expiry** is judged by the view's own clock. If the answer to a ping says that the fleet's monotonic
 //!   time is `at`, that time was at most `at` when the ping was sent. Delay can only make leases end sooner.
-//! * A gap, a replay, a lower epoch, or a message out of order ends every lease at once (ATTACKS E17).
+//! * A gap, a replay, a lower epoch, or a message out of order ends every lease at once (attack E17).
 
 mod endpoint;
 mod error;

@@ -281,7 +281,7 @@ fn churn_does_not_outgrow_the_revocation_set() {
     panic!("the set grew without end");
 }
 
-/// ATTACKS P9: the answer with the new certificate is lost. The old one works until the new one is used, the
+/// Attack P9: the answer with the new certificate is lost. The old one works until the new one is used, the
 /// device may ask again, and asking again does not make the overlap longer (invariant 7).
 #[test]
 fn p9_a_lost_certificate_answer_does_not_lose_the_device() {
@@ -438,7 +438,7 @@ fn rotations_that_are_over_are_named_until_they_are_settled() {
     }
 }
 
-/// ATTACKS P3, at the registry: another certificate for a known device needs the operator to name the change.
+/// Attack P3, at the registry: another certificate for a known device needs the operator to name the change.
 #[test]
 fn p3_an_existing_device_takes_another_key_only_by_named_replacement() {
     let mut registry = registered(2);

@@ -449,7 +449,7 @@ mod tests {
         OutputClaim { outputs: ArtifactManifest::new(entries).unwrap(), log: Sha256Digest::of(log) }
     }
 
-    /// ATTACKS F21: every way in which a claim and what arrived can differ is found.
+    /// Attack F21: every way in which a claim and what arrived can differ is found.
     #[test]
     fn f21_a_claim_that_is_not_what_arrived_is_refused() {
         let cases: &[(OutputClaim, ReceivedArtifacts, Option<Code>)] = &[
@@ -488,7 +488,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS F18: an input that names no content is refused when the manifest is built.
+    /// Attack F18: an input that names no content is refused when the manifest is built.
     #[test]
     fn f18_empty_artifact_digests_do_not_make_a_manifest() {
         let entry = |sha256, bytes| Artifact { path: path("in"), sha256, bytes };

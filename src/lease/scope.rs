@@ -303,7 +303,7 @@ mod tests {
 
     use super::*;
 
-    /// ATTACKS E16: a vault is the only source.
+    /// Attack E16: a vault is the only source.
     #[test]
     fn e16_only_vault_references_parse() {
         for text in ["env:TOKEN", "file:/etc/passwd", "exec:id", "vaults:a", "Vault:a", "", "a/b", " vault:a"]

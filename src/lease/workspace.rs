@@ -188,7 +188,7 @@ impl WorkspaceScope {
 mod tests {
     use super::*;
 
-    /// ATTACKS F18: no text that could leave the root is a path.
+    /// Attack F18: no text that could leave the root is a path.
     #[test]
     fn f18_no_path_climbs_out() {
         let cases = [

@@ -1,4 +1,4 @@
-//! Names to addresses. Only a request that the egress policy allowed so far may be looked up (ATTACKS E10).
+//! Names to addresses. Only a request that the egress policy allowed so far may be looked up (attack E10).
 
 use alloc::vec::Vec;
 use core::net::IpAddr;

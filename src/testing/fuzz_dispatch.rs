@@ -369,7 +369,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..Default::default() })]
 
-        /// Invariants 8, 13 and 14, ATTACKS D1 to D6, over random stories.
+        /// Invariants 8, 13 and 14, attacks D1 to D6, over random stories.
         #[test]
         fn dispatch_agrees_with_its_model(bytes in prop::collection::vec(any::<u8>(), 0..1_500)) {
             super::story(&bytes);

@@ -1,4 +1,4 @@
-//! What evidence must not get away with: every row of ATTACKS.md "Attestation", one change at a time.
+//! What evidence must not get away with: every row of `docs/attacks.md`, "Attestation", one change at a time.
 
 #[path = "../attestation_support/mod.rs"]
 mod attestation_support;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::world::one_rule;
 
-/// ATTACKS A8: serde alone takes arrays for structs.
+/// Attack A8: serde alone takes arrays for structs.
 /// Invariant 11.
 #[test]
 fn a8_no_policy_takes_an_array_for_an_object() {

@@ -1,4 +1,4 @@
-//! ATTACKS.md, family "Egress": every row that needs no socket, by its number. Rows with sockets (E15) are in
+//! `docs/attacks.md`, "Egress": every row that needs no socket, by its number. Rows with sockets (E15) are in
 //! the tests of `examples/packages/egress_proxy`, those of the lease feed (E17) in `tests/endpoints_gate.rs`.
 
 mod documents;

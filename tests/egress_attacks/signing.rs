@@ -44,7 +44,7 @@ fn value(sent: &OutgoingRequest, name: &str) -> String {
     String::from_utf8(field.expose_value().concat()).unwrap()
 }
 
-/// ATTACKS E9, invariant 10: what the worker signs itself, in fields and in the query, is replaced; the key is in nothing that
+/// Attack E9, invariant 10: what the worker signs itself, in fields and in the query, is replaced; the key is in nothing that
 /// is sent or shown.
 #[test]
 fn e9_the_workers_own_signature_is_replaced_by_the_rules() {

@@ -1,4 +1,4 @@
-//! ATTACKS, "Fleet and lease": each row as a test, named after it.
+//! `docs/attacks.md`, "Fleet and lease": each row as a test, named after it.
 
 mod clock;
 #[path = "../fleet_support/mod.rs"]

@@ -36,6 +36,9 @@ impl Formatter for Ascii {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
         for c in fragment.chars() {
             if matches!(c, ' '..='~') {
                 writer.write_all(&[c as u8])?;
@@ -61,7 +64,7 @@ pub fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Issue, "Bad input": what peers send is never written raw to a terminal or log.
+    /// What peers send is never written raw to a terminal or log.
     #[test]
     fn nothing_but_printable_ascii_comes_out() {
         let hostile = "a\u{1b}[2J\u{7}\u{9b}\u{202e}\u{1f600}\r\n\u{7f}";

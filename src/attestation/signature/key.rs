@@ -271,7 +271,7 @@ mod tests {
 
     use super::{form::P256_SPKI, *};
 
-    /// ATTACKS A11: every encoding of a point of small order, reduced or not, with either sign.
+    /// Attack A11: every encoding of a point of small order, reduced or not, with either sign.
     #[test]
     fn a11_weak_keys_are_refused_when_the_key_is_built() {
         for y in SMALL_ORDER_Y {

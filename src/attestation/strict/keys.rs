@@ -198,7 +198,7 @@ mod tests {
         [text(key, 0), text(other, second)]
     }
 
-    /// ATTACKS A8: keys that all have one hash are told apart, and the one that comes again is found.
+    /// Attack A8: keys that all have one hash are told apart, and the one that comes again is found.
     #[test]
     fn a8_keys_that_collide_are_told_apart() {
         let mut keys: Vec<Vec<u8>> = (1..400).map(|n| twin(0, n)[1].to_vec()).collect();

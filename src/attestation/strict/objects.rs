@@ -270,7 +270,7 @@ mod tests {
         choice: Option<Choice>,
     }
 
-    /// ATTACKS A8: an array in place of an object is refused at every depth, which serde_json alone does not do.
+    /// Attack A8: an array in place of an object is refused at every depth, which serde_json alone does not do.
     #[test]
     fn a8_an_array_is_never_an_object() {
         let good = r#"{"list":[{"a":1}],"maybe":{"a":2},"choice":{"named":{"inner":{"a":3}}}}"#;

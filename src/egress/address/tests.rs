@@ -99,7 +99,7 @@ fn naive_class(ip: IpAddr) -> AddressClass {
         .map_or(AddressClass::Public, |block| block.class)
 }
 
-/// ATTACKS E3, every special-purpose block: the compiled segments agree with two slower readings at every edge.
+/// Attack E3, every special-purpose block: the compiled segments agree with two slower readings at every edge.
 #[test]
 fn e3_every_edge_of_every_block_is_judged_rightly() {
     let edges = edges();
@@ -118,7 +118,7 @@ fn e3_every_edge_of_every_block_is_judged_rightly() {
     }
 }
 
-/// ATTACKS E3, every hiding place: the edges of all IPv4 blocks, hidden in every known way.
+/// Attack E3, every hiding place: the edges of all IPv4 blocks, hidden in every known way.
 #[test]
 fn e3_ipv4_is_found_in_every_hiding_place() {
     let v4s: Vec<Ipv4Addr> =
@@ -286,7 +286,7 @@ fn ordinary_addresses_are_public() {
     }
 }
 
-/// ATTACKS E4: spellings that other parsers read as addresses.
+/// Attack E4: spellings that other parsers read as addresses.
 #[test]
 fn e4_only_canonical_literals_parse() {
     let refused = [

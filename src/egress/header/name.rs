@@ -75,7 +75,7 @@ pub(in crate::egress) fn is_hop_by_hop(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// ATTACKS E7.
+    /// Attack E7.
     #[test]
     fn e7_forbidden_and_malformed_credential_headers_do_not_build() {
         for text in ["", "a b", "a:b", "a\r\nb", "a\n", ":authority", "caf\u{e9}", "a\0"] {

@@ -250,7 +250,7 @@ mod tests {
         out.iter().map(|header| format!("{header}")).collect()
     }
 
-    /// ATTACKS E9: in another case, twice, with underscores.
+    /// Attack E9: in another case, twice, with underscores.
     #[test]
     fn e9_the_workers_own_copies_are_replaced_once() {
         let bound = [credential("authorization", "vault:a", true), credential("x-api-key", "vault:b", true)];
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(built(&fields(&worker), &gone(false), true, &One).unwrap().iter().len(), 0);
     }
 
-    /// ATTACKS E8: without TLS nothing goes in, and the worker's copy does not go either.
+    /// Attack E8: without TLS nothing goes in, and the worker's copy does not go either.
     #[test]
     fn e8_nothing_is_put_in_without_tls() {
         let bound = [credential("authorization", "vault:a", false)];
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!((out.iter().len(), format!("{only}").as_str()), (1, "authorization: Basic ***"));
     }
 
-    /// ATTACKS E14.
+    /// Attack E14.
     #[test]
     fn e14_a_header_with_a_secret_prints_as_stars() {
         let out = built(&[], &[credential("authorization", "vault:a", true)], true, &One).unwrap();

@@ -211,7 +211,7 @@ mod tests {
         whole.map(|done| (body, done))
     }
 
-    /// ATTACKS E15: sizes, line ends and extensions that servers read differently.
+    /// Attack E15: sizes, line ends and extensions that servers read differently.
     #[test]
     fn e15_chunks_have_one_reading() {
         assert_eq!(decode("3\r\nabc\r\n0\r\n\r\n"), Ok((b"abc".to_vec(), true)));
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS E15: extensions are bounded over the whole body, so many small ones are no way around.
+    /// Attack E15: extensions are bounded over the whole body, so many small ones are no way around.
     #[test]
     fn e15_chunk_extensions_are_bounded_over_the_body() {
         let one = |length: usize| format!("1;{}\r\nx\r\n", "e".repeat(length));

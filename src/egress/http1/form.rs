@@ -82,7 +82,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS E15: a request that names two hosts goes to none.
+    /// Attack E15: a request that names two hosts goes to none.
     #[test]
     fn e15_the_host_field_agrees_or_the_request_is_refused() {
         let tunnel = |hosts: &[&str]| head("CONNECT", "a.test:443", 1, hosts).form().is_ok();

@@ -87,7 +87,7 @@ mod tests {
         RequestHead { method: method.into(), target: "/".into(), minor, fields }.framing()
     }
 
-    /// ATTACKS E15: both framings, repeats, and numbers that are read in two ways.
+    /// Attack E15: both framings, repeats, and numbers that are read in two ways.
     #[test]
     fn e15_contradicting_framing_is_refused() {
         for fields in [

@@ -248,7 +248,7 @@ mod tests {
         at_once
     }
 
-    /// ATTACKS E15: what two servers could read in two ways is no head.
+    /// Attack E15: what two servers could read in two ways is no head.
     #[test]
     fn e15_heads_with_two_readings_are_refused() {
         let good = parse("GET http://a/ HTTP/1.1\r\nHost: a\r\nX-A:  1\t\r\n\r\n").unwrap();
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS E15: a head without end, and one of very many fields.
+    /// Attack E15: a head without end, and one of very many fields.
     #[test]
     fn e15_heads_have_limits() {
         let limits = HeadLimits { bytes: 64, fields: 2 };

@@ -1,6 +1,6 @@
 //! HTTP/1.1 messages as an enforcement point reads them: strictly, within limits, and in one way only.
 //!
-//! What two servers could read in two ways (request smuggling, ATTACKS E15) is refused here before it is judged: bare
+//! What two servers could read in two ways (request smuggling, attack E15) is refused here before it is judged: bare
 //! line feeds, folded lines, framing fields that repeat or contradict each other, two empty lines before a request.
 
 mod chunk;

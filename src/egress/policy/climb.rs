@@ -164,7 +164,7 @@ fn fold(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// ATTACKS E4, in the path: what an upstream may read as an escape from the prefix is one.
+    /// Attack E4, in the path: what an upstream may read as an escape from the prefix is one.
     #[test]
     fn e4_what_some_server_reads_above_the_beginning_climbs() {
         for rest in [

@@ -403,7 +403,7 @@ mod tests {
         }
     }
 
-    /// ATTACKS P2: what a debug log would hold.
+    /// Attack P2: what a debug log would hold.
     #[test]
     fn p2_codes_are_not_in_debug_output() {
         let session = SessionId::new("s1").unwrap();

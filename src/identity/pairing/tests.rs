@@ -296,7 +296,7 @@ fn graft(to: &[u8], from: &[u8], part: u8) -> Option<Vec<u8>> {
 }
 
 proptest! {
-    /// ATTACKS P6, P7: whatever is dropped, replayed, reordered, swapped or changed, and whoever joins in.
+    /// Attacks P6, P7: whatever is dropped, replayed, reordered, swapped or changed, and whoever joins in.
     #[test]
     fn a_man_in_the_middle_gains_nothing(
         method in prop::sample::select(METHODS.to_vec()),
@@ -411,7 +411,7 @@ fn ended_sessions_do_not_count_as_open_ones() {
     apply(&mut state, &open(502), now).unwrap();
 }
 
-/// ATTACKS P1: the PIN, guessed in a loop and in parallel: three exchanges, started or finished, and it is dead.
+/// Attack P1: the PIN, guessed in a loop and in parallel: three exchanges, started or finished, and it is dead.
 #[test]
 fn p1_a_pin_is_dead_after_three_guesses() {
     for finish in [true, false] {
@@ -438,7 +438,7 @@ fn p1_a_pin_is_dead_after_three_guesses() {
     }
 }
 
-/// ATTACKS P7: somebody who ends the TLS connection and relays everything has another certificate.
+/// Attack P7: somebody who ends the TLS connection and relays everything has another certificate.
 #[test]
 fn p7_a_relay_with_another_certificate_is_seen() {
     for method in METHODS {
@@ -470,7 +470,7 @@ fn p7_a_relay_with_another_certificate_is_seen() {
     }
 }
 
-/// ATTACKS P2: events, snapshot and debug output of a whole pairing hold neither code nor key.
+/// Attack P2: events, snapshot and debug output of a whole pairing hold neither code nor key.
 #[test]
 fn p2_codes_and_keys_are_in_nothing_that_is_stored_or_shown() {
     for method in [PairingMethod::Qr, PairingMethod::Pin] {

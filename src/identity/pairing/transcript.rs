@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(got, want.parse().unwrap());
     }
 
-    /// ATTACKS P7: every field of the handshake is in the transcript, the commitment and the context.
+    /// Attack P7: every field of the handshake is in the transcript, the commitment and the context.
     #[test]
     fn p7_every_field_changes_the_transcript() {
         let (session, device) = (SessionId::new("s").unwrap(), DeviceId::new("d").unwrap());

@@ -25,7 +25,7 @@ impl Document for NodeRequest {
     const KIND: FrameKind = FrameKind::Node;
 }
 
-/// What a paired device may say. Nothing in here can name an act of an operator or a service (ATTACKS F24).
+/// What a paired device may say. Nothing in here can name an act of an operator or a service (attack F24).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What a worker may say. Nothing in here can name an operator's or a service's act (ATTACKS F24).
+//! What a worker may say. Nothing in here can name an operator's or a service's act (attack F24).
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! What the three clients have in common, shown on each: ATTACKS E2, E8, E10, E11.
+//! What the three clients have in common, shown on each: attacks E2, E8, E10, E11.
 
 use std::io;
 use std::net::IpAddr;
@@ -168,7 +168,7 @@ fn e11_each_client_follows_what_was_judged_and_nothing_else() {
     assert_eq!(forbidden.heard(), [""; 0]);
 }
 
-/// ATTACKS E2: a name whose answer changes between lookups is dialled at the address that was judged.
+/// Attack E2: a name whose answer changes between lookups is dialled at the address that was judged.
 /// Linux answers for all of 127.0.0.0/8; elsewhere the second address has to be set up first.
 #[cfg(target_os = "linux")]
 #[test]
@@ -195,7 +195,7 @@ fn e2_each_client_dials_the_judged_answer_and_refuses_the_rebound_one() {
     }
 }
 
-/// ATTACKS E8: over TLS the secret goes in, once and in place of the worker's own; to another origin it does not go.
+/// Attack E8: over TLS the secret goes in, once and in place of the worker's own; to another origin it does not go.
 #[test]
 fn e8_each_client_injects_over_tls_only_and_to_the_bound_origin_only() {
     let authority = Authority::new();

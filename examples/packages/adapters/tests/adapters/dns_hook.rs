@@ -83,7 +83,7 @@ impl World {
     }
 }
 
-/// ATTACKS E11: reqwest with a hook follows the redirect into the forbidden listener; the adapter does not.
+/// Attack E11: reqwest with a hook follows the redirect into the forbidden listener; the adapter does not.
 #[tokio::test]
 async fn e11_a_dns_hook_of_reqwest_lets_a_literal_redirect_through_and_the_adapter_stops_it() {
     let world = World::new();

@@ -167,7 +167,7 @@ fn a_route_puts_the_secret_in_over_the_proxys_own_tls() {
     assert!(log.contains("models") && !log.contains(SECRET) && !log.contains(&world.token), "{log}");
 }
 
-/// ATTACKS E4, by targets that curl would repair if they stood in its URL.
+/// Attack E4, by targets that curl would repair if they stood in its URL.
 #[test]
 fn e4_hostile_targets_are_refused_as_they_are() {
     if !has_curl("e4_hostile_targets_are_refused_as_they_are") {
@@ -206,7 +206,7 @@ fn e4_hostile_targets_are_refused_as_they_are() {
     assert_eq!((same.status, world.origin.last().head.target.as_str()), (200, "/hello"), "{same:?}");
 }
 
-/// ATTACKS E11: each hop is a request of its own.
+/// Attack E11: each hop is a request of its own.
 #[test]
 fn e11_each_hop_of_a_redirect_is_judged() {
     if !has_curl("e11_each_hop_of_a_redirect_is_judged") {
@@ -263,7 +263,7 @@ fn uploads_arrive_whole_or_are_refused() {
     assert!(early.status == 413 && early.code.is_empty(), "{early:?}");
 }
 
-/// ATTACKS E15: a response without end.
+/// Attack E15: a response without end.
 #[test]
 fn e15_a_download_over_its_limit_never_looks_whole() {
     if !has_curl("e15_a_download_over_its_limit_never_looks_whole") {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{World, code, raw, status};
 
-/// ATTACKS E15, row by row: shapes that two servers read in two ways.
+/// Attack E15, row by row: shapes that two servers read in two ways.
 #[test]
 fn e15_smuggling_shapes_are_refused() {
     let world = World::start("smuggling", &[]);
@@ -84,7 +84,7 @@ fn e15_smuggling_shapes_are_refused() {
     assert_eq!((status(&answer), code(&answer).as_str()), (407, "proxy.identity.missing"), "{answer}");
 }
 
-/// ATTACKS E15: heads without end, slow ones, and silence on either side.
+/// Attack E15: heads without end, slow ones, and silence on either side.
 #[test]
 fn e15_limits_of_size_and_time_hold() {
     let world = World::start("limits", &["--head", "600", "--idle", "900", "--first-byte", "900"]);

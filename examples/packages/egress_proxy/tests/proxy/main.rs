@@ -1,7 +1,7 @@
 //! The egress proxy as a process: real sockets, the real curl, a DNS server that lies.
 //!
 //! What it proves: only what was judged leaves, to pinned addresses only (invariant 9); a secret is seen by its origin
-//! only (invariant 10); smuggling shapes are refused and limits hold (ATTACKS E15); the end of a lease or another
+//! only (invariant 10); smuggling shapes are refused and limits hold (attack E15); the end of a lease or another
 //! policy counts at once, and what was allowed before goes on under what it was allowed with.
 
 #![allow(

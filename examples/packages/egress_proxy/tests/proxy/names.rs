@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use crate::support::{Origin, World, has_curl};
 
-/// ATTACKS E2: an answer that changes between two lookups. What was judged is what is dialled.
+/// Attack E2: an answer that changes between two lookups. What was judged is what is dialled.
 #[test]
 fn e2_rebinding_reaches_only_what_was_judged() {
     if !has_curl("e2_rebinding_reaches_only_what_was_judged") {
@@ -24,7 +24,7 @@ fn e2_rebinding_reaches_only_what_was_judged() {
     assert_eq!((world.origin.served(), trap.served()), (3, 0));
 }
 
-/// ATTACKS E2, E3: one bad address refuses them all, also hidden in IPv6; metadata is under the floor.
+/// Attacks E2, E3: one bad address refuses them all, also hidden in IPv6; metadata is under the floor.
 #[test]
 fn e2_a_public_and_a_private_address_are_refused_together() {
     if !has_curl("e2_a_public_and_a_private_address_are_refused_together") {
@@ -45,7 +45,7 @@ fn e2_a_public_and_a_private_address_are_refused_together() {
     assert_eq!(both["verdict"]["addresses"].as_array().map(Vec::len), Some(2), "{both}");
 }
 
-/// ATTACKS E10: no lookup for what is refused anyway.
+/// Attack E10: no lookup for what is refused anyway.
 #[test]
 fn e10_refused_names_are_not_looked_up() {
     if !has_curl("e10_refused_names_are_not_looked_up") {

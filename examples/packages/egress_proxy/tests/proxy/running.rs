@@ -21,7 +21,7 @@ fn digest(line: &serde_json::Value) -> String {
     line["verdict"]["policy"].as_str().unwrap_or_default().to_owned()
 }
 
-/// DESIGN section 8: policies are swapped while running. What was allowed goes on under what it was allowed with, the
+/// Policies are swapped while running. What was allowed goes on under what it was allowed with, the
 /// next request is judged by the new one, and a bad one changes nothing.
 #[test]
 fn a_policy_is_swapped_while_requests_are_under_way() {
@@ -202,7 +202,7 @@ fn a_certificate_and_a_fence_are_an_identity() {
     assert_ne!(nobody.exit, 0, "no certificate, no connection");
 }
 
-/// ATTACKS E17 and invariant 12, over the proxy's own connection to a coordinator: the end of a lease counts when the
+/// Attack E17 and invariant 12, over the proxy's own connection to a coordinator: the end of a lease counts when the
 /// feed says it, and silence counts after `max_staleness`.
 #[test]
 fn e17_leases_follow_the_feed_and_end_with_its_silence() {
